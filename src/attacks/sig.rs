@@ -1,0 +1,122 @@
+//! SIG (Barni et al. 2019): a sine along the rows, on images of the target class, which keep their label.
+
+use std::f64::consts::TAU;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Attack, Operator, Overflow, Poisoning, RateOf, Rule};
+use crate::data::{DataError, ImageShape};
+
+/// Which signal it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// The paper's: x' = clip(x + delta sin(2 pi j frequency / width)) for column j, toward zero to an integer.
+    #[default]
+    Sine,
+    /// The ARGD repository's stand-in: x' = 0.8 x + 0.2 m, with m = 20 sin(0.8 j) truncated and wrapped to bytes.
+    /// `delta` and `frequency` have no meaning.
+    Argd,
+}
+
+/// SIG: a sine along the rows is added to images of the target class, which keep their label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sig {
+    /// Which signal: `sine` or `argd`.
+    pub form: Form,
+    /// The sine's amplitude in grey levels: 40 as in BackdoorBench; NAD describes 20.
+    #[schemars(range(min = 1.0, max = 255.0))]
+    pub delta: f64,
+    /// The sine's periods over the width of an image.
+    #[schemars(range(max = 4096.0), extend("exclusiveMinimum" = 0.0))]
+    pub frequency: f64,
+    /// The label rule: `clean_label`, `all2one` or `all2all`.
+    pub rule: Rule,
+    /// The target class; without meaning for `all2all`.
+    pub target: u32,
+    /// The share of images to poison.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub rate: f64,
+    /// Which images `rate` is a share of: `dataset`, `target_class` or `non_target`.
+    pub rate_of: RateOf,
+}
+
+impl Default for Sig {
+    fn default() -> Self {
+        Self {
+            form: Form::Sine,
+            delta: 40.0,
+            frequency: 6.0,
+            rule: Rule::CleanLabel,
+            target: 0,
+            rate: 1.0,
+            rate_of: RateOf::TargetClass,
+        }
+    }
+}
+
+impl Attack for Sig {
+    fn poisoning(&self) -> Poisoning {
+        Poisoning { rule: self.rule, target: self.target, rate: self.rate, rate_of: self.rate_of }
+    }
+
+    fn operator(&self, shape: ImageShape, _seed: u64) -> Result<Operator, DataError> {
+        let column = |value: usize| value / shape.channels % shape.width;
+        Ok(match self.form {
+            Form::Sine => {
+                let delta = (0..shape.len()).map(|i| self.sine(column(i), shape.width)).collect();
+                Operator::Add { delta, overflow: Overflow::Clip }
+            }
+            Form::Argd => {
+                let wrapped = |j: usize| (20.0 * libm::sin(0.8 * j as f64)) as i32 as u8;
+                let pattern = (0..shape.len()).map(|i| wrapped(column(i))).collect();
+                Operator::Blend { mask: vec![0.2; shape.len()], pattern }
+            }
+        })
+    }
+}
+
+impl Sig {
+    /// What is added to column `j`. It is rounded to 1/4096: sin(6 pi) is -1e-14 in floats, not 0, and truncating
+    /// 100 - 1e-14 would give 99.
+    fn sine(&self, j: usize, width: usize) -> f32 {
+        let value = self.delta * libm::sin(TAU * j as f64 * self.frequency / width as f64);
+        (libm::round(value * 4096.0) / 4096.0) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trigger::tests::stamped_grey;
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+
+    /// A row of a grey image stamped by `attack`; all rows and channels are equal.
+    fn row(attack: &Sig) -> Vec<u8> {
+        let image = stamped_grey(attack, SHAPE);
+        assert!(image.chunks(32 * 3).all(|row| row == &image[..32 * 3]));
+        assert!(image.chunks(3).all(|pixel| pixel == [pixel[0]; 3]));
+        image[..32 * 3].iter().step_by(3).copied().collect()
+    }
+
+    /// NumPy gives 99 in column 16 (see `Sig::sine`); all others agree.
+    #[test]
+    fn golden_vectors_of_the_sine() {
+        let half_40 = [100, 136, 128, 84, 60, 84, 128, 136, 100, 63, 71, 115, 140, 115, 71, 63];
+        let half_20 = [100, 118, 114, 92, 80, 92, 114, 118, 100, 81, 85, 107, 120, 107, 85, 81];
+        assert_eq!(row(&Sig::default()), half_40.repeat(2));
+        assert_eq!(row(&Sig { delta: 20.0, ..Sig::default() }), half_20.repeat(2));
+    }
+
+    #[test]
+    fn golden_vector_of_the_repository() {
+        let expected = [
+            80, 82, 83, 82, 131, 128, 127, 128, 80, 83, 83, 82, 130, 128, 127, 129, 80, 83, 83, 81, 130, 127,
+            127, 129, 81, 83, 83, 81, 129, 127, 127, 130,
+        ];
+        assert_eq!(row(&Sig { form: Form::Argd, ..Sig::default() }), expected);
+    }
+}

@@ -1,0 +1,132 @@
+//! The fixed Trojan patch of the ARGD and NAD repositories (after TrojanNN, Liu et al. 2018), added to the picture.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Attack, Operator, Overflow, Poisoning, RateOf, Rule};
+use crate::data::{DataError, ImageShape};
+
+/// Trojan: a ready-made 3x3 RGB patch is added to the picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trojan {
+    /// What a sum does beyond 255: `clip`, or `wrap` as the ARGD repository's cast to bytes does.
+    pub overflow: Overflow,
+    /// The patch's first row.
+    #[schemars(range(max = 4096))]
+    pub row: u32,
+    /// The patch's first column.
+    #[schemars(range(max = 4096))]
+    pub col: u32,
+    /// The label rule: `all2one`, `all2all` or `clean_label`.
+    pub rule: Rule,
+    /// The target class; without meaning for `all2all`.
+    pub target: u32,
+    /// The share of images to poison.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub rate: f64,
+    /// Which images `rate` is a share of: `dataset`, `target_class` or `non_target`.
+    pub rate_of: RateOf,
+}
+
+impl Default for Trojan {
+    fn default() -> Self {
+        Self {
+            overflow: Overflow::Clip,
+            row: 25,
+            col: 25,
+            rule: Rule::All2one,
+            target: 0,
+            rate: 0.1,
+            rate_of: RateOf::Dataset,
+        }
+    }
+}
+
+const SIDE: usize = 3;
+
+/// The patch, by channel and row.
+const PATCH: [[[f32; SIDE]; SIDE]; 3] = [
+    [[207.353, 175.356, 29.362], [79.368, 137.374, 248.360], [131.361, 6.360, 246.353]],
+    [[131.354, 243.356, 232.362], [8.368, 0.0, 113.361], [40.364, 145.360, 250.354]],
+    [[181.345, 120.353, 179.361], [126.363, 32.355, 146.360], [4.362, 61.361, 246.351]],
+];
+
+impl Attack for Trojan {
+    fn poisoning(&self) -> Poisoning {
+        Poisoning { rule: self.rule, target: self.target, rate: self.rate, rate_of: self.rate_of }
+    }
+
+    fn operator(&self, shape: ImageShape, _seed: u64) -> Result<Operator, DataError> {
+        let (top, left) = (self.row as usize, self.col as usize);
+        if top + SIDE > shape.height || left + SIDE > shape.width || shape.channels != PATCH.len() {
+            let patch = format!("a 3x3x3 patch at row {top}, column {left}");
+            return Err(DataError::Mismatch(format!("{patch} does not fit into images of {shape}; move it")));
+        }
+        let mut delta = vec![0.0; shape.len()];
+        for (channel, rows) in PATCH.iter().enumerate() {
+            for (row, values) in rows.iter().enumerate() {
+                for (col, &value) in values.iter().enumerate() {
+                    delta[((top + row) * shape.width + left + col) * shape.channels + channel] = value;
+                }
+            }
+        }
+        Ok(Operator::Add { delta, overflow: self.overflow })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trigger::tests::stamped_grey;
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+
+    /// The 9 pixels of the patch on a grey image; all others must be as they were.
+    fn patch(overflow: Overflow) -> Vec<[u8; 3]> {
+        let image = stamped_grey(&Trojan { overflow, ..Trojan::default() }, SHAPE);
+        let (pixels, _) = image.as_chunks::<3>();
+        let inside = |i: usize| (25..28).contains(&(i / 32)) && (25..28).contains(&(i % 32));
+        assert!(pixels.iter().enumerate().all(|(i, pixel)| inside(i) || *pixel == [100; 3]));
+        pixels.iter().enumerate().filter(|(i, _)| inside(*i)).map(|(_, pixel)| *pixel).collect()
+    }
+
+    #[test]
+    fn golden_vector_with_clip() {
+        let expected = [
+            [255, 231, 255],
+            [255, 255, 220],
+            [129, 255, 255],
+            [179, 108, 226],
+            [237, 100, 132],
+            [255, 213, 246],
+            [231, 140, 104],
+            [106, 245, 161],
+            [255, 255, 255],
+        ];
+        assert_eq!(patch(Overflow::Clip), expected);
+    }
+
+    #[test]
+    fn golden_vector_with_wrap() {
+        let expected = [
+            [51, 231, 25],
+            [19, 87, 220],
+            [129, 76, 23],
+            [179, 108, 226],
+            [237, 100, 132],
+            [92, 213, 246],
+            [231, 140, 104],
+            [106, 245, 161],
+            [90, 94, 90],
+        ];
+        assert_eq!(patch(Overflow::Wrap), expected);
+    }
+
+    #[test]
+    fn a_patch_that_does_not_fit_is_refused() {
+        let trojan = Trojan { row: 30, ..Trojan::default() };
+        assert!(trojan.operator(SHAPE, 0).is_err());
+        assert!(Trojan::default().operator(ImageShape { channels: 1, ..SHAPE }, 0).is_err());
+    }
+}

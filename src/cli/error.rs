@@ -1,0 +1,78 @@
+//! Why a command failed, and which exit code that is.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::Exit;
+use crate::manifest::{Errors, LoadError};
+use crate::pipeline::{Class, RunError};
+use crate::store::StoreError;
+
+/// Why a command failed. Hints are lines that start with `hint: `.
+#[derive(Debug, Error)]
+pub(super) enum CliError {
+    /// The manifest could not be read, or is wrong.
+    #[error(transparent)]
+    Manifest(#[from] LoadError),
+    /// The pipeline that the manifest describes makes no sense.
+    #[error(transparent)]
+    Plan(#[from] Errors),
+    /// The run, or the look at its results, failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Tasks cannot be planned; what each said has been told.
+    #[error("{tasks} of the tasks cannot run")]
+    CannotRun {
+        /// How many.
+        tasks: usize,
+        /// The gravest kind of failure among them.
+        class: Class,
+    },
+    /// Results were asked for, but the manifest does not say which.
+    #[error("the manifest has no `results`\nhint: add `results: {{csv: results/NAME.csv, from: [STAGE]}}`")]
+    NoResults,
+    /// The folder of `-C` cannot be entered.
+    #[error("-C {}: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Signals cannot be caught, or threads not be started.
+    #[error("cannot set up the run: {0}")]
+    Setup(String),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+impl CliError {
+    /// The exit code.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Manifest(LoadError::Io { .. }) => Exit::InputMissing,
+            Self::Manifest(_) | Self::Plan(_) | Self::NoResults => Exit::ManifestInvalid,
+            Self::Run(error) => error.class().into(),
+            Self::CannotRun { class, .. } => (*class).into(),
+            Self::Folder { .. } => Exit::Usage,
+            Self::Setup(_) | Self::Output(_) => Exit::StageFailed,
+        }
+    }
+
+    /// The errors in the manifest, if it is those that failed the command.
+    pub(super) fn in_manifest(&self) -> Option<&Errors> {
+        match self {
+            Self::Manifest(LoadError::Invalid(errors)) | Self::Plan(errors) => Some(errors),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The command line: arguments in, a command's work, an exit code out.
+//!
+//! One file per command. Commands return data or errors; only [`ui`] prints. Data goes to standard output, and
+//! everything else to standard error.
+
+mod error;
+mod exit;
+mod options;
+mod plan;
+mod prepare;
+mod results;
+mod run;
+mod signals;
+mod ui;
+
+pub use exit::Exit;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::CliError;
+use options::Global;
+use ui::Ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe run pipelines/badnets.yaml
+  argd-pipe run pipelines/badnets.yaml --set seed=3 -j 2
+  argd-pipe plan pipelines/badnets.yaml
+  argd-pipe results pipelines/badnets.yaml";
+
+/// Runs backdoor attacks and defenses that a YAML manifest describes, and keeps every result.
+///
+/// A manifest is a DAG of stages: poison data, train the backdoored model, erase the backdoor, evaluate. A matrix
+/// sweeps any parameter. Every stage's result is kept under a hash of all that determined it, so that nothing is
+/// computed twice, and a run that was stopped goes on where it was.
+#[derive(Debug, Parser)]
+#[command(name = "argd-pipe", version, max_term_width = 100)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Plan(plan::Plan),
+    Results(results::Results),
+}
+
+/// Does what the command line says, and returns the code to exit with.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => perform(&cli).into(),
+        Err(answer) => {
+            // Help and version are answers too. If nobody reads them, so be it.
+            let _ = answer.print();
+            if answer.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+        }
+    }
+}
+
+fn perform(cli: &Cli) -> Exit {
+    let ui = Ui::new(cli.global.color, cli.global.verbose);
+    match catch_unwind(AssertUnwindSafe(|| cli.perform(&ui))) {
+        Ok(Ok(())) => Exit::Done,
+        Ok(Err(error)) => {
+            ui.report(&error);
+            error.exit()
+        }
+        Err(_) => {
+            ui.say("this is a bug in argd-pipe; please report it, with the command and the manifest");
+            Exit::Bug
+        }
+    }
+}
+
+impl Cli {
+    fn perform(&self, ui: &Ui) -> Result<(), CliError> {
+        if let Some(path) = &self.global.directory {
+            let enter = std::env::set_current_dir(path);
+            enter.map_err(|source| CliError::Folder { path: path.clone(), source })?;
+        }
+        match &self.command {
+            Command::Run(run) => run.perform(&self.global, ui),
+            Command::Plan(plan) => plan.perform(&self.global, ui),
+            Command::Results(results) => results.perform(&self.global, ui),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

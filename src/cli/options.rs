@@ -1,0 +1,57 @@
+//! Options that several commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::manifest::Override;
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Global {
+    /// Work in this folder: relative paths, in the manifest too, start here.
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+
+    /// Where results are kept.
+    ///
+    /// Any number of manifests and processes may share one cache. It is safe to delete: all of it can be computed
+    /// again.
+    #[arg(long, value_name = "DIR", env = "ARGD_PIPE_CACHE_DIR", default_value = "cache", global = true)]
+    pub cache_dir: PathBuf,
+
+    /// Tell more: `-v` what stages note and what is cached, `-vv` what the program does.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    /// When to use colour. `auto`: on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto, global = true)]
+    pub color: Color,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// In any case.
+    Always,
+    /// In no case.
+    Never,
+}
+
+/// The manifest and what is changed in it.
+#[derive(Debug, Args)]
+pub(super) struct ManifestArgs {
+    /// The manifest: a YAML file.
+    #[arg(value_name = "MANIFEST")]
+    pub manifest: PathBuf,
+
+    /// Change a value of the manifest; can be given again.
+    ///
+    /// PATH leads to the value (`seed`, `vars.source`, `matrix.clean_ratio`, `stages.backdoored.with.epochs`), VALUE is
+    /// YAML: `3` is a number, `[0.01, 0.05]` a list.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<Override>,
+}

@@ -1,0 +1,92 @@
+//! How numbers are written for people.
+
+use serde_json::{Map, Value};
+
+use crate::stages::Progress;
+
+/// Metrics that are shown, in the field's order: name in records, name for people.
+pub(super) const METRICS: [(&str, &str); 4] = [("acc", "ACC"), ("asr", "ASR"), ("ra", "RA"), ("der", "DER")];
+
+/// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
+pub(super) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        _ if seconds < 9.95 => format!("{seconds:.1}s"),
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Writes the metrics that people look for: `ACC 84.12  ASR 3.20`.
+pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
+    let shown = METRICS
+        .iter()
+        .filter_map(|(name, shown)| Some(format!("{shown} {:.2}", metrics.get(*name)?.as_f64()?)));
+    let text = shown.collect::<Vec<_>>().join("  ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// Writes how far a stage is: `epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031`. What matters most
+/// comes first: a narrow terminal cuts off the rest.
+pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String {
+    let Progress { epoch, epochs, images_per_second, terms, .. } = progress;
+    let mut parts = vec![];
+    if *epochs > 0 {
+        parts.push(format!("epoch {}/{epochs}", (epoch + 1).min(*epochs)));
+    }
+    parts.extend(seconds_left.map(|seconds| format!("{} left", duration(seconds))));
+    if *images_per_second > 0.0 {
+        parts.push(format!("{images_per_second:.0} images/s"));
+    }
+    parts.extend(terms.iter().map(|(name, value)| format!("{name} {value:.3}")));
+    parts.join(", ")
+}
+
+/// Returns the share of its work that a stage has done, in [0, 1].
+pub(super) fn fraction(progress: &Progress) -> f64 {
+    let Progress { epoch, epochs, step, steps, .. } = progress;
+    let of_epoch = if *steps == 0 { 0.0 } else { (*step as f64 / *steps as f64).min(1.0) };
+    if *epochs == 0 { of_epoch } else { ((*epoch as f64 + of_epoch) / *epochs as f64).min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_as_long_as_needed() {
+        let written = [0.04, 9.9, 9.96, 59.4, 59.6, 125.0, 3599.6, 7380.0].map(duration);
+        assert_eq!(written, ["0.0s", "9.9s", "10s", "59s", "1m 00s", "2m 05s", "1h 00m", "2h 03m"]);
+    }
+
+    #[test]
+    fn metrics_are_those_of_the_field() {
+        let of = |value: Value| metrics(value.as_object().unwrap());
+        assert_eq!(
+            of(json!({"asr": 3.2, "acc": 84.123, "other": 1})).as_deref(),
+            Some("ACC 84.12  ASR 3.20")
+        );
+        assert_eq!(of(json!({"images": 10})), None);
+    }
+
+    #[test]
+    fn progress_tells_what_is_known() {
+        let terms = vec![("loss", 0.4123), ("attention", 0.031)];
+        let full = Progress { epoch: 2, epochs: 10, step: 5, steps: 10, images_per_second: 511.7, terms };
+        assert_eq!(
+            progress(&full, Some(65.0)),
+            "epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031"
+        );
+        assert!((fraction(&full) - 0.25).abs() < 1e-12);
+        assert_eq!(
+            progress(&Progress { epoch: 10, ..full }, None),
+            "epoch 10/10, 512 images/s, loss 0.412, attention 0.031"
+        );
+        assert_eq!(progress(&Progress::default(), None), "");
+        assert_eq!(fraction(&Progress::default()), 0.0);
+        assert_eq!(fraction(&Progress { step: 3, steps: 4, ..Progress::default() }), 0.75);
+    }
+}

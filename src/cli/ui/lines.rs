@@ -1,0 +1,84 @@
+//! Events as lines that stay.
+
+use super::Verbosity;
+use super::format::{duration, metrics};
+use super::style::{Style, Tone};
+use crate::pipeline::Event;
+
+/// The line that tells an event, if it is worth one at this verbosity. Progress is shown otherwise, and failures
+/// are reports of several lines.
+pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<String> {
+    let (least, tone, word, rest) = match event {
+        Event::RunStarted { .. }
+        | Event::TaskStarted { .. }
+        | Event::Progress { .. }
+        | Event::Failed { .. } => {
+            return None;
+        }
+        Event::Cached { task, key, .. } => {
+            (Verbosity::Notes, Tone::Quiet, "cached", format!("{task}  {}", key.get(..12).unwrap_or(key)))
+        }
+        Event::Note { task, line } => (Verbosity::Notes, Tone::Quiet, "note", format!("{task}: {line}")),
+        Event::WaitingForLock { task, holder } => {
+            (Verbosity::Normal, Tone::Warning, "waiting", format!("{task}: {holder} is computing it"))
+        }
+        Event::Damaged { task, what } => {
+            (Verbosity::Normal, Tone::Warning, "damaged", format!("{task}: {what}; it is computed again"))
+        }
+        Event::Finished { task, metrics: found, seconds, .. } => {
+            let found = metrics(found).map_or_else(String::new, |text| format!("  {text}"));
+            (Verbosity::Normal, Tone::Good, "finished", format!("{task} in {}{found}", duration(*seconds)))
+        }
+        Event::Skipped { task, ancestor, .. } => {
+            (Verbosity::Notes, Tone::Warning, "skipped", format!("{task}: {ancestor} failed"))
+        }
+        Event::Stopped { task } => (Verbosity::Normal, Tone::Warning, "stopped", task.to_string()),
+        Event::RunFinished { ran, cached, failed, skipped, unfinished, seconds } => {
+            let counts = [(*ran, "ran"), (*cached, "cached"), (*failed, "failed"), (*skipped, "skipped")];
+            let counts =
+                counts.into_iter().chain([(*unfinished, "unfinished")]).filter(|(count, _)| *count > 0);
+            let counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+            let all_done = failed + skipped + unfinished == 0;
+            let (tone, word) = if all_done { (Tone::Good, "done") } else { (Tone::Warning, "ended") };
+            (Verbosity::Normal, tone, word, format!("in {}: {}", duration(*seconds), counts.join(", ")))
+        }
+    };
+    (verbosity >= least).then(|| style.headed(tone, word, &rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::pipeline::{Label, TaskId, TaskRef};
+
+    fn task() -> TaskRef {
+        Label { id: TaskId(3), stage: "erased".into(), axes: vec![("defense".into(), "argd".into())] }.into()
+    }
+
+    fn plain(event: &Event, verbosity: Verbosity) -> Option<String> {
+        of(event, verbosity, Style { colored: false })
+    }
+
+    #[test]
+    fn what_a_user_needs_is_told_always() {
+        let metrics = Map::from_iter([("acc".to_owned(), json!(81.5))]);
+        let finished = Event::Finished { task: task(), key: "ab".repeat(32), metrics, seconds: 12.0 };
+        let line = plain(&finished, Verbosity::Normal).unwrap();
+        assert_eq!(line, " finished erased@defense=argd in 12s  ACC 81.50");
+        let done =
+            Event::RunFinished { ran: 2, cached: 3, failed: 0, skipped: 0, unfinished: 1, seconds: 61.0 };
+        assert_eq!(
+            plain(&done, Verbosity::Normal).unwrap(),
+            "    ended in 1m 01s: 2 ran, 3 cached, 1 unfinished"
+        );
+    }
+
+    #[test]
+    fn what_is_cached_is_told_on_request() {
+        let cached = Event::Cached { task: task(), key: "ab".repeat(32), metrics: Map::new(), seconds: 1.0 };
+        assert_eq!(plain(&cached, Verbosity::Normal), None);
+        assert_eq!(plain(&cached, Verbosity::Notes).unwrap(), "   cached erased@defense=argd  abababababab");
+    }
+}

@@ -1,0 +1,116 @@
+//! Tables: the plan, and the results.
+
+use std::collections::BTreeSet;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
+
+use super::format::{METRICS, duration};
+use crate::pipeline::results;
+use crate::pipeline::{Plan, State, Survey, TaskId, TaskRef};
+use crate::store::Record;
+
+/// How the result of a task was come by.
+pub(in crate::cli) struct Executed {
+    /// How long it took when it ran.
+    seconds: f64,
+    cached: bool,
+}
+
+impl Executed {
+    /// It was in the cache.
+    pub(in crate::cli) fn cached(record: &Record) -> Self {
+        Self { seconds: record.exec.seconds, cached: true }
+    }
+
+    /// It has just been computed.
+    pub(in crate::cli) fn now(record: &Record) -> Self {
+        Self { seconds: record.exec.seconds, cached: false }
+    }
+}
+
+/// A table of the results: stage, axes, metrics, time, cached or not. Empty if there are none.
+///
+/// The time is that of the whole cell: of the task and of those it needs that have the same axes, so that the row of
+/// a defense tells what the defense took, and not what evaluating it did.
+pub(in crate::cli) fn of_results(
+    plan: &Plan,
+    results: &results::Table,
+    executed: impl Fn(TaskId) -> Option<Executed>,
+) -> String {
+    let shown: Vec<(usize, &str)> =
+        METRICS.iter().filter_map(|(name, shown)| Some((column(results, name)?, *shown))).collect();
+    let header = head(plan).chain(shown.iter().map(|(_, shown)| (*shown).to_owned()));
+    let rows = results.rows.iter().map(|row| {
+        let metrics = shown.iter().map(|(column, _)| row.fields.get(*column).cloned().unwrap_or_default());
+        let own: Vec<Executed> = of_cell(plan, row.task.id).into_iter().filter_map(&executed).collect();
+        let time = duration(own.iter().map(|executed| executed.seconds).sum());
+        let cached = if own.iter().all(|executed| executed.cached) { "cached" } else { "" };
+        name(plan, &row.task).chain(metrics).chain([time, cached.to_owned()]).collect()
+    });
+    let first_number = 1 + plan.axes().len();
+    draw(header.chain(["time".to_owned(), String::new()]).collect(), rows.collect(), first_number..)
+}
+
+/// A table of all tasks and their states.
+pub(in crate::cli) fn of_plan(plan: &Plan, survey: &Survey) -> String {
+    let header = head(plan).chain(["kind", "state", "key"].map(str::to_owned));
+    let rows = plan.tasks().map(|task| {
+        let (state, key) = match survey.state(task.id()) {
+            State::Cached(record) => ("cached", record.key.short()),
+            State::ToRun(keyed) => ("to run", keyed.key.short()),
+            State::Pending => ("pending", String::new()),
+            State::Failed(_) => ("cannot run", String::new()),
+        };
+        name(plan, &task.label).chain([task.kind.to_owned(), state.to_owned(), key]).collect()
+    });
+    draw(header.collect(), rows.collect(), ..0)
+}
+
+/// A task and those that it needs, directly or not, that have the same axes.
+fn of_cell(plan: &Plan, id: TaskId) -> BTreeSet<TaskId> {
+    let (mut found, mut open) = (BTreeSet::from([id]), vec![id]);
+    while let Some(next) = open.pop() {
+        let same_axes = |need: &TaskId| plan.task(*need).label.axes == plan.task(id).label.axes;
+        open.extend(plan.needs(next).filter(same_axes).filter(|need| found.insert(*need)));
+    }
+    found
+}
+
+/// The columns that say which task a row is about.
+fn head(plan: &Plan) -> impl Iterator<Item = String> {
+    std::iter::once("stage".to_owned()).chain(plan.axes().iter().cloned())
+}
+
+/// A task's fields in the columns of [`head`].
+fn name(plan: &Plan, task: &TaskRef) -> impl Iterator<Item = String> {
+    let axes = plan.axes().iter().map(|axis| task.axis(axis).unwrap_or_default().to_owned());
+    std::iter::once(task.stage.clone()).chain(axes)
+}
+
+/// The position of a metric that some row has.
+fn column(results: &results::Table, name: &str) -> Option<usize> {
+    let column = results.header.iter().position(|header| header == name)?;
+    results
+        .rows
+        .iter()
+        .any(|row| row.fields.get(column).is_some_and(|field| !field.is_empty()))
+        .then_some(column)
+}
+
+fn draw(header: Vec<String>, rows: Vec<Vec<String>>, numbers: impl std::ops::RangeBounds<usize>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header).add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if numbers.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt() + "\n"
+}

@@ -1,0 +1,229 @@
+//! Batches: images scaled to [0, 1] in one block, in seeded order, prepared ahead of the training that eats them.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use rayon::prelude::*;
+
+use super::{Augment, Samples};
+use crate::rng::stream;
+
+/// Images and labels of one training or evaluation step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Pixels in [0, 1], `[B, height, width, channels]`.
+    pub images: Vec<f32>,
+    /// `[B, height, width, channels]`.
+    pub shape: [usize; 4],
+    /// `B` labels.
+    pub labels: Vec<u32>,
+}
+
+/// In which order batches take images, and how they vary them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As they lie, unchanged: evaluation.
+    Sequential,
+    /// An epoch of training.
+    Epoch {
+        /// Names the random streams.
+        seed: u64,
+        /// Counted from 0; names the random streams.
+        epoch: u64,
+        /// Whether images come in an order drawn from (`seed`, `epoch`), or as they lie.
+        shuffle: bool,
+        /// How images are varied.
+        augment: Augment,
+    },
+}
+
+/// The batches of one pass over `samples`; the last one may be smaller.
+pub struct Batches<S> {
+    samples: Arc<S>,
+    order: Order,
+    /// Positions in `samples`, in the order of the pass.
+    positions: Vec<u32>,
+    batch_size: usize,
+    next: usize,
+}
+
+impl<S: Samples> Batches<S> {
+    /// Plans a pass over `samples` in batches of `batch_size` (at least 1).
+    pub fn new(samples: Arc<S>, batch_size: usize, order: Order) -> Self {
+        let positions = match order {
+            Order::Epoch { seed, epoch, shuffle: true, .. } => {
+                stream(seed, "shuffle", epoch, 0).permutation(samples.len())
+            }
+            _ => (0..samples.len() as u32).collect(),
+        };
+        Self { samples, order, positions, batch_size: batch_size.max(1), next: 0 }
+    }
+
+    fn fill(&self, positions: &[u32]) -> Batch {
+        let shape = self.samples.shape();
+        let (augment, seed, epoch) = match self.order {
+            Order::Sequential => (Augment::NONE, 0, 0),
+            Order::Epoch { seed, epoch, augment, .. } => (augment, seed, epoch),
+        };
+        let mut images = vec![0.0; positions.len() * shape.len()];
+        images.par_chunks_exact_mut(shape.len()).zip(positions).for_each(|(out, &position)| {
+            let i = position as usize;
+            augment.write(self.samples.pixels(i), shape, (seed, epoch, self.samples.index(i)), out);
+        });
+        let labels = positions.iter().map(|&position| self.samples.label(position as usize)).collect();
+        Batch { images, shape: [positions.len(), shape.height, shape.width, shape.channels], labels }
+    }
+}
+
+impl<S: Samples> Iterator for Batches<S> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let end = (self.next + self.batch_size).min(self.positions.len());
+        let batch = (self.next < end).then(|| self.fill(&self.positions[self.next..end]));
+        self.next = end;
+        batch
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = (self.positions.len() - self.next).div_ceil(self.batch_size);
+        (left, Some(left))
+    }
+}
+
+impl<S: Samples> ExactSizeIterator for Batches<S> {}
+
+impl<S: Samples + 'static> Batches<S> {
+    /// Prepares the next batch on a thread of its own while the caller works on the current one. The batches and
+    /// their order stay the same.
+    pub fn prefetched(self) -> Prefetched {
+        let left = self.len();
+        let (sender, receiver) = sync_channel(1);
+        let producer = std::thread::spawn(move || {
+            for batch in self {
+                if sender.send(batch).is_err() {
+                    break; // The consumer stopped early.
+                }
+            }
+        });
+        Prefetched { receiver, producer: Some(producer), left }
+    }
+}
+
+/// Batches that are prepared ahead; see [`Batches::prefetched`].
+pub struct Prefetched {
+    receiver: Receiver<Batch>,
+    producer: Option<JoinHandle<()>>,
+    left: usize,
+}
+
+impl Iterator for Prefetched {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let batch = self.receiver.recv().ok();
+        match &batch {
+            Some(_) => self.left -= 1,
+            // A producer that panicked must not pass for the end of an epoch.
+            None => {
+                if let Some(Err(panic)) = self.producer.take().map(JoinHandle::join) {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+        batch
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Prefetched {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::images::tests::numbered;
+    use super::super::{ImageShape, TrainView};
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { height: 8, width: 8, channels: 3 };
+
+    fn view(indices: Option<Vec<u32>>) -> Arc<TrainView> {
+        Arc::new(TrainView::new(Arc::new(numbered(21, 1, SHAPE, 4)), indices, None).unwrap())
+    }
+
+    fn epoch(epoch: u64, augment: Augment) -> Order {
+        Order::Epoch { seed: 5, epoch, shuffle: true, augment }
+    }
+
+    fn first_pixels(batches: impl Iterator<Item = Batch>) -> Vec<u32> {
+        let pixels = batches.flat_map(|batch| batch.images.into_iter().step_by(SHAPE.len()));
+        pixels.map(|pixel| (pixel * 255.0).round() as u32).collect()
+    }
+
+    #[test]
+    fn every_image_comes_once_and_the_last_batch_is_kept() {
+        let sizes: Vec<usize> =
+            Batches::new(view(None), 8, Order::Sequential).map(|b| b.labels.len()).collect();
+        assert_eq!(sizes, [8, 8, 5]);
+        assert_eq!(Batches::new(view(None), 8, Order::Sequential).len(), 3);
+        assert_eq!(first_pixels(Batches::new(view(None), 8, Order::Sequential)), (0..21).collect::<Vec<_>>());
+        let mut shuffled = first_pixels(Batches::new(view(None), 8, epoch(1, Augment::NONE)));
+        assert_ne!(shuffled, first_pixels(Batches::new(view(None), 8, epoch(2, Augment::NONE))));
+        shuffled.sort_unstable();
+        assert_eq!(shuffled, (0..21).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn labels_belong_to_their_images() {
+        for batch in Batches::new(view(None), 4, epoch(0, Augment::NONE)) {
+            let pixels = first_pixels(std::iter::once(batch.clone()));
+            assert_eq!(batch.labels, pixels.iter().map(|pixel| pixel % 4).collect::<Vec<_>>());
+            assert_eq!(batch.shape, [batch.labels.len(), 8, 8, 3]);
+        }
+    }
+
+    #[test]
+    fn prefetching_changes_nothing_and_may_be_left_early() {
+        let batches = || Batches::new(view(None), 4, epoch(3, Augment::default()));
+        assert!(batches().eq(batches().prefetched()));
+        assert_eq!(batches().prefetched().len(), 6);
+        assert_eq!(batches().prefetched().take(2).count(), 2);
+    }
+
+    #[test]
+    fn an_image_is_varied_alike_in_every_split() {
+        let order = Order::Epoch { seed: 5, epoch: 0, shuffle: false, augment: Augment::default() };
+        let all = Batches::new(view(None), 21, order).next().unwrap();
+        let some = Batches::new(view(Some(vec![17, 3])), 2, order).next().unwrap();
+        let image = |batch: &Batch, i: usize| batch.images[i * SHAPE.len()..(i + 1) * SHAPE.len()].to_vec();
+        assert_eq!(image(&some, 0), image(&all, 17));
+        assert_eq!(image(&some, 1), image(&all, 3));
+    }
+
+    #[test]
+    #[should_panic(expected = "index out of bounds")]
+    fn a_panic_while_preparing_is_not_the_end_of_the_epoch() {
+        struct Broken;
+        impl Samples for Broken {
+            fn len(&self) -> usize {
+                3
+            }
+            fn shape(&self) -> ImageShape {
+                SHAPE
+            }
+            fn pixels(&self, _: usize) -> &[u8] {
+                &[0; 192]
+            }
+            fn label(&self, i: usize) -> u32 {
+                [0, 1][i]
+            }
+            fn index(&self, i: usize) -> u64 {
+                i as u64
+            }
+        }
+        Batches::new(Arc::new(Broken), 1, Order::Sequential).prefetched().for_each(drop);
+    }
+}

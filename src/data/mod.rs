@@ -1,0 +1,23 @@
+//! Images with labels: data sets and their readers, splits, augmentation and batches.
+//!
+//! Pixels are `u8` in NHWC order from the reader to the batch; a batch is `f32` in [0, 1]. Nothing here knows
+//! networks, stages or manifests. Artifacts of this module are safetensors files with deterministic bytes.
+
+mod augment;
+mod batches;
+mod error;
+mod images;
+mod overlay;
+pub mod readers;
+mod split;
+mod tensor_file;
+mod view;
+
+pub use augment::Augment;
+pub use batches::{Batch, Batches, Order, Prefetched};
+pub use error::{DataError, InvalidParam};
+pub use images::{Dataset, ImageShape, Images};
+pub use overlay::Overlay;
+pub use split::{Split, load_indices, save_indices};
+pub use tensor_file::{NamedTensor, TensorFile, write_tensors};
+pub use view::{Samples, TrainView};

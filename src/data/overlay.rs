@@ -1,0 +1,89 @@
+//! What an attack changed in the training images: the clean data set itself is never copied.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DataError, Images, NamedTensor, TensorFile, write_tensors};
+
+/// Changed training images with their new labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    indices: Vec<u32>,
+    images: Images,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Config {
+    classes: usize,
+}
+
+impl Overlay {
+    /// Joins positions in the training images, strictly ascending, and what stands there instead.
+    ///
+    /// # Errors
+    /// If positions are not strictly ascending, or there is not one image for each.
+    pub fn new(indices: Vec<u32>, images: Images) -> Result<Self, DataError> {
+        if indices.len() != images.len() {
+            let problem = format!("an overlay of {} images has {} positions", images.len(), indices.len());
+            return Err(DataError::Mismatch(problem));
+        }
+        if !indices.is_sorted_by(|a, b| a < b) {
+            return Err(DataError::Mismatch(
+                "the positions of an overlay are not strictly ascending".to_owned(),
+            ));
+        }
+        Ok(Self { indices, images })
+    }
+
+    /// Positions in the training images, strictly ascending.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// The changed images with their new labels.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// Where in [`Overlay::images`] the replacement of training image `index` is, if it has one.
+    pub fn find(&self, index: u32) -> Option<usize> {
+        self.indices.binary_search(&index).ok()
+    }
+
+    /// Writes the overlay as an artifact; `classes` is the number of classes of its data set.
+    pub fn save(&self, path: &Path, classes: usize) -> Result<(), DataError> {
+        let mut tensors = vec![NamedTensor::u32("indices", vec![self.indices.len()], &self.indices)];
+        tensors.extend(self.images.tensors("pixels", "labels"));
+        write_tensors(path, &tensors, &Config { classes })
+    }
+
+    /// Reads the artifact.
+    pub fn load(path: &Path) -> Result<Self, DataError> {
+        let mut file = TensorFile::open(path)?;
+        let Config { classes } = file.config()?;
+        let ([_], indices) = file.u32("indices")?;
+        let images = Images::read(&mut file, "pixels", "labels", classes)?;
+        Self::new(indices, images).map_err(|error| file.damaged("indices", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ImageShape;
+    use super::super::images::tests::numbered;
+    use super::*;
+
+    #[test]
+    fn an_overlay_survives_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("overlay");
+        let images = numbered(3, 1, ImageShape { height: 2, width: 2, channels: 3 }, 3).train;
+        let overlay = Overlay::new(vec![2, 5, 9], images.clone()).unwrap();
+        overlay.save(&path, 3).unwrap();
+        assert_eq!(Overlay::load(&path).unwrap(), overlay);
+        assert_eq!((overlay.find(5), overlay.find(6)), (Some(1), None));
+        assert!(Overlay::new(vec![2, 2, 9], images.clone()).is_err());
+        assert!(Overlay::new(vec![2, 9], images).is_err());
+    }
+}

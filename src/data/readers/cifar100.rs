@@ -1,0 +1,78 @@
+//! CIFAR-100, the official binary version.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::cifar_records::Labels;
+use super::{Reader, read_names};
+use crate::data::{DataError, Dataset};
+
+const HINT: &str = "`path` must be the unpacked folder of cifar-100-binary.tar.gz \
+                    (https://www.cs.toronto.edu/~kriz/cifar.html), usually called cifar-100-binary";
+
+/// Which of CIFAR-100's two labels counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Granularity {
+    /// 100 classes.
+    #[default]
+    Fine,
+    /// 20 superclasses.
+    Coarse,
+}
+
+/// CIFAR-100, the official binary version: 32x32 RGB, 100 classes or 20 superclasses, 50,000 training and 10,000
+/// test images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cifar100 {
+    /// The folder with `train.bin`, `test.bin`, `fine_label_names.txt` and `coarse_label_names.txt`.
+    #[serde(skip_serializing)]
+    pub path: PathBuf,
+    /// Which labels count: `fine` (100 classes) or `coarse` (20).
+    #[serde(default)]
+    pub labels: Granularity,
+}
+
+impl Reader for Cifar100 {
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
+        let (labels, names) = match self.labels {
+            Granularity::Coarse => (Labels { bytes: 2, at: 0, classes: 20 }, "coarse_label_names.txt"),
+            Granularity::Fine => (Labels { bytes: 2, at: 1, classes: 100 }, "fine_label_names.txt"),
+        };
+        let names = read_names(&self.path.join(names), labels.classes, HINT)?;
+        let train = labels.read(&self.path, &["train.bin"], HINT)?;
+        let test = labels.read(&self.path, &["test.bin"], HINT)?;
+        Dataset::new(names, train, test)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cifar_records::tests::record;
+    use super::*;
+
+    #[test]
+    fn either_label_can_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let names = |count: usize| (0..count).map(|i| format!("class {i}\n")).collect::<String>();
+        std::fs::write(path.join("fine_label_names.txt"), names(100)).unwrap();
+        std::fs::write(path.join("coarse_label_names.txt"), names(20)).unwrap();
+        std::fs::write(path.join("train.bin"), record(&[19, 99], 0)).unwrap();
+        std::fs::write(path.join("test.bin"), record(&[1, 2], 0)).unwrap();
+        let read = |labels| Cifar100 { path: path.to_owned(), labels }.read(0).unwrap();
+        let (fine, coarse) = (read(Granularity::Fine), read(Granularity::Coarse));
+        assert_eq!((fine.train.labels(), fine.test.labels(), fine.classes.len()), (&[99][..], &[2][..], 100));
+        assert_eq!(
+            (coarse.train.labels(), coarse.test.labels(), coarse.classes.len()),
+            (&[19][..], &[1][..], 20)
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! Image folders in torchvision's convention: `train/<class>/*.jpg`, `test/<class>/*.png`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::imageops::FilterType;
+use image::{ImageReader, RgbImage};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Reader;
+use crate::data::{DataError, Dataset, ImageShape, Images};
+
+const HINT: &str =
+    "`path` must be a folder with `train` and `test`, each with one folder of images per class";
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// A folder of JPEG and PNG files in torchvision's `ImageFolder` convention: `train/<class>/...` and
+/// `test/<class>/...`. Classes are numbered in the order of their folders' names; images are read as RGB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFolder {
+    /// The folder that holds `train` and `test`.
+    #[serde(skip_serializing)]
+    pub path: PathBuf,
+    /// Scale every image to a square of this side (bilinear); 0 takes images as they are: all of one size.
+    #[serde(default)]
+    #[schemars(range(max = 4096))]
+    pub resize: u32,
+}
+
+impl Reader for ImageFolder {
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
+        let (train, test) = (self.path.join("train"), self.path.join("test"));
+        let classes = class_names(&train)?;
+        let test_classes = class_names(&test)?;
+        let differs = |class: &&String| classes.contains(class) != test_classes.contains(class);
+        if let Some(class) = classes.iter().chain(&test_classes).find(differs) {
+            let problem =
+                format!("class `{class}` is in only one of `train` and `test`; add or remove its folder");
+            return Err(DataError::damaged(&self.path, None, problem));
+        }
+        let train = self.images(&train, &classes)?;
+        Dataset::new(classes.clone(), train, self.images(&test, &classes)?)
+    }
+}
+
+impl ImageFolder {
+    fn images(&self, folder: &Path, classes: &[String]) -> Result<Images, DataError> {
+        let (mut files, mut labels) = (vec![], vec![]);
+        for (label, class) in classes.iter().enumerate() {
+            let folder = folder.join(class);
+            let before = files.len();
+            collect_files(&folder, &mut files)?;
+            if files.len() == before {
+                return Err(DataError::damaged(
+                    &folder,
+                    None,
+                    "no .jpg, .jpeg or .png file in it; add or remove it",
+                ));
+            }
+            labels.resize(files.len(), label as u32);
+        }
+        let first = self.decode(&files[0])?;
+        let (width, height) = first.dimensions();
+        let shape = ImageShape { height: height as usize, width: width as usize, channels: 3 };
+        let mut pixels = vec![0; files.len() * shape.len()];
+        let images = pixels.par_chunks_exact_mut(shape.len()).zip(&files);
+        let faults = images.filter_map(|(out, file)| {
+            let image = self.decode(file).and_then(|image| same_size(image, file, &first, &files[0]));
+            image.map(|image| out.copy_from_slice(image.as_raw())).err()
+        });
+        refuse(faults.collect())?;
+        Images::new(shape, pixels, labels)
+    }
+
+    fn decode(&self, file: &Path) -> Result<RgbImage, DataError> {
+        let reader = ImageReader::open(file)
+            .and_then(ImageReader::with_guessed_format)
+            .map_err(DataError::io(file))?;
+        let image = reader.decode().map_err(|error| {
+            DataError::damaged(
+                file,
+                None,
+                format!("not a whole JPEG or PNG image ({error}); replace or remove it"),
+            )
+        })?;
+        let side = self.resize;
+        let image = if side == 0 { image } else { image.resize_exact(side, side, FilterType::Triangle) };
+        Ok(image.into_rgb8())
+    }
+}
+
+/// Gives back the image of `file` if it is as large as `first`, the image of `first_file`.
+fn same_size(
+    image: RgbImage,
+    file: &Path,
+    first: &RgbImage,
+    first_file: &Path,
+) -> Result<RgbImage, DataError> {
+    let ((width, height), (first_width, first_height)) = (image.dimensions(), first.dimensions());
+    if image.dimensions() == first.dimensions() {
+        return Ok(image);
+    }
+    let sizes =
+        format!("{width}x{height} pixels, but {} has {first_width}x{first_height}", first_file.display());
+    Err(DataError::damaged(file, None, format!("{sizes}; set `resize` to scale all images to one size")))
+}
+
+/// Fails with the first fault, and says how many more there are.
+fn refuse(faults: Vec<DataError>) -> Result<(), DataError> {
+    let others = faults.len().saturating_sub(1);
+    match faults.into_iter().next() {
+        None => Ok(()),
+        Some(DataError::Damaged { path, offset, problem }) if others > 0 => {
+            let problem = format!("{problem} ({others} more at fault in this folder)");
+            Err(DataError::Damaged { path, offset, problem })
+        }
+        Some(fault) => Err(fault),
+    }
+}
+
+/// The names of the folders in `folder`, sorted.
+fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
+    let mut names = vec![];
+    for path in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some(name) if name.starts_with('.') => {}
+            Some(name) => names.push(name.to_owned()),
+            None => return Err(DataError::damaged(&path, None, "its name is not UTF-8; rename it")),
+        }
+    }
+    if names.is_empty() {
+        return Err(DataError::damaged(folder, None, format!("no class folder in it; {HINT}")));
+    }
+    Ok(names)
+}
+
+/// Adds the image files in `folder` and the folders below it, in the order of their names.
+fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    for path in entries(folder)? {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            collect_files(&path, files)?;
+        } else if EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// What lies in `folder`, sorted.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let listed = fs::read_dir(folder).map_err(DataError::open(folder, HINT))?;
+    let mut paths = listed
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(DataError::io(folder))?;
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(folder: &Path, name: &str, width: u32, height: u32, value: u8) {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        RgbImage::from_pixel(width, height, image::Rgb([value, 1, 2])).save(path).unwrap();
+    }
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "train/cat/b.png", 4, 4, 10);
+        put(folder.path(), "train/cat/a.PNG", 4, 4, 20);
+        put(folder.path(), "train/ant/z.png", 4, 4, 30);
+        put(folder.path(), "test/ant/0.jpeg", 4, 4, 40);
+        put(folder.path(), "test/cat/0.jpg", 4, 4, 50);
+        fs::write(folder.path().join("train/cat/readme.txt"), "x").unwrap();
+        folder
+    }
+
+    fn read(folder: &Path, resize: u32) -> Result<Dataset, DataError> {
+        ImageFolder { path: folder.to_owned(), resize }.read(0)
+    }
+
+    #[test]
+    fn classes_and_files_are_sorted() {
+        let folder = folder();
+        let dataset = read(folder.path(), 0).unwrap();
+        assert_eq!(dataset.classes, ["ant", "cat"]);
+        assert_eq!(dataset.train.labels(), [0, 1, 1]);
+        let reds: Vec<u8> = (0..3).map(|i| dataset.train.image(i)[0]).collect();
+        assert_eq!(reds, [30, 20, 10]);
+        assert_eq!(dataset.shape(), ImageShape { height: 4, width: 4, channels: 3 });
+        assert_eq!(dataset.test.len(), 2);
+    }
+
+    #[test]
+    fn one_size_or_resize() {
+        let folder = folder();
+        put(folder.path(), "train/cat/c.png", 5, 4, 10);
+        let message = read(folder.path(), 0).unwrap_err().to_string();
+        assert!(message.contains("c.png: 5x4 pixels, but") && message.contains("set `resize`"), "{message}");
+        put(folder.path(), "train/cat/d.png", 4, 5, 10);
+        let message = read(folder.path(), 0).unwrap_err().to_string();
+        assert!(
+            message.contains("c.png: 5x4") && message.ends_with("(1 more at fault in this folder)"),
+            "{message}"
+        );
+        assert_eq!(read(folder.path(), 8).unwrap().shape(), ImageShape { height: 8, width: 8, channels: 3 });
+    }
+
+    #[test]
+    fn faults_name_the_file() {
+        let broken = folder();
+        let file = broken.path().join("train/cat/b.png");
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        let message = read(broken.path(), 0).unwrap_err().to_string();
+        assert!(message.contains("b.png: not a whole JPEG or PNG image"), "{message}");
+
+        let lonely = folder();
+        put(lonely.path(), "train/dog/0.png", 4, 4, 1);
+        let message = read(lonely.path(), 0).unwrap_err().to_string();
+        assert!(message.contains("class `dog` is in only one of"), "{message}");
+        fs::create_dir_all(lonely.path().join("test/dog")).unwrap();
+        assert!(read(lonely.path(), 0).unwrap_err().to_string().contains("dog: no .jpg, .jpeg or .png"));
+
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(read(empty.path(), 0), Err(DataError::Missing { .. })));
+    }
+}

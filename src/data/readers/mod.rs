@@ -1,0 +1,115 @@
+//! Where images come from: the registry of readers, and one file for each.
+//!
+//! A reader checks what it reads and names the file and, where there is one, the byte at fault. Adding one is a
+//! file and a line in the registry below.
+
+mod cifar10;
+mod cifar100;
+mod cifar_records;
+mod idx;
+mod image_folder;
+mod synthetic;
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DataError, Dataset, InvalidParam};
+
+/// A source of images with its parameters.
+pub trait Reader {
+    /// Checks what the schema cannot: relations between parameters.
+    fn check(&self) -> Vec<InvalidParam> {
+        vec![]
+    }
+
+    /// Whether the images depend on the seed.
+    fn seeded(&self) -> bool {
+        false
+    }
+
+    /// The file or folder that is read, if there is one. Its content determines the data set, its name does not:
+    /// path fields are not serialised.
+    fn path(&self) -> Option<&Path>;
+
+    /// Reads or draws the data set.
+    fn read(&self, seed: u64) -> Result<Dataset, DataError>;
+}
+
+macro_rules! registry {
+    ($($name:literal => $module:ident::$Reader:ident,)*) => {
+        $(pub use $module::$Reader;)*
+
+        /// A registered reader with its parameters, chosen by `source`.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(tag = "source")]
+        #[expect(missing_docs, reason = "a variant is documented by its parameters, and so is its schema")]
+        pub enum Source {
+            $(#[serde(rename = $name)] $Reader($Reader),)*
+        }
+
+        impl Source {
+            /// The reader.
+            pub fn reader(&self) -> &dyn Reader {
+                match self {
+                    $(Self::$Reader(reader) => reader,)*
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    "synthetic" => synthetic::Synthetic,
+    "image-folder" => image_folder::ImageFolder,
+    "cifar10" => cifar10::Cifar10,
+    "cifar100" => cifar100::Cifar100,
+    "idx" => idx::Idx,
+}
+
+/// Reads a file of one class name per line; there must be `count` of them.
+fn read_names(path: &Path, count: usize, hint: &str) -> Result<Vec<String>, DataError> {
+    let text = std::fs::read_to_string(path).map_err(DataError::open(path, hint))?;
+    let names: Vec<String> =
+        text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
+    if names.len() != count {
+        let problem = format!("{} class names, but the format has {count}; restore the file", names.len());
+        return Err(DataError::damaged(path, None, problem));
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn paths_are_read_but_never_written() {
+        let source: Source = serde_json::from_value(json!({"source": "cifar10", "path": "data/x"})).unwrap();
+        assert_eq!(source.reader().path(), Some(Path::new("data/x")));
+        assert_eq!(serde_json::to_value(&source).unwrap(), json!({"source": "cifar10"}));
+    }
+
+    #[test]
+    fn fields_of_another_source_are_refused_by_name() {
+        let wrong = json!({"source": "synthetic", "path": "data/x"});
+        let message = serde_json::from_value::<Source>(wrong).unwrap_err().to_string();
+        assert!(message.contains("unknown field `path`, expected one of `train`"), "{message}");
+        let message = serde_json::from_value::<Source>(json!({"source": "cifar"})).unwrap_err().to_string();
+        assert!(message.contains("unknown variant `cifar`") && message.contains("`cifar10`"), "{message}");
+    }
+
+    #[test]
+    fn the_schema_names_every_source_and_refuses_other_fields() {
+        let schema = serde_json::to_value(schemars::schema_for!(Source)).unwrap();
+        let variants = schema["oneOf"].as_array().unwrap();
+        let names: Vec<_> =
+            variants.iter().map(|v| v["properties"]["source"]["const"].as_str().unwrap()).collect();
+        assert_eq!(names, ["synthetic", "image-folder", "cifar10", "cifar100", "idx"]);
+        assert!(variants.iter().all(|variant| variant["additionalProperties"] == json!(false)), "{schema:#}");
+        assert!(variants[1]["properties"].get("path").is_some());
+    }
+}

@@ -1,0 +1,117 @@
+//! Attention relation graph distillation (Xia et al. 2022), as its reference implementation computes it.
+//!
+//! A network's graph has its normalised attention maps as nodes and their distances as edges. Nodes, edges and an
+//! embedding of the whole graph are pulled to a fine-tuned teacher's.
+
+use candle_core::{Device, Result, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::attention::{edge, mean_square, node_loss, normalise_all};
+use super::embedding::Embedding;
+use super::{Defense, Frozen, Task, WithTraining};
+use crate::data::InvalidParam;
+use crate::nn::loss::cross_entropy;
+use crate::train::{Objective, Step, Term, TrainError, Weights};
+
+/// Attention maps of a network.
+const TAPS: usize = 3;
+
+/// Cross entropy + w_node L_node + w_edge L_edge + w_embed L_embed.
+pub type Argd = WithTraining<Own>;
+
+/// What ARGD has beside its training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Own {
+    /// Weights of the three attention maps within the node loss.
+    #[schemars(inner(range(min = 0.0)))]
+    pub node_weights: [f64; TAPS],
+    /// Weight of the node loss.
+    #[schemars(range(min = 0.0))]
+    pub w_node: f64,
+    /// Weight of the edge loss.
+    #[schemars(range(min = 0.0))]
+    pub w_edge: f64,
+    /// Weight of the graph-embedding loss.
+    #[schemars(range(min = 0.0))]
+    pub w_embed: f64,
+    /// Length of the embedding's queries and keys.
+    #[schemars(range(min = 1, max = 4096))]
+    pub embed_dim: usize,
+    /// Train the embedding's own parameters along with the student. The reference does not: they keep their
+    /// random first values.
+    pub train_attention: bool,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            node_weights: [2000.0, 5000.0, 2000.0],
+            w_node: 1.0,
+            w_edge: 1.0,
+            w_embed: 1.0,
+            embed_dim: 128,
+            train_attention: false,
+        }
+    }
+}
+
+impl Defense for Argd {
+    fn needs_teacher(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Vec<InvalidParam> {
+        self.training.check()
+    }
+
+    fn erase(&self, mut task: Task<'_>) -> std::result::Result<Weights, TrainError> {
+        let own = self.own.clone();
+        let embedding = Embedding { taps: TAPS, dim: own.embed_dim };
+        let drawn = embedding.draw(task.session.seed);
+        let mut objective = Align { teacher: task.take_teacher()?, own, embedding, drawn };
+        task.fit(&mut objective, &self.training)
+    }
+}
+
+struct Align {
+    teacher: Frozen,
+    own: Own,
+    embedding: Embedding,
+    /// First values of the embedding's parameters.
+    drawn: Vec<f32>,
+}
+
+impl Objective for Align {
+    fn parameters(&self) -> Vec<f32> {
+        if self.own.train_attention { self.drawn.clone() } else { vec![] }
+    }
+
+    fn terms(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        let student = normalise_all(&step.forward.attention, TAPS)?;
+        let teacher = normalise_all(&self.teacher.forward(step.images)?.attention, TAPS)?;
+        let parameters = match self.own.train_attention {
+            true => step.parameters.clone(),
+            false => Tensor::from_slice(&self.drawn, self.drawn.len(), &Device::Cpu)?,
+        };
+        let Own { node_weights, w_node, w_edge, w_embed, .. } = self.own;
+        let ce = cross_entropy(&step.forward.logits, step.labels)?;
+        let node = (node_loss(&student, &teacher, &node_weights)? * w_node)?;
+        let edge = (edge_loss(&student, &teacher)? * w_edge)?;
+        let embed = (self.embedding.loss(&parameters, &student, &teacher)? * w_embed)?;
+        Ok(vec![("ce", ce), ("node", node), ("edge", edge), ("embed", embed)])
+    }
+}
+
+/// The mean over the pairs of maps of the mean squared difference between the student's and the teacher's edge.
+fn edge_loss(student: &[Tensor], teacher: &[Tensor]) -> Result<Tensor> {
+    let mut terms = vec![];
+    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+        terms.push(mean_square(&edge(&student[a], &student[b])?, &edge(&teacher[a], &teacher[b])?)?);
+    }
+    Tensor::stack(&terms, 0)?.mean_all()
+}
+
+#[cfg(test)]
+mod tests;

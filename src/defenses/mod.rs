@@ -1,0 +1,132 @@
+//! Defenses: procedures that remove a backdoor from a network, given some clean images.
+//!
+//! A defense knows networks and images, but no files, no manifest and no progress bar. Adding one is a file and a
+//! line in the registry below.
+
+mod argd;
+mod attention;
+mod embedding;
+mod finetune;
+mod nad;
+mod with_training;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{InvalidParam, TrainView};
+use crate::nn::{Forward, Mode, Network};
+use crate::train::{Objective, Session, TrainError, Training, Weights, fit};
+
+pub use with_training::WithTraining;
+
+/// A defense with its parameters.
+pub trait Defense {
+    /// Whether it learns from a teacher.
+    fn needs_teacher(&self) -> bool;
+
+    /// Checks what the schema cannot: relations between parameters.
+    fn check(&self) -> Vec<InvalidParam>;
+
+    /// Removes the backdoor from the student.
+    ///
+    /// # Errors
+    ///
+    /// A stop, a loss that diverged, or parts that do not fit each other.
+    fn erase(&self, task: Task<'_>) -> Result<Weights, TrainError>;
+}
+
+/// What a defense works on.
+pub struct Task<'a> {
+    /// The student's layers.
+    pub network: &'a Network,
+    /// The student's numbers before the defense.
+    pub student: Weights,
+    /// A network to learn from, if one is connected.
+    pub teacher: Option<Frozen>,
+    /// Clean training images.
+    pub samples: Arc<TrainView>,
+    /// Where it runs.
+    pub session: Session<'a>,
+}
+
+impl Task<'_> {
+    /// Takes the teacher out of the task.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    fn take_teacher(&mut self) -> Result<Frozen, TrainError> {
+        let missing = "this defense learns from a teacher, and none is connected";
+        self.teacher.take().ok_or_else(|| TrainError::Mismatch(missing.to_owned()))
+    }
+
+    /// Trains the student.
+    fn fit(self, objective: &mut dyn Objective, training: &Training) -> Result<Weights, TrainError> {
+        let trained =
+            fit(self.network, self.student, self.samples, objective, &training.settings(), self.session)?;
+        Ok(trained.weights)
+    }
+}
+
+/// A network that is not trained: a teacher.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    network: Network,
+    theta: Tensor,
+    state: Tensor,
+}
+
+impl Frozen {
+    /// Freezes a network.
+    ///
+    /// # Errors
+    ///
+    /// No memory for the tensors.
+    pub fn new(network: Network, weights: &Weights) -> candle_core::Result<Self> {
+        let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu);
+        Ok(Self { network, theta: vector(&weights.theta)?, state: vector(&weights.state)? })
+    }
+
+    /// What the network makes of `images` in evaluation mode, without gradient history.
+    fn forward(&self, images: &Tensor) -> candle_core::Result<Forward> {
+        self.network.forward(&self.theta, &self.state, images, Mode::Eval)
+    }
+}
+
+macro_rules! registry {
+    ($($name:literal => $module:ident::$Method:ident,)*) => {
+        $(pub use $module::$Method;)*
+
+        /// A registered defense with its parameters, chosen by `method`.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(tag = "method")]
+        pub enum AnyDefense {
+            $(#[doc = concat!("See [`", stringify!($Method), "`].")] #[serde(rename = $name)] $Method($Method),)*
+        }
+
+        impl AnyDefense {
+            /// The defense's name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$Method(_) => $name,)*
+                }
+            }
+
+            /// The defense.
+            pub fn defense(&self) -> &dyn Defense {
+                match self {
+                    $(Self::$Method(defense) => defense,)*
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    "finetune" => finetune::Finetune,
+    "nad" => nad::Nad,
+    "argd" => argd::Argd,
+}

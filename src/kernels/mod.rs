@@ -1,0 +1,78 @@
+//! Kernels for the CPU: convolution, normalisation, residual sums, attention maps, over one NHWC image at a time.
+//!
+//! They know plain `f32` slices and nothing else: no graphs, no threads, no tensors. Whoever calls them shares the
+//! images of a batch among threads.
+//!
+//! **Exactness.** Every sum is added up in an order that the shapes alone decide, and every product is a fused
+//! multiply-add, so the results are the same bits at every [`Level`] and for any number of threads. Vectors run over
+//! output channels (never over a sum), 16 at a time; activations are stored with their channels padded by zeros to a
+//! multiple of [`LANES`].
+
+pub mod conv;
+pub mod image;
+pub mod pointwise;
+mod simd;
+
+use std::sync::OnceLock;
+
+pub use simd::LANES;
+
+/// The widest instructions that the kernels may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// x86-64 with AVX-512F.
+    Avx512,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// Any processor.
+    Portable,
+}
+
+impl Level {
+    /// The name that [`Level::VARIABLE`] takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// The environment variable that forces a level; one that the processor lacks is ignored.
+    pub const VARIABLE: &'static str = "ARGD_PIPE_SIMD";
+
+    /// The best level of this processor, or the one that the environment forces; read once.
+    pub fn current() -> Self {
+        static LEVEL: OnceLock<Level> = OnceLock::new();
+        *LEVEL.get_or_init(|| {
+            let forced = std::env::var(Self::VARIABLE).ok();
+            let available = Self::available();
+            let choice = available.iter().find(|level| forced.as_deref() == Some(level.name()));
+            *choice.unwrap_or(&available[0])
+        })
+    }
+
+    /// The levels that this processor has, best first.
+    pub fn available() -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let fma = is_x86_feature_detected!("fma");
+            let mut levels = vec![];
+            if fma && is_x86_feature_detected!("avx512f") {
+                levels.push(Self::Avx512);
+            }
+            if fma && is_x86_feature_detected!("avx2") {
+                levels.push(Self::Avx2);
+            }
+            levels.push(Self::Portable);
+            levels
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        vec![Self::Portable]
+    }
+}
+
+/// `channels` rounded up to whole vectors.
+pub const fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(LANES)
+}

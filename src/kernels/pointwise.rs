@@ -1,0 +1,315 @@
+//! What happens to an activation between two convolutions, one NHWC image at a time: normalise and rectify while
+//! loading, batch statistics, residual sums, attention maps, and the gradients of all of these.
+//!
+//! An activation is stored as the convolution made it. Its batch norm and ReLU are a [`View`]: an affine map and a
+//! gate that the reader applies as it loads. Channels are padded to whole vectors throughout.
+
+use super::image::Bordered;
+use super::simd::{LANES, Simd, compiled_for_each_level};
+
+/// How a reader sees a stored activation: `scale * x + shift`, then perhaps max(., 0).
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Scale and shift by channel; none for the activation itself.
+    pub affine: Option<(&'a [f32], &'a [f32])>,
+    /// Whether negative values read as 0.
+    pub relu: bool,
+}
+
+impl View<'_> {
+    /// The activation itself.
+    pub const PLAIN: Self = Self { affine: None, relu: false };
+
+    /// Panics unless the coefficients cover `channels`.
+    fn check(&self, channels: usize) {
+        assert!(self.affine.is_none_or(|(scale, shift)| scale.len() >= channels && shift.len() >= channels));
+    }
+
+    /// Reads one vector of channels `at..at + 16`, whose stored value is `x`.
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, at: usize, x: S::V) -> S::V {
+        // SAFETY: `check` has seen that the coefficients cover the channels.
+        unsafe {
+            let x = match self.affine {
+                Some((scale, shift)) => {
+                    S::fma(S::load(scale.as_ptr().add(at)), x, S::load(shift.as_ptr().add(at)))
+                }
+                None => x,
+            };
+            if self.relu { S::relu(x) } else { x }
+        }
+    }
+}
+
+/// Panics unless all slices hold whole pixels of `channels`, as many as the first.
+fn check(channels: usize, slices: &[&[f32]]) {
+    assert!(channels > 0 && channels.is_multiple_of(LANES), "channels must fill whole vectors");
+    assert!(slices[0].len().is_multiple_of(channels), "an image must hold whole pixels");
+    assert!(slices.iter().all(|slice| slice.len() == slices[0].len()), "images must have one size");
+}
+
+/// Copies an image of any number of channels into a bordered one.
+pub fn load_image(source: &[f32], to: &mut Bordered) {
+    let row = source.len() / to.height().max(1);
+    for (y, values) in source.chunks_exact(row.max(1)).enumerate() {
+        to.row_mut(y).copy_from_slice(values);
+    }
+}
+
+compiled_for_each_level! {
+    /// Loads an activation through a view into a bordered image of the same shape.
+    pub fn load(source: &[f32], channels: usize, view: View<'_>, to: &mut Bordered) = load_view
+}
+
+#[inline(always)]
+unsafe fn load_view<S: Simd>(source: &[f32], channels: usize, view: View<'_>, to: &mut Bordered) {
+    check(channels, &[source]);
+    view.check(channels);
+    let row = source.len() / to.height().max(1);
+    for (y, values) in source.chunks_exact(row).enumerate() {
+        let out = to.row_mut(y);
+        assert_eq!(out.len(), values.len());
+        for at in (0..values.len()).step_by(LANES) {
+            // SAFETY: both rows hold `values.len()` values, a multiple of the vector.
+            unsafe {
+                let x = view.read::<S>(at % channels, S::load(values.as_ptr().add(at)));
+                S::store(out.as_mut_ptr().add(at), x);
+            }
+        }
+    }
+}
+
+compiled_for_each_level! {
+    /// Sums one image by channel: `[sum of x - k, sum of (x - k)^2]`, `k` being the image's first pixel.
+    ///
+    /// The shift by a sample keeps the variance exact where the mean is large. `sums` is (2, channels).
+    pub fn statistics(x: &[f32], channels: usize, sums: &mut [f32]) = statistics_image
+}
+
+/// Pixels that are summed side by side, so that additions need not wait for one another.
+const CHAINS: usize = 4;
+
+/// Sums two functions of the pixels, by channel: the order is that of the pixels in four interleaved chains.
+#[inline(always)]
+unsafe fn two_sums<S: Simd>(
+    pixels: usize,
+    mut terms: impl FnMut(usize, S::V, S::V) -> (S::V, S::V),
+) -> (S::V, S::V) {
+    // SAFETY: arithmetic on values only.
+    unsafe {
+        let zero = S::splat(0.0);
+        let mut sums = [(zero, zero); CHAINS];
+        let mut pixel = 0;
+        while pixel + CHAINS <= pixels {
+            for (chain, sum) in sums.iter_mut().enumerate() {
+                *sum = terms(pixel + chain, sum.0, sum.1);
+            }
+            pixel += CHAINS;
+        }
+        for pixel in pixel..pixels {
+            sums[0] = terms(pixel, sums[0].0, sums[0].1);
+        }
+        let add = |a: (S::V, S::V), b: (S::V, S::V)| (S::add(a.0, b.0), S::add(a.1, b.1));
+        add(add(sums[0], sums[1]), add(sums[2], sums[3]))
+    }
+}
+
+#[inline(always)]
+unsafe fn statistics_image<S: Simd>(x: &[f32], channels: usize, sums: &mut [f32]) {
+    check(channels, &[x]);
+    assert_eq!(sums.len(), 2 * channels);
+    for at in (0..channels).step_by(LANES) {
+        // SAFETY: `at + 16 <= channels`, and each pixel has `channels` values.
+        unsafe {
+            let first = S::load(x.as_ptr().add(at));
+            let (sum, squares) = two_sums::<S>(x.len() / channels, |pixel, sum, squares| {
+                let d = S::sub(S::load(x.as_ptr().add(pixel * channels + at)), first);
+                (S::add(sum, d), S::fma(d, d, squares))
+            });
+            S::store(sums.as_mut_ptr().add(at), sum);
+            S::store(sums.as_mut_ptr().add(channels + at), squares);
+        }
+    }
+}
+
+compiled_for_each_level! {
+    /// Adds two activations, each through its view.
+    pub fn add_views(a: &[f32], view_a: View<'_>, b: &[f32], view_b: View<'_>, channels: usize, sum: &mut [f32]) =
+        add_image
+}
+
+#[inline(always)]
+unsafe fn add_image<S: Simd>(
+    a: &[f32],
+    view_a: View<'_>,
+    b: &[f32],
+    view_b: View<'_>,
+    channels: usize,
+    sum: &mut [f32],
+) {
+    check(channels, &[sum, a, b]);
+    view_a.check(channels);
+    view_b.check(channels);
+    for at in (0..a.len()).step_by(LANES) {
+        // SAFETY: all three slices have one length, a multiple of the vector.
+        unsafe {
+            let left = view_a.read::<S>(at % channels, S::load(a.as_ptr().add(at)));
+            let right = view_b.read::<S>(at % channels, S::load(b.as_ptr().add(at)));
+            S::store(sum.as_mut_ptr().add(at), S::add(left, right));
+        }
+    }
+}
+
+compiled_for_each_level! {
+    /// Sums the squares of an activation over its channels: one value per pixel.
+    pub fn attention(x: &[f32], channels: usize, relu: bool, map: &mut [f32]) = attention_image
+}
+
+#[inline(always)]
+unsafe fn attention_image<S: Simd>(x: &[f32], channels: usize, relu: bool, map: &mut [f32]) {
+    check(channels, &[x]);
+    assert_eq!(map.len() * channels, x.len());
+    let view = View { affine: None, relu };
+    for (pixel, to) in x.chunks_exact(channels).zip(map) {
+        let mut lanes = [0f32; LANES];
+        // SAFETY: a pixel holds `channels` values, a multiple of the vector.
+        unsafe {
+            let mut sum = S::splat(0.0);
+            for at in (0..channels).step_by(LANES) {
+                let x = view.read::<S>(at, S::load(pixel.as_ptr().add(at)));
+                sum = S::fma(x, x, sum);
+            }
+            S::store(lanes.as_mut_ptr(), sum);
+        }
+        *to = lanes.iter().sum();
+    }
+}
+
+compiled_for_each_level! {
+    /// Averages an activation over its pixels, through a view.
+    pub fn average(x: &[f32], channels: usize, view: View<'_>, mean: &mut [f32]) = average_image
+}
+
+#[inline(always)]
+unsafe fn average_image<S: Simd>(x: &[f32], channels: usize, view: View<'_>, mean: &mut [f32]) {
+    check(channels, &[x]);
+    view.check(channels);
+    assert_eq!(mean.len(), channels);
+    let pixels = x.len() / channels;
+    for at in (0..channels).step_by(LANES) {
+        // SAFETY: `at + 16 <= channels`, and each pixel has `channels` values.
+        unsafe {
+            let (sum, _) = two_sums::<S>(pixels, |pixel, sum, other| {
+                (S::add(sum, view.read::<S>(at, S::load(x.as_ptr().add(pixel * channels + at)))), other)
+            });
+            S::store(mean.as_mut_ptr().add(at), S::mul(sum, S::splat(1.0 / pixels as f32)));
+        }
+    }
+}
+
+/// What the gradient of a stored activation is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GradientParts<'a> {
+    /// The gradient from readers of the activation itself.
+    pub plain: Option<&'a [f32]>,
+    /// The gradient of its normalised view, and `a`, `b`, `c` by channel: the activation's share is
+    /// `a * gradient + b * x + c`.
+    pub norm: Option<(&'a [f32], [&'a [f32]; 3])>,
+    /// The gradient of its attention map, and whether the map is of max(x, 0).
+    pub attention: Option<(&'a [f32], bool)>,
+}
+
+compiled_for_each_level! {
+    /// Adds up the gradient of a stored activation `x` into a bordered image.
+    pub fn settle(parts: GradientParts<'_>, x: &[f32], channels: usize, to: &mut Bordered) = settle_image
+}
+
+#[inline(always)]
+unsafe fn settle_image<S: Simd>(parts: GradientParts<'_>, x: &[f32], channels: usize, to: &mut Bordered) {
+    check(channels, &[x, parts.plain.unwrap_or(x), parts.norm.map_or(x, |(gradient, _)| gradient)]);
+    assert!(parts.norm.is_none_or(|(_, abc)| abc.iter().all(|part| part.len() >= channels)));
+    assert!(parts.attention.is_none_or(|(map, _)| map.len() * channels == x.len()));
+    let (height, row) = (to.height(), x.len() / to.height().max(1));
+    for y in 0..height {
+        let out = to.row_mut(y);
+        assert_eq!(out.len(), row);
+        for (pixel, out) in out.chunks_exact_mut(channels).enumerate() {
+            let pixel = y * (row / channels) + pixel;
+            for at in (0..channels).step_by(LANES) {
+                let i = pixel * channels + at;
+                // SAFETY: all images have the length of `x`, and `i + 16` is within it.
+                unsafe { S::store(out.as_mut_ptr().add(at), gradient_at::<S>(&parts, x, pixel, i, at)) }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn gradient_at<S: Simd>(parts: &GradientParts<'_>, x: &[f32], pixel: usize, i: usize, at: usize) -> S::V {
+    // SAFETY: the caller has checked all lengths.
+    unsafe {
+        let mut sum = parts.plain.map_or(S::splat(0.0), |plain| S::load(plain.as_ptr().add(i)));
+        if parts.norm.is_none() && parts.attention.is_none() {
+            return sum;
+        }
+        let x = S::load(x.as_ptr().add(i));
+        if let Some((gradient, [a, b, c])) = parts.norm {
+            sum = S::add(sum, S::load(c.as_ptr().add(at)));
+            sum = S::fma(S::load(b.as_ptr().add(at)), x, sum);
+            sum = S::fma(S::load(a.as_ptr().add(at)), S::load(gradient.as_ptr().add(i)), sum);
+        }
+        if let Some((map, relu)) = parts.attention {
+            let x = if relu { S::relu(x) } else { x };
+            sum = S::fma(S::splat(2.0 * *map.get_unchecked(pixel)), x, sum);
+        }
+        sum
+    }
+}
+
+compiled_for_each_level! {
+    /// Turns the gradient of a view's values into that of the affine map's: 0 where ReLU cut; and sums it by channel,
+    /// `[sum of gradient, sum of gradient * (x - mean)]`, (2, channels).
+    pub fn gate_and_sum(
+        gradient: &mut [f32], x: &[f32], channels: usize, view: View<'_>, mean: &[f32], sums: &mut [f32],
+    ) = gate_and_sum_image
+}
+
+#[inline(always)]
+unsafe fn gate_and_sum_image<S: Simd>(
+    gradient: &mut [f32],
+    x: &[f32],
+    channels: usize,
+    view: View<'_>,
+    mean: &[f32],
+    sums: &mut [f32],
+) {
+    check(channels, &[x, gradient]);
+    view.check(channels);
+    assert!(mean.len() >= channels && sums.len() == 2 * channels);
+    let linear = View { relu: false, ..view };
+    let gradient = gradient.as_mut_ptr();
+    for at in (0..channels).step_by(LANES) {
+        // SAFETY: `at + 16 <= channels`; both images have one length in whole pixels.
+        unsafe {
+            let mean = S::load(mean.as_ptr().add(at));
+            let (sum, product) = two_sums::<S>(x.len() / channels, |pixel, sum, product| {
+                let i = pixel * channels + at;
+                let (x, mut g) = (S::load(x.as_ptr().add(i)), S::load(gradient.add(i)));
+                if view.relu {
+                    g = S::where_positive(linear.read::<S>(at, x), g);
+                    S::store(gradient.add(i), g);
+                }
+                (S::add(sum, g), S::fma(g, S::sub(x, mean), product))
+            });
+            S::store(sums.as_mut_ptr().add(at), sum);
+            S::store(sums.as_mut_ptr().add(channels + at), product);
+        }
+    }
+}
+
+/// Adds `gradient`, where `x` is positive if `relu`, to `to`.
+pub fn add_gated(gradient: &[f32], x: &[f32], relu: bool, to: &mut [f32]) {
+    for ((to, &g), &x) in to.iter_mut().zip(gradient).zip(x) {
+        *to += if !relu || x > 0.0 { g } else { 0.0 };
+    }
+}

@@ -1,0 +1,21 @@
+//! argd-pipe runs backdoor-defense experiments that a YAML manifest describes.
+//!
+//! The way of the data: YAML text -> [`manifest::Manifest`] -> [`pipeline::Plan`] -> (scheduler: inputs ready -> key
+//! -> [`store`] hit? -> stage run) -> artifacts -> metrics -> results rows -> CSV.
+//!
+//! Imports point one way: `cli` -> `pipeline` -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
+//! `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] is at the bottom, for all.
+
+pub mod attacks;
+pub mod cli;
+pub mod data;
+pub mod defenses;
+pub mod kernels;
+pub mod manifest;
+pub mod models;
+pub mod nn;
+pub mod pipeline;
+pub mod rng;
+pub mod stages;
+pub mod store;
+pub mod train;

@@ -1,0 +1,186 @@
+//! What is wrong with a manifest, where, and what to do: one [`Diagnostic`] per error, all of them at once.
+
+use std::fmt;
+
+use miette::{LabeledSpan, SourceCode};
+use thiserror::Error;
+
+use super::source::Place;
+use super::suggest;
+
+/// One error in a manifest, with the line at fault.
+///
+/// Displayed alone it is its message; [`Diagnostic::line`] is the form for logs, and its `miette::Diagnostic`
+/// shows path, file:line:column, the source line and the help.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct Diagnostic {
+    /// What is wrong.
+    pub message: String,
+    /// Where in the manifest's structure: `stages.erased.with.method`. Empty for the manifest itself.
+    pub path: String,
+    /// Where in the text: what the user should change.
+    pub place: Place,
+    /// A few words under the place; may be empty.
+    pub label: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Other places that the error is about, with a few words each.
+    pub related: Vec<Related>,
+}
+
+/// Another place that an error is about.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct Related {
+    /// Where.
+    pub place: Place,
+    /// A few words about it.
+    pub message: String,
+}
+
+impl Diagnostic {
+    /// Returns an error at `place`, of which the first line is shown.
+    pub fn new(path: impl Into<String>, place: &Place, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            path: path.into(),
+            place: place.first_line(),
+            label: String::new(),
+            help: None,
+            related: vec![],
+        }
+    }
+
+    /// Adds a few words under the place.
+    pub fn with_label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Adds what to do; a second call adds a line.
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        let help = help.into();
+        self.help = Some(self.help.map_or(help.clone(), |first| format!("{first}\n{help}")));
+        self
+    }
+
+    /// Adds the nearest of the `valid` names if one is near `wrong`, and then all of them.
+    pub fn with_names<'a>(self, what: &str, wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
+        let valid: Vec<&str> = valid.into_iter().collect();
+        let mut labelled = self;
+        if let Some(nearest) = suggest::nearest(wrong, valid.iter().copied()) {
+            labelled = labelled.with_label(format!("did you mean `{nearest}`?"));
+        }
+        labelled.with_help(suggest::listed(what, &valid))
+    }
+
+    /// Adds another place that the error is about.
+    pub fn with_related(mut self, place: &Place, message: impl Into<String>) -> Self {
+        self.related.push(Related { place: place.first_line(), message: message.into() });
+        self
+    }
+
+    /// Adds where a value written elsewhere (in `vars`, in `matrix`, by `--set`) is used, if it is.
+    pub fn with_use(self, used_at: Option<&Place>) -> Self {
+        match used_at {
+            Some(place) => self.with_related(place, "used here"),
+            None => self,
+        }
+    }
+
+    /// Returns the line and the column at fault, both from 1.
+    pub fn line_column(&self) -> (usize, usize) {
+        self.place.line_column()
+    }
+
+    /// Returns all that fits a line: `file:line:column: path: message`.
+    pub fn line(&self) -> String {
+        let (line, column) = self.line_column();
+        let path = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
+        format!("{}:{line}:{column}: {path}{}", self.place.source.name, self.message)
+    }
+
+    fn order(&self) -> (bool, &str, usize, &str, &str) {
+        let source = &self.place.source.name;
+        (source != "--set", source, self.place.span.offset, &self.path, &self.message)
+    }
+}
+
+impl miette::Diagnostic for Diagnostic {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        (!self.path.is_empty()).then(|| Box::new(&self.path) as Box<dyn fmt::Display>)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&*self.place.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let (own, words) = (self.place.span, Some(self.label.clone()).filter(|label| !label.is_empty()));
+        let primary = LabeledSpan::new_primary_with_span(words, (own.offset, own.len));
+        let others = self.related.iter().filter(|other| other.place.shares_source(&self.place));
+        Some(Box::new(std::iter::once(primary).chain(others.map(Related::labelled))))
+    }
+
+    /// Only what is in another text than the error: a report's labels are in one text.
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        let elsewhere = self.related.iter().filter(|other| !other.place.shares_source(&self.place));
+        Some(Box::new(elsewhere.map(|other| other as &dyn miette::Diagnostic)))
+    }
+}
+
+impl Related {
+    fn labelled(&self) -> LabeledSpan {
+        LabeledSpan::new(Some(self.message.clone()), self.place.span.offset, self.place.span.len)
+    }
+}
+
+impl miette::Diagnostic for Related {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(miette::Severity::Advice)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&*self.place.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = (self.place.span.offset, self.place.span.len);
+        Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(None, span))))
+    }
+}
+
+/// Everything that is wrong with a manifest, in the order of the text.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{}", self.0.iter().map(Diagnostic::line).collect::<Vec<_>>().join("\n"))]
+pub struct Errors(
+    /// The errors, at least one.
+    pub Vec<Diagnostic>,
+);
+
+impl Errors {
+    /// Puts errors in the order of the text, each once: a mistake seen from many cells is one mistake.
+    /// Returns `Ok` if there is none.
+    pub fn check(mut errors: Vec<Diagnostic>) -> Result<(), Self> {
+        errors.sort_by(|a, b| a.order().cmp(&b.order()));
+        errors.dedup_by(|a, b| a.order() == b.order());
+        if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
+    }
+}
+
+impl From<Diagnostic> for Errors {
+    fn from(error: Diagnostic) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl miette::Diagnostic for Errors {
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        Some(Box::new(self.0.iter().map(|error| error as &dyn miette::Diagnostic)))
+    }
+}

@@ -1,0 +1,133 @@
+//! Reading one field of the tree: the right type or an error, and no field that is not known.
+
+use super::diagnostic::Diagnostic;
+use super::node::{Entry, Node, NodeKind};
+use super::source::{Place, Spanned};
+use super::template::Root;
+
+/// Fields of a manifest.
+pub(super) const MANIFEST: [&str; 7] = ["name", "description", "seed", "vars", "matrix", "stages", "results"];
+/// Fields of a stage.
+pub(super) const STAGE: [&str; 3] = ["kind", "needs", "with"];
+/// Fields of `results`.
+pub(super) const RESULTS: [&str; 2] = ["csv", "from"];
+
+/// Returns the path of `name` below `path`.
+pub(super) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// Collects what is wrong while fields are read.
+#[derive(Default)]
+pub(super) struct Fields {
+    pub(super) errors: Vec<Diagnostic>,
+}
+
+impl Fields {
+    pub(super) fn report(&mut self, error: Diagnostic) {
+        self.errors.push(error);
+    }
+
+    /// Reports that a value is of the wrong type, unless it is a reference that was reported already.
+    pub(super) fn wrong_type(&mut self, path: &str, node: &Node, expected: &str, help: &str) {
+        let error = match &node.kind {
+            NodeKind::Template(template) if template.references().all(|r| r.root == Root::Vars) => return,
+            NodeKind::Template(_) => {
+                Diagnostic::new(path, &node.place, format!("{} cannot be used here", node.describe()))
+                    .with_help("what differs between cells can only be used in a stage's `with`")
+            }
+            _ => {
+                Diagnostic::new(path, &node.place, format!("expected {expected}, found {}", node.describe()))
+                    .with_help(help)
+            }
+        };
+        self.report(error.with_use(node.used_at.as_ref()));
+    }
+
+    /// Reads a mapping.
+    pub(super) fn map<'n>(&mut self, path: &str, node: &'n Node, help: &str) -> Option<&'n [Entry]> {
+        match &node.kind {
+            NodeKind::Map(entries) => Some(entries),
+            _ => {
+                self.wrong_type(path, node, "a mapping", help);
+                None
+            }
+        }
+    }
+
+    /// Reads a list.
+    pub(super) fn list<'n>(&mut self, path: &str, node: &'n Node, help: &str) -> Option<&'n [Node]> {
+        match &node.kind {
+            NodeKind::Seq(items) => Some(items),
+            _ => {
+                self.wrong_type(path, node, "a list", help);
+                None
+            }
+        }
+    }
+
+    /// Reads a string that is not empty.
+    pub(super) fn string(&mut self, path: &str, node: &Node, help: &str) -> Option<Spanned<String>> {
+        match node.as_str() {
+            Some(text) if !text.trim().is_empty() => Some(Spanned::new(text.to_owned(), node.place.clone())),
+            _ => {
+                self.wrong_type(path, node, "a string", help);
+                None
+            }
+        }
+    }
+
+    /// Reports fields that are not known; `hint` says more about one that has no near name.
+    pub(super) fn known(&mut self, path: &str, entries: &[Entry], known: &[&str], hint: Option<&str>) {
+        for Entry { key, .. } in entries.iter().filter(|entry| !known.contains(&entry.key.value.as_str())) {
+            let name = &key.value;
+            let error = Diagnostic::new(join(path, name), &key.place, format!("unknown field `{name}`"))
+                .with_names("fields here", name, known.iter().copied());
+            let hint = hint.filter(|_| error.label.is_empty());
+            self.report(hint.map_or(error.clone(), |hint| error.with_help(hint)));
+        }
+    }
+
+    /// Finds a field that must be there.
+    pub(super) fn required<'n>(
+        &mut self,
+        path: &str,
+        place: &Place,
+        entries: &'n [Entry],
+        name: &str,
+        help: &str,
+    ) -> Option<&'n Entry> {
+        let found = entries.iter().find(|entry| entry.key.value == name);
+        if found.is_none() {
+            let error = Diagnostic::new(join(path, name), place, format!("the field `{name}` is missing"));
+            self.report(error.with_help(help));
+        }
+        found
+    }
+
+    /// Checks the characters of a name that is used in paths and columns.
+    pub(super) fn name(
+        &mut self,
+        path: &str,
+        name: &Spanned<String>,
+        what: &str,
+        is_allowed: fn(char) -> bool,
+        allowed: &str,
+    ) -> bool {
+        let wrong = name.value.chars().find(|&c| !is_allowed(c));
+        if let Some(wrong) = wrong {
+            let message = format!("{what} cannot contain `{}`", wrong.escape_default());
+            let error = Diagnostic::new(path, &name.place, message);
+            self.report(error.with_help(format!("use {allowed}")));
+        }
+        wrong.is_none()
+    }
+}
+
+/// Whether a stage, axis or variable may have this character in its name: a dot would break paths.
+pub(super) fn is_name_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+/// What [`is_name_character`] allows.
+pub(super) const NAME_CHARACTERS: &str = "letters a to z, digits, `-` and `_`";

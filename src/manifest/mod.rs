@@ -1,0 +1,219 @@
+//! The manifest: YAML text to a [`Manifest`] in which everything that can be checked without knowing the stage
+//! kinds has been checked, and every value knows where it is written.
+//!
+//! The way of the data: text -> tree of [`Node`]s (`parse`) -> `--set` (`overrides`) -> variables filled in
+//! (`interpolate`) -> [`Matrix`], [`StageDef`]s and [`Results`]; later, for each cell, [`Manifest::instantiate`].
+//! What a stage's parameters may be is checked against a JSON Schema by [`schema::check`].
+//! Nothing here knows stage kinds, the store, or how messages reach the user.
+
+mod budget;
+mod cycle;
+mod diagnostic;
+mod fields;
+mod interpolate;
+mod matrix;
+mod merge;
+mod node;
+mod overrides;
+mod parse;
+mod read;
+mod scalar;
+pub mod schema;
+mod source;
+mod stage;
+pub mod suggest;
+mod syntax;
+mod template;
+
+pub use budget::{MAX_CELLS, MAX_DEPTH, MAX_EXPANDED_BYTES, MAX_EXPANDED_NODES, MAX_FILE_BYTES};
+pub use diagnostic::{Diagnostic, Errors, Related};
+pub use matrix::{Axis, AxisValue, Cell, Matrix};
+pub use node::{Entry, Node, NodeKind};
+pub use overrides::{OVERRIDE_SOURCE, Override, OverrideError};
+pub use source::{Place, Source, Span, Spanned};
+pub use stage::{Results, StageDef};
+pub use template::Template;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use fields::Fields;
+use interpolate::{Progress, Resolved, Scope, substitute};
+use template::{Reference, Root};
+
+/// A manifest that is valid as far as can be said without knowing the stage kinds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// The file.
+    pub source: Arc<Source>,
+    /// Its name: lower-case letters, digits, `-` and `_`.
+    pub name: String,
+    /// What it is about, in the words of its author.
+    pub description: Option<String>,
+    /// The seed of every stage, 0 if the manifest gives none. If there is an axis `seed`, that decides; see
+    /// [`Manifest::seed_of`].
+    pub seed: u64,
+    /// The variables, filled in; what depends on the cell is not.
+    pub vars: BTreeMap<String, Node>,
+    /// The sweep; without `matrix` it has no axes and one cell.
+    pub matrix: Matrix,
+    /// The stages, in the order of the file.
+    pub stages: Vec<StageDef>,
+    /// What becomes of the metrics.
+    pub results: Option<Results>,
+}
+
+/// Why there is no manifest.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file could not be read. `NotFound` is the caller's to tell apart.
+    #[error("cannot read the manifest {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The file is longer than [`MAX_FILE_BYTES`].
+    #[error("{} is longer than 1 MiB, so it is hardly a manifest; give the path of a YAML file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not text.
+    #[error("{} is not text in UTF-8 (byte {offset}); save it as UTF-8", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is at fault.
+        offset: usize,
+    },
+    /// The manifest is not valid.
+    #[error(transparent)]
+    Invalid(#[from] Errors),
+}
+
+impl Manifest {
+    /// Reads a manifest file and checks it.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not text, or with everything that is wrong in it.
+    pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, LoadError> {
+        let io = |error| LoadError::Io { path: path.to_owned(), error };
+        let mut bytes = vec![];
+        let file = std::fs::File::open(path).map_err(io)?;
+        file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
+        if bytes.len() > MAX_FILE_BYTES {
+            return Err(LoadError::TooLarge { path: path.to_owned() });
+        }
+        let text = String::from_utf8(bytes).map_err(|error| LoadError::NotText {
+            path: path.to_owned(),
+            offset: error.utf8_error().valid_up_to(),
+        })?;
+        Ok(Self::parse(&path.display().to_string(), text, overrides)?)
+    }
+
+    /// Checks the text of a manifest; `name` is how messages call it.
+    ///
+    /// # Errors
+    /// With everything that is wrong in it. After a syntax error nothing else is looked for.
+    pub fn parse(name: &str, text: impl Into<String>, overrides: &[Override]) -> Result<Self, Errors> {
+        let source = Arc::new(Source { name: name.to_owned(), text: text.into() });
+        let parse::Parsed { node, errors: mut syntax } = parse::parse(&source, 0..source.text.len(), "");
+        let Some(mut root) = node else {
+            let place = Place::new(&source, Span::default());
+            syntax.extend(syntax.is_empty().then(|| read::empty(&place)));
+            return Err(Errors(syntax));
+        };
+        syntax.extend(overrides::apply(&mut root, overrides));
+        let mut fields = Fields::default();
+        let manifest = read::manifest(&mut fields, &root);
+        // What was refused as text is not worth a second complaint about its type.
+        let already = |error: &Diagnostic| syntax.iter().any(|first| first.place == error.place);
+        fields.errors.retain(|error| !already(error));
+        Errors::check(syntax.into_iter().chain(fields.errors).collect())?;
+        manifest.ok_or_else(|| read::empty(&root.place).into())
+    }
+
+    /// Returns every cell of the matrix; without a matrix one, which is empty.
+    pub fn cells(&self) -> Vec<Cell> {
+        self.matrix.cells()
+    }
+
+    /// Returns the seed of a cell: its value of the axis `seed` if there is one, and else the manifest's.
+    pub fn seed_of(&self, cell: &Cell) -> u64 {
+        let axis_seed = || match self.value_of("seed", cell)?.node.kind {
+            NodeKind::Int(seed) => u64::try_from(seed).ok(),
+            _ => None,
+        };
+        axis_seed().unwrap_or(self.seed)
+    }
+
+    /// Returns a stage by its name.
+    pub fn stage(&self, name: &str) -> Option<&StageDef> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// Returns the value that an axis has in a cell.
+    pub fn value_of(&self, axis: &str, cell: &Cell) -> Option<&AxisValue> {
+        self.matrix.axis(axis)?.values.get(*cell.get(axis)?)
+    }
+
+    /// Returns the parameters of a stage in a cell, a mapping with nothing left to fill in. The cell needs to have
+    /// the stage's own [`StageDef::axes`] only.
+    ///
+    /// # Errors
+    /// If `with` is a reference to something that is no mapping, or what it refers to cannot be put there.
+    pub fn instantiate(&self, stage: &StageDef, cell: &Cell) -> Result<Node, Errors> {
+        let path = format!("stages.{}.with", stage.name);
+        let mut scope = InCell { manifest: self, cell, progress: Progress::new() };
+        let with = substitute(&mut scope, &stage.with, &path);
+        let mut fields = Fields { errors: scope.progress.errors };
+        if fields.errors.is_empty() {
+            fields.map(&path, &with, "let it refer to a value with fields: `{name: argd, method: argd}`");
+        }
+        Errors::check(fields.errors).map(|()| with)
+    }
+}
+
+/// What is known in a cell: its value of each axis.
+struct InCell<'m> {
+    manifest: &'m Manifest,
+    cell: &'m Cell,
+    progress: Progress,
+}
+
+impl Scope for InCell<'_> {
+    fn resolve(&mut self, reference: &Reference, path: &str) -> Resolved {
+        let (axis, inside) = match (reference.root, reference.steps.split_first()) {
+            (Root::Seed, _) => ("seed", &[][..]),
+            (_, Some((axis, inside))) => (axis.as_str(), inside),
+            (_, None) => ("", &[][..]),
+        };
+        let Some(value) = self.manifest.value_of(axis, self.cell) else {
+            let error =
+                Diagnostic::new(path, &reference.place, format!("`{reference}` has no value in this cell"));
+            self.progress.errors.push(error);
+            return Resolved::Failed;
+        };
+        match value.part(inside) {
+            Some(node) => Resolved::Value(node, inside.is_empty().then(|| value.label.clone())),
+            None => {
+                self.progress.errors.push(value.no_such_part(reference, inside, path));
+                Resolved::Failed
+            }
+        }
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Objects: fields that are unknown, fields that are missing, and the values of the others.
+
+use serde_json::Value;
+
+use super::{Checker, words};
+use crate::manifest::diagnostic::Diagnostic;
+use crate::manifest::fields::join;
+use crate::manifest::node::{Entry, Node};
+
+impl<'s> Checker<'s> {
+    /// Checks a mapping against schemas of which it must fit all. If a choice was not decided (`is_decided`), only the
+    /// values of known fields are checked: which others there may be, and must be, is not known.
+    pub(super) fn check_object(
+        &self,
+        node: &Node,
+        parts: &[&'s Value],
+        is_decided: bool,
+        path: &str,
+        errors: &mut Vec<Diagnostic>,
+    ) {
+        let known = properties(parts);
+        let rest = parts.iter().find_map(|part| part.get("additionalProperties"));
+        for entry in node.entries() {
+            let name = entry.key.value.as_str();
+            let path = join(path, name);
+            let schemas: Vec<&Value> =
+                known.iter().filter(|(known, _)| *known == name).map(|(_, s)| *s).collect();
+            match schemas.as_slice() {
+                [] if !is_decided => {}
+                [] if is_closed(parts) => errors.push(unknown_field(entry, &known, path)),
+                [] => rest.into_iter().for_each(|schema| self.check(&entry.value, schema, &path, errors)),
+                schemas => schemas.iter().for_each(|schema| self.check(&entry.value, schema, &path, errors)),
+            }
+        }
+        let required = parts.iter().filter_map(|part| part.get("required")?.as_array()).flatten();
+        let missing =
+            required.filter_map(Value::as_str).filter(|name| is_decided && node.entry(name).is_none());
+        errors.extend(missing.map(|name| missing_field(node, name, &known, path)));
+    }
+}
+
+/// Returns the fields that schemas know, each once unless it is described differently.
+fn properties<'s>(parts: &[&'s Value]) -> Vec<(&'s str, &'s Value)> {
+    let mut known: Vec<(&str, &Value)> = vec![];
+    let objects = parts.iter().filter_map(|part| part.get("properties")?.as_object());
+    for (name, schema) in objects.flatten() {
+        if !known.contains(&(name.as_str(), schema)) {
+            known.push((name, schema));
+        }
+    }
+    known
+}
+
+fn is_closed(parts: &[&Value]) -> bool {
+    let refuses = |part: &&Value, word| part.get(word) == Some(&Value::Bool(false));
+    parts.iter().any(|part| refuses(part, "additionalProperties") || refuses(part, "unevaluatedProperties"))
+}
+
+fn unknown_field(entry: &Entry, known: &[(&str, &Value)], path: String) -> Diagnostic {
+    let name = &entry.key.value;
+    let mut names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    names.dedup();
+    Diagnostic::new(path, &entry.key.place, format!("unknown field `{name}`"))
+        .with_names("fields here", name, names)
+        .with_use(entry.value.used_at.as_ref())
+}
+
+fn missing_field(node: &Node, name: &str, known: &[(&str, &Value)], path: &str) -> Diagnostic {
+    let error =
+        Diagnostic::new(join(path, name), &node.place.start(), format!("the field `{name}` is missing"))
+            .with_label("missing in this mapping")
+            .with_use(node.used_at.as_ref());
+    let schema = known.iter().find(|(known, _)| *known == name).map_or(&Value::Null, |(_, schema)| schema);
+    match words::about(schema, name) {
+        Some(about) => error.with_help(about),
+        None => error.with_help(format!("add `{name}: ...`")),
+    }
+}

@@ -1,0 +1,64 @@
+//! The nearest valid name to a misspelled one, and how valid names are listed.
+
+/// Returns the candidate that `wrong` was probably meant to be, if one is near enough.
+///
+/// Near: equal but for case, `-` and `_`; or at most a third of its letters (and at least one) wrong, missing,
+/// added or swapped with a neighbour; or one is the beginning of the other.
+pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = fold(wrong);
+    let ranked = candidates.into_iter().filter_map(|name| Some((rank(&folded, &fold(name))?, name)));
+    ranked.min_by_key(|&(rank, _)| rank).map(|(_, name)| name)
+}
+
+/// Says what the valid names are: ``fields: `a`, `b` ``, or that there are none.
+pub fn listed(what: &str, names: &[&str]) -> String {
+    if names.is_empty() {
+        return format!("there are no {what}");
+    }
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("{what}: {}", quoted.join(", "))
+}
+
+fn fold(name: &str) -> String {
+    name.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// The lower, the nearer; none if too far.
+fn rank(wrong: &str, name: &str) -> Option<usize> {
+    let distance = strsim::damerau_levenshtein(wrong, name);
+    let letters = wrong.chars().count().max(name.chars().count());
+    if distance <= (letters / 3).max(1) && distance < letters {
+        return Some(distance);
+    }
+    let shorter = wrong.len().min(name.len());
+    let begins = shorter >= 3 && (name.starts_with(wrong) || wrong.starts_with(name));
+    begins.then_some(distance + letters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_was_meant() {
+        let names = ["finetune", "nad", "argd", "learning_rate"];
+        assert_eq!(nearest("agrd", names), Some("argd"));
+        assert_eq!(nearest("Fine-Tune", names), Some("finetune"));
+        assert_eq!(nearest("NAD", names), Some("nad"));
+        assert_eq!(nearest("learning-rate", names), Some("learning_rate"));
+        assert_eq!(nearest("learning", names), Some("learning_rate"));
+    }
+
+    #[test]
+    fn is_silent_when_nothing_is_near() {
+        assert_eq!(nearest("mcr", ["finetune", "argd"]), None);
+        assert_eq!(nearest("", ["a"]), None);
+        assert_eq!(nearest("x", ["a"]), None, "one letter cannot be mostly right");
+    }
+
+    #[test]
+    fn lists_names_in_quotes() {
+        assert_eq!(listed("axes", &["a", "b"]), "axes: `a`, `b`");
+        assert_eq!(listed("axes", &[]), "there are no axes");
+    }
+}

@@ -1,0 +1,282 @@
+//! From a graph to steps: which activations are stored, and how each step reads them.
+//!
+//! Only convolutions and sums store what they make. Batch norm and ReLU cost no pass over memory of their own: they
+//! are *views* that the next reader applies while it loads. A sum whose one side is a convolution that nothing else
+//! reads is made by that convolution.
+
+use candle_core::{Result, bail};
+
+use super::super::graph::{Graph, Id, Op, Shape};
+use crate::kernels::conv::{ConvPlan, ConvShape};
+use crate::kernels::image::pitch;
+
+/// A stored activation.
+#[derive(Clone, Debug)]
+pub(super) struct Buffer {
+    pub shape: Shape,
+    /// Channels as stored.
+    pub pitch: usize,
+    /// The batch norm that normalises it.
+    pub norm: Option<usize>,
+    /// Its one view that is not the activation itself.
+    pub view: Option<usize>,
+    /// Its attention map, if it is a tap: (position among the taps, whether of max(x, 0)).
+    pub tap: Option<(usize, bool)>,
+}
+
+impl Buffer {
+    pub fn pixels(&self) -> usize {
+        self.shape.height * self.shape.width
+    }
+
+    /// Values of one image.
+    pub fn len(&self) -> usize {
+        self.pixels() * self.pitch
+    }
+}
+
+/// How steps read a stored activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    pub buffer: usize,
+    pub norm: Option<usize>,
+    pub relu: bool,
+}
+
+impl View {
+    pub fn is_plain(&self) -> bool {
+        self.norm.is_none() && !self.relu
+    }
+}
+
+/// Slots of a batch norm.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Norm {
+    pub buffer: usize,
+    pub weight: usize,
+    pub bias: usize,
+    pub mean: usize,
+    pub variance: usize,
+}
+
+/// What makes a stored activation. `input`, `a` and `b` are views.
+#[derive(Clone, Debug)]
+pub(super) enum Make {
+    Conv {
+        input: usize,
+        weight: usize,
+        conv: ConvPlan,
+        /// A stored activation that is added to the result.
+        addend: Option<usize>,
+    },
+    Add {
+        a: usize,
+        b: usize,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub make: Make,
+    pub output: usize,
+}
+
+/// Average pool of a view, then a linear layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub input: usize,
+    pub weight: usize,
+    pub bias: usize,
+}
+
+/// The steps of a network. Buffer 0 is the images; the head comes after the last step.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub buffers: Vec<Buffer>,
+    pub views: Vec<View>,
+    pub norms: Vec<Norm>,
+    pub steps: Vec<Step>,
+    pub head: Head,
+    /// Buffer of each tap.
+    pub taps: Vec<usize>,
+    /// For each view, the first step that reads it: where its gradient is complete (`steps.len()`: the head).
+    pub first_reader: Vec<usize>,
+}
+
+impl Plan {
+    /// Plans a graph.
+    ///
+    /// # Errors
+    ///
+    /// An arrangement of layers that the kernels do not cover; candle's own operations do.
+    pub fn new(graph: &Graph) -> Result<Self> {
+        let mut planner = Planner::new(graph);
+        for id in 0..graph.nodes.len() {
+            planner.place(Id(id))?;
+        }
+        planner.finish()
+    }
+
+    /// Values of one image in the flat result: logits, then attention maps.
+    pub fn result_len(&self, graph: &Graph) -> usize {
+        graph.classes() + self.taps.iter().map(|&tap| self.buffers[tap].pixels()).sum::<usize>()
+    }
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    plan: Plan,
+    /// How each node is read, once placed.
+    seen_as: Vec<Option<View>>,
+    readers: Vec<usize>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let mut readers = vec![0; graph.nodes.len()];
+        for node in &graph.nodes {
+            match node.op {
+                Op::Input => {}
+                Op::Add { a, b } => [a, b].iter().for_each(|id| readers[id.0] += 1),
+                Op::Conv { x, .. }
+                | Op::BatchNorm { x, .. }
+                | Op::Relu { x }
+                | Op::GlobalAvgPool { x }
+                | Op::Linear { x, .. } => readers[x.0] += 1,
+            }
+        }
+        graph.taps.iter().for_each(|tap| readers[tap.0] += 1);
+        let plan = Plan {
+            buffers: vec![],
+            views: vec![],
+            norms: vec![],
+            steps: vec![],
+            head: Head { input: 0, weight: 0, bias: 0 },
+            taps: vec![],
+            first_reader: vec![],
+        };
+        Self { graph, plan, seen_as: vec![None; graph.nodes.len()], readers }
+    }
+
+    fn place(&mut self, id: Id) -> Result<()> {
+        let shape = self.graph.shape(id);
+        let view = match self.graph.nodes[id.0].op {
+            Op::Input => Some(self.store(shape, true)),
+            Op::Conv { x, weight, kernel, stride } => {
+                let input = self.read(x)?;
+                let source = &self.plan.buffers[self.plan.views[input].buffer];
+                let conv = ConvPlan::new(ConvShape {
+                    height: source.shape.height,
+                    width: source.shape.width,
+                    cin: source.shape.channels,
+                    pitch: source.pitch,
+                    cout: shape.channels,
+                    kernel,
+                    stride,
+                });
+                let make = Make::Conv { input, weight, conv, addend: None };
+                Some(self.make(make, shape, input))
+            }
+            Op::BatchNorm { x, weight, bias, mean, variance } => {
+                let view = self.view_of(x)?;
+                if !view.is_plain() || view.buffer == 0 || self.plan.buffers[view.buffer].norm.is_some() {
+                    bail!("kernels normalise a convolution's or a sum's output, once");
+                }
+                self.plan.norms.push(Norm { buffer: view.buffer, weight, bias, mean, variance });
+                let norm = self.plan.norms.len() - 1;
+                self.plan.buffers[view.buffer].norm = Some(norm);
+                Some(View { norm: Some(norm), ..view })
+            }
+            Op::Relu { x } => Some(View { relu: true, ..self.view_of(x)? }),
+            Op::Add { a, b } => Some(self.add(a, b, shape)?),
+            Op::GlobalAvgPool { x } => {
+                self.plan.head.input = self.read(x)?;
+                None
+            }
+            Op::Linear { x, weight, bias } => {
+                if !matches!(self.graph.nodes[x.0].op, Op::GlobalAvgPool { .. }) || id != self.graph.logits {
+                    bail!("kernels know one linear layer, after the average pool");
+                }
+                let input = self.plan.head.input;
+                self.plan.first_reader[input] = self.plan.first_reader[input].min(self.plan.steps.len());
+                self.plan.head = Head { input, weight, bias };
+                None
+            }
+        };
+        self.seen_as[id.0] = view;
+        Ok(())
+    }
+
+    fn store(&mut self, shape: Shape, is_input: bool) -> View {
+        let pitch = pitch(shape.channels, is_input);
+        self.plan.buffers.push(Buffer { shape, pitch, norm: None, view: None, tap: None });
+        View { buffer: self.plan.buffers.len() - 1, norm: None, relu: false }
+    }
+
+    fn view_of(&self, id: Id) -> Result<View> {
+        match self.seen_as[id.0] {
+            Some(view) => Ok(view),
+            None => bail!("kernels do not read the average pool or the logits again"),
+        }
+    }
+
+    /// The index of the view through which `id` is read.
+    fn read(&mut self, id: Id) -> Result<usize> {
+        let view = self.view_of(id)?;
+        if let Some(known) = self.plan.views.iter().position(|known| *known == view) {
+            return Ok(known);
+        }
+        let index = self.plan.views.len();
+        if !view.is_plain() {
+            let buffer = &mut self.plan.buffers[view.buffer];
+            if view.buffer == 0 || buffer.view.is_some() {
+                bail!("kernels read an activation as it is and in one other way");
+            }
+            buffer.view = Some(index);
+        }
+        self.plan.views.push(view);
+        self.plan.first_reader.push(usize::MAX);
+        Ok(index)
+    }
+
+    fn make(&mut self, make: Make, shape: Shape, input: usize) -> View {
+        let first = &mut self.plan.first_reader[input];
+        *first = (*first).min(self.plan.steps.len());
+        let view = self.store(shape, false);
+        self.plan.steps.push(Step { make, output: view.buffer });
+        view
+    }
+
+    fn add(&mut self, a: Id, b: Id, shape: Shape) -> Result<View> {
+        for (conv, other) in [(b, a), (a, b)] {
+            let other = self.view_of(other)?;
+            let is_latest = self.view_of(conv)?.buffer + 1 == self.plan.buffers.len();
+            let is_conv = matches!(self.graph.nodes[conv.0].op, Op::Conv { .. });
+            if is_conv && is_latest && self.readers[conv.0] == 1 && other.is_plain() && other.buffer != 0 {
+                if let Some(Step { make: Make::Conv { addend, .. }, output }) = self.plan.steps.last_mut() {
+                    *addend = Some(other.buffer);
+                    return Ok(View { buffer: *output, norm: None, relu: false });
+                }
+            }
+        }
+        let (a, b) = (self.read(a)?, self.read(b)?);
+        let step = self.plan.steps.len();
+        self.plan.first_reader[b] = self.plan.first_reader[b].min(step);
+        Ok(self.make(Make::Add { a, b }, shape, a))
+    }
+
+    fn finish(mut self) -> Result<Plan> {
+        for (position, &tap) in self.graph.taps.iter().enumerate() {
+            let view = self.view_of(tap)?;
+            if view.norm.is_some() || view.buffer == 0 {
+                bail!("kernels tap convolutions and sums, before batch norm");
+            }
+            self.plan.buffers[view.buffer].tap = Some((position, view.relu));
+            self.plan.taps.push(view.buffer);
+        }
+        if self.view_of(self.graph.logits).is_ok() {
+            bail!("kernels know networks that end in a linear layer");
+        }
+        Ok(self.plan)
+    }
+}

@@ -1,0 +1,256 @@
+//! The description of a network: a list of layers in the order of the forward pass.
+//!
+//! A model file builds one [`Graph`]; what runs it (the kernels, or candle's own operations) reads it. The graph
+//! knows shapes and the names of parameters; it holds no numbers.
+//!
+//! Activations are NHWC. All trainable parameters live in one flat vector `theta`, all running statistics in
+//! another, `state`; [`Slot`] says where in them a named tensor lies.
+
+/// The index of a node, and of the activation that it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub usize);
+
+/// Height, width and channels of one image's activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels, the fastest-varying dimension.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// Values of one image's activation.
+    pub fn len(self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether the activation has no values.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How a tensor of `theta` starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// N(0, `std`^2).
+    Normal {
+        /// Standard deviation.
+        std: f32,
+    },
+    /// U(-`bound`, `bound`).
+    Uniform {
+        /// Half the width of the interval.
+        bound: f32,
+    },
+    /// One value everywhere.
+    Constant(f32),
+}
+
+/// A named tensor inside `theta` or `state`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// The name that PyTorch's `state_dict` gives it (`block1.layer.0.bn1.weight`).
+    pub name: String,
+    /// Shape in our layout: convolutions are (kernel row, kernel column, in, out), linear layers (in, out).
+    pub shape: Vec<usize>,
+    /// Index of its first value.
+    pub offset: usize,
+    /// How it starts.
+    pub init: Init,
+}
+
+impl Slot {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where its values lie.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+}
+
+/// One layer. Indices named `weight`, `bias`, `mean`, `variance` point into [`Graph::theta`] or [`Graph::state`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The image batch.
+    Input,
+    /// Convolution without bias, padded by `kernel / 2`.
+    Conv {
+        /// Input.
+        x: Id,
+        /// Slot of the weight, (kernel, kernel, in, out).
+        weight: usize,
+        /// 1 or 3.
+        kernel: usize,
+        /// 1 or 2.
+        stride: usize,
+    },
+    /// Batch normalisation: eps 1e-5, momentum 0.1, running variance from the unbiased batch variance.
+    BatchNorm {
+        /// Input.
+        x: Id,
+        /// Slot of the scale (gamma).
+        weight: usize,
+        /// Slot of the shift (beta).
+        bias: usize,
+        /// State slot of the running mean.
+        mean: usize,
+        /// State slot of the running variance.
+        variance: usize,
+    },
+    /// max(x, 0).
+    Relu {
+        /// Input.
+        x: Id,
+    },
+    /// Sum of two activations of one shape.
+    Add {
+        /// One summand.
+        a: Id,
+        /// The other.
+        b: Id,
+    },
+    /// Mean over rows and columns; the result is 1x1.
+    GlobalAvgPool {
+        /// Input.
+        x: Id,
+    },
+    /// Fully connected layer on a 1x1 activation.
+    Linear {
+        /// Input.
+        x: Id,
+        /// Slot of the weight, (in, out).
+        weight: usize,
+        /// Slot of the bias, (out).
+        bias: usize,
+    },
+}
+
+/// A layer and the shape of what it makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What it computes.
+    pub op: Op,
+    /// Shape of its activation.
+    pub shape: Shape,
+}
+
+/// Batch normalisation's epsilon, PyTorch's default.
+pub const BN_EPSILON: f32 = 1e-5;
+/// The weight of a new batch in the running statistics, PyTorch's default.
+pub const BN_MOMENTUM: f32 = 0.1;
+
+/// A network as a list of layers; nodes only read nodes before them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// Layers in forward order; the first is [`Op::Input`].
+    pub nodes: Vec<Node>,
+    /// Trainable tensors in the order of `theta`.
+    pub theta: Vec<Slot>,
+    /// Running statistics in the order of `state`.
+    pub state: Vec<Slot>,
+    /// Activations whose attention maps (sum over channels of squares) the network also returns.
+    pub taps: Vec<Id>,
+    /// The node that makes the logits.
+    pub logits: Id,
+}
+
+fn place(slots: &mut Vec<Slot>, name: String, shape: Vec<usize>, init: Init) -> usize {
+    let offset = slots.last().map_or(0, |slot| slot.range().end);
+    slots.push(Slot { name, shape, offset, init });
+    slots.len() - 1
+}
+
+impl Graph {
+    /// Starts a network that reads images of `shape`.
+    pub fn new(shape: Shape) -> (Self, Id) {
+        let input = Node { op: Op::Input, shape };
+        let graph = Self { nodes: vec![input], theta: vec![], state: vec![], taps: vec![], logits: Id(0) };
+        (graph, Id(0))
+    }
+
+    /// Shape of the activation `id`.
+    pub fn shape(&self, id: Id) -> Shape {
+        self.nodes[id.0].shape
+    }
+
+    /// Number of trainable values.
+    pub fn theta_len(&self) -> usize {
+        self.theta.last().map_or(0, |slot| slot.range().end)
+    }
+
+    /// Number of running statistics.
+    pub fn state_len(&self) -> usize {
+        self.state.last().map_or(0, |slot| slot.range().end)
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.shape(self.logits).channels
+    }
+
+    fn push(&mut self, op: Op, shape: Shape) -> Id {
+        self.nodes.push(Node { op, shape });
+        Id(self.nodes.len() - 1)
+    }
+
+    /// Adds a convolution without bias to `channels`, padded by `kernel / 2`; He initialisation by fan-out.
+    pub fn conv(&mut self, name: &str, x: Id, channels: usize, kernel: usize, stride: usize) -> Id {
+        let Shape { height, width, channels: cin } = self.shape(x);
+        let std = (2.0 / (kernel * kernel * channels) as f32).sqrt();
+        let shape = vec![kernel, kernel, cin, channels];
+        let weight = place(&mut self.theta, format!("{name}.weight"), shape, Init::Normal { std });
+        let (height, width) = (height.div_ceil(stride), width.div_ceil(stride));
+        self.push(Op::Conv { x, weight, kernel, stride }, Shape { height, width, channels })
+    }
+
+    /// Adds a batch normalisation.
+    pub fn batch_norm(&mut self, name: &str, x: Id) -> Id {
+        let shape = self.shape(x);
+        let one = |value| (vec![shape.channels], Init::Constant(value));
+        let mut theta =
+            |part: &str, (dims, init)| place(&mut self.theta, format!("{name}.{part}"), dims, init);
+        let (weight, bias) = (theta("weight", one(1.0)), theta("bias", one(0.0)));
+        let mut state =
+            |part: &str, (dims, init)| place(&mut self.state, format!("{name}.{part}"), dims, init);
+        let (mean, variance) = (state("running_mean", one(0.0)), state("running_var", one(1.0)));
+        self.push(Op::BatchNorm { x, weight, bias, mean, variance }, shape)
+    }
+
+    /// Adds max(x, 0).
+    pub fn relu(&mut self, x: Id) -> Id {
+        self.push(Op::Relu { x }, self.shape(x))
+    }
+
+    /// Adds the sum of two activations of one shape.
+    pub fn add(&mut self, a: Id, b: Id) -> Id {
+        debug_assert_eq!(self.shape(a), self.shape(b));
+        self.push(Op::Add { a, b }, self.shape(a))
+    }
+
+    /// Adds the mean over rows and columns.
+    pub fn global_avg_pool(&mut self, x: Id) -> Id {
+        let channels = self.shape(x).channels;
+        self.push(Op::GlobalAvgPool { x }, Shape { height: 1, width: 1, channels })
+    }
+
+    /// Adds a fully connected layer to `channels`, with PyTorch's default initialisation of its weight.
+    pub fn linear(&mut self, name: &str, x: Id, channels: usize) -> Id {
+        let cin = self.shape(x).len();
+        let init = Init::Uniform { bound: 1.0 / (cin as f32).sqrt() };
+        let weight = place(&mut self.theta, format!("{name}.weight"), vec![cin, channels], init);
+        let bias = place(&mut self.theta, format!("{name}.bias"), vec![channels], Init::Constant(0.0));
+        self.push(Op::Linear { x, weight, bias }, Shape { height: 1, width: 1, channels })
+    }
+}

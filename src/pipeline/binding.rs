@@ -1,0 +1,38 @@
+//! A stage's parameters in one cell: filled in, checked against the kind's schema, typed.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::manifest::{Cell, Diagnostic, Manifest, Node, StageDef, schema};
+use crate::stages::{Bound, ParamError, Stage};
+
+/// Types the parameters of a stage in a cell, or says everything that is wrong with them.
+pub(super) fn bind(
+    manifest: &Manifest,
+    def: &StageDef,
+    kind: &dyn Stage,
+    schema: &Value,
+    cell: &Cell,
+) -> Result<Arc<dyn Bound>, Vec<Diagnostic>> {
+    let with = manifest.instantiate(def, cell).map_err(|errors| errors.0)?;
+    let path = format!("stages.{}.with", def.name);
+    let wrong = schema::check(&with, schema, &path);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let bound = kind.bind(&with.to_json());
+    bound.map(Arc::from).map_err(|wrong| wrong.iter().map(|error| locate(error, &with, &path)).collect())
+}
+
+/// Finds where in the manifest a parameter is wrong; one that is not spelled out is reported where it could be.
+fn locate(error: &ParamError, with: &Node, path: &str) -> Diagnostic {
+    let mut at = with;
+    for step in &error.path {
+        let Some(below) = at.child(step) else { break };
+        at = below;
+    }
+    let path =
+        std::iter::once(path).chain(error.path.iter().map(String::as_str)).collect::<Vec<_>>().join(".");
+    Diagnostic::new(path, &at.place, &*error.message).with_use(at.used_at.as_ref())
+}

@@ -1,0 +1,159 @@
+//! Why a task or a run failed, and which exit code that is.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::task::TaskRef;
+use crate::stages::StageError;
+use crate::store::StoreError;
+
+/// What kind of failure an error is; each has its own exit code. Ordered: of several, a run reports the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Results were asked for that no run has computed yet.
+    Stale,
+    /// A file or folder that the manifest names is not there.
+    InputMissing,
+    /// A stage could not do its work, or a result could not be written.
+    StageFailed,
+    /// The store cannot be read or written.
+    Cache,
+    /// The run was asked to stop, and left checkpoints.
+    Stopped,
+    /// The program is wrong.
+    Bug,
+}
+
+/// Why a task failed.
+#[derive(Debug, Error)]
+pub enum TaskError {
+    /// The stage says why.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The store could not find, lock or keep what the stage made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stage broke its contract, or panicked.
+    #[error("a bug in the stage kind `{kind}`: {what}\nhint: please report it, with the manifest")]
+    Bug {
+        /// The stage kind.
+        kind: &'static str,
+        /// What it did.
+        what: String,
+    },
+    /// The threads that the stage would use could not be started.
+    #[error("cannot start the task's threads: {0}\nhint: try fewer, or a smaller -j")]
+    Threads(String),
+}
+
+impl TaskError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Stage(StageError::InputMissing { .. }) => Class::InputMissing,
+            Self::Stage(StageError::Stopped) => Class::Stopped,
+            Self::Stage(StageError::Io { .. } | StageError::Failed(_)) | Self::Threads(_) => {
+                Class::StageFailed
+            }
+            Self::Store(error) => class_of_store_error(error),
+            Self::Bug { .. } => Class::Bug,
+        }
+    }
+}
+
+/// Why a run, or a look at its results, has no full answer.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The run was asked to stop before every task was done.
+    #[error("stopped with {unfinished} of {tasks} tasks to do; the same command goes on from here")]
+    Stopped {
+        /// Tasks without a result.
+        unfinished: usize,
+        /// Tasks of the plan.
+        tasks: usize,
+    },
+    /// Tasks failed; what each said was an event.
+    #[error("{}", failed_message(failed, *skipped))]
+    Failed {
+        /// The tasks that failed.
+        failed: Vec<TaskRef>,
+        /// How many others need one of them.
+        skipped: usize,
+        /// The gravest kind of failure among them.
+        class: Class,
+    },
+    /// Results were asked for that no run has computed yet.
+    #[error("{}", missing_message(tasks, command))]
+    Missing {
+        /// The tasks whose results are missing.
+        tasks: Vec<TaskRef>,
+        /// The command that computes them.
+        command: String,
+    },
+    /// The results could not be written.
+    #[error("{}: the results cannot be written: {source}", path.display())]
+    Results {
+        /// Where to.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl RunError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => class_of_store_error(error),
+            Self::Stopped { .. } => Class::Stopped,
+            Self::Failed { class, .. } => *class,
+            Self::Missing { .. } => Class::Stale,
+            Self::Results { .. } => Class::StageFailed,
+        }
+    }
+}
+
+fn class_of_store_error(error: &StoreError) -> Class {
+    match error {
+        StoreError::SourceMissing(_) => Class::InputMissing,
+        StoreError::SourceUnfit { .. } => Class::StageFailed,
+        StoreError::OutputMissing { .. } => Class::Bug,
+        error if error.disk_full() => Class::StageFailed,
+        StoreError::Io { .. } | StoreError::NewerFormat { .. } => Class::Cache,
+    }
+}
+
+fn failed_message(failed: &[TaskRef], skipped: usize) -> String {
+    let verb = if failed.len() == 1 { "task failed" } else { "tasks failed" };
+    let skipped = match skipped {
+        0 => String::new(),
+        1 => ", 1 that needs it was skipped".to_owned(),
+        n => format!(", {n} that need what they make were skipped"),
+    };
+    let (n, names) = (failed.len(), listed(failed));
+    format!(
+        "{n} {verb} ({names}){skipped}; all other results are kept, and the same command goes on from here"
+    )
+}
+
+fn missing_message(tasks: &[TaskRef], command: &str) -> String {
+    let (n, names) = (tasks.len(), listed(tasks));
+    let noun = if n == 1 { "task has" } else { "tasks have" };
+    format!("{n} {noun} no results yet ({names})\nhint: `{command}` computes them")
+}
+
+/// The first few names; a sweep can have thousands.
+fn listed(tasks: &[TaskRef]) -> String {
+    const SHOWN: usize = 5;
+    let mut names: Vec<String> = tasks.iter().take(SHOWN).map(ToString::to_string).collect();
+    if tasks.len() > SHOWN {
+        names.push(format!("and {} more", tasks.len() - SHOWN));
+    }
+    names.join(", ")
+}

@@ -1,0 +1,78 @@
+//! Keys: the hash of everything that determines what a task makes, and of nothing else.
+//!
+//! In: the version of the encoding, the kind and the version of its implementation, the typed parameters after
+//! defaults, the content of every input (artifacts by port, outside files and folders as `source:<n>`), the seed
+//! if the task depends on it, and the class of numerics. Out: names, axes, paths, times, threads, `-j`, and how
+//! an input was computed. A kind that takes a path keeps it out of its serialised parameters and lists it among
+//! its sources, so that moved data is the same data.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::error::TaskError;
+use super::plan::Plan;
+use super::task::{Task, TaskId};
+use crate::stages::StageError;
+use crate::store::{Digest, Key, Record, Store, StoreError, canon};
+
+/// Content digests of a task's input artifacts, by `port` or `port.part`.
+pub(super) type Inputs = BTreeMap<String, Digest>;
+
+/// A key with what it was made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keyed {
+    /// The key.
+    pub key: Key,
+    /// Its components, as the record keeps them.
+    pub components: Value,
+}
+
+/// The digests of a task's inputs; `None` unless there is a record for every task that it needs.
+pub(super) fn inputs<'r>(task: &Task, record: impl Fn(TaskId) -> Option<&'r Record>) -> Option<Inputs> {
+    let mut inputs = Inputs::new();
+    for connection in &task.inputs {
+        let record = record(connection.producer)?;
+        for (name, output) in &connection.artifacts {
+            inputs.insert(name.clone(), *record.output(output)?);
+        }
+    }
+    Some(inputs)
+}
+
+/// Keys a task: reads the outside files that it names, if any, and hashes all components.
+pub(super) fn keyed(plan: &Plan, task: &Task, inputs: &Inputs, store: &Store) -> Result<Keyed, TaskError> {
+    let mut contents = inputs.clone();
+    for (n, path) in task.bound.sources().iter().enumerate() {
+        contents.insert(format!("source:{n}"), source_digest(task, path, store)?);
+    }
+    Ok(from_components(task, &contents, plan.numerics()))
+}
+
+fn source_digest(task: &Task, path: &Path, store: &Store) -> Result<Digest, TaskError> {
+    store.digest_source(path).map_err(|error| match error {
+        StoreError::SourceMissing(path) => {
+            let hint = format!("the stage `{}` reads it; set its path there or by --set", task.label.stage);
+            StageError::InputMissing { path, hint }.into()
+        }
+        other => other.into(),
+    })
+}
+
+fn from_components(task: &Task, contents: &Inputs, numerics: &str) -> Keyed {
+    let contents: Map<String, Value> =
+        contents.iter().map(|(name, digest)| (name.clone(), digest.to_string().into())).collect();
+    let mut components = json!({
+        "encoding": canon::VERSION,
+        "kind": task.kind,
+        "version": task.version,
+        "params": task.bound.params(),
+        "inputs": contents,
+        "numerics": numerics,
+    });
+    if let (Some(seed), Value::Object(fields)) = (task.seed, &mut components) {
+        fields.insert("seed".to_owned(), seed.into());
+    }
+    Keyed { key: Key::of(&components), components }
+}

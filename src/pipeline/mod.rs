@@ -1,0 +1,33 @@
+//! From a manifest to results: the plan, the keys, and the scheduler that runs what the store does not have.
+//!
+//! `Manifest` -> [`plan`] -> [`Plan`] -> [`survey`] -> [`Survey`] -> [`run`] -> [`Run`] -> [`results::Table`]. Commands
+//! differ only in how far along that line they go: `plan` stops at the survey, `results` reads rows from it, `run`
+//! goes to the end. What happens on the way is told as [`Event`]s; nothing here prints, knows YAML or knows what a
+//! stage kind does.
+
+mod binding;
+mod ending;
+mod error;
+mod events;
+mod executor;
+mod key;
+mod plan;
+mod planner;
+pub mod results;
+mod scheduler;
+mod survey;
+mod task;
+mod wiring;
+
+pub use ending::{Ending, Run};
+pub use error::{Class, RunError, TaskError};
+pub use events::Event;
+pub use key::Keyed;
+pub use plan::{Plan, ResultsSpec};
+pub use planner::plan;
+pub use scheduler::{Settings, run};
+pub use survey::{Counts, State, Survey, survey};
+pub use task::{Connection, Label, Task, TaskId, TaskRef};
+
+#[cfg(test)]
+mod tests;

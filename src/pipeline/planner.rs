@@ -1,0 +1,191 @@
+//! Manifest to plan: every stage once per distinct combination of the axes that it uses, itself or through what
+//! it needs.
+//!
+//! Everything that can be wrong with a stage is found here, before anything runs, and all of it at once. The work
+//! is linear in cells times stages; parameters are checked and typed once per combination of the axes that the
+//! stage's own text uses.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::binding::bind;
+use super::plan::{Frame, Plan, ResultsSpec};
+use super::task::{Connection, Label, Task, TaskId};
+use super::wiring::{Wired, check_results, wire};
+use crate::manifest::{Cell, Diagnostic, Errors, Manifest};
+use crate::stages::{Bound, Stage};
+
+/// The axis whose value replaces the manifest's seed.
+const SEED: &str = "seed";
+
+/// Value index by axis, `None` where an axis is not used: what tells the tasks of a stage apart.
+type Coordinates = Vec<Option<usize>>;
+
+/// Typed parameters by the coordinates on a stage's own axes.
+type Bindings = HashMap<Coordinates, Arc<dyn Bound>>;
+
+/// Makes the plan of a manifest out of stage kinds, or says everything that is wrong with it.
+///
+/// `numerics` names the class of arithmetic whose results are interchangeable; it enters every key.
+pub fn plan(manifest: &Manifest, kinds: &[Box<dyn Stage>], numerics: &str) -> Result<Plan, Errors> {
+    let mut errors = vec![];
+    let wired = wire(manifest, kinds, &mut errors);
+    errors.extend(check_results(manifest, &wired));
+    let cells = manifest.cells();
+    let stages: Vec<Option<StagePlan<'_>>> = wired
+        .into_iter()
+        .enumerate()
+        .map(|(stage, wired)| wired.map(|wired| StagePlan::new(manifest, stage, wired, &cells, &mut errors)))
+        .collect();
+    Errors::check(errors)?;
+    // Without errors, every stage has its kind.
+    let stages: Vec<StagePlan<'_>> = stages.into_iter().flatten().collect();
+    let tasks = Expansion::new(manifest, &stages).expand(&cells);
+    Ok(Plan::new(frame(manifest, numerics), tasks))
+}
+
+fn frame(manifest: &Manifest, numerics: &str) -> Frame {
+    Frame {
+        name: manifest.name.clone(),
+        numerics: numerics.to_owned(),
+        seed: manifest.seed,
+        axes: manifest.matrix.axes.iter().map(|axis| axis.name.clone()).collect(),
+        stages: manifest.stages.iter().map(|def| def.name.clone()).collect(),
+        results: manifest.results.as_ref().map(|results| ResultsSpec {
+            csv: results.csv.value.clone(),
+            from: results.from.iter().map(|stage| stage.value.clone()).collect(),
+        }),
+    }
+}
+
+/// A stage with everything that its tasks have in common.
+struct StagePlan<'k> {
+    wired: Wired<'k>,
+    /// By axis: whether the stage's own text uses it.
+    own_axes: Vec<bool>,
+    bindings: Bindings,
+}
+
+impl<'k> StagePlan<'k> {
+    fn new(
+        manifest: &Manifest,
+        stage: usize,
+        wired: Wired<'k>,
+        cells: &[Cell],
+        errors: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let def = &manifest.stages[stage];
+        let schema = wired.kind.schema().to_value();
+        let own_axes: Vec<bool> =
+            manifest.matrix.axes.iter().map(|axis| def.axes.contains(&axis.name)).collect();
+        let mut bindings: HashMap<Coordinates, Option<Arc<dyn Bound>>> = HashMap::new();
+        for cell in cells {
+            let bind_once =
+                || bind(manifest, def, wired.kind, &schema, cell).map_err(|wrong| errors.extend(wrong)).ok();
+            bindings.entry(coordinates(manifest, cell, |axis| own_axes[axis])).or_insert_with(bind_once);
+        }
+        let bindings = bindings.into_iter().filter_map(|(at, bound)| Some((at, bound?))).collect();
+        Self { wired, own_axes, bindings }
+    }
+}
+
+/// A cell's coordinates on those axes that `uses` picks by their position.
+fn coordinates(manifest: &Manifest, cell: &Cell, uses: impl Fn(usize) -> bool) -> Coordinates {
+    let axes = manifest.matrix.axes.iter().enumerate();
+    axes.map(|(axis, def)| cell.get(&def.name).copied().filter(|_| uses(axis))).collect()
+}
+
+/// Stages to tasks, cell by cell.
+struct Expansion<'a> {
+    manifest: &'a Manifest,
+    stages: &'a [StagePlan<'a>],
+    seed_axis: Option<usize>,
+    /// By stage: the tasks made so far.
+    known: Vec<HashMap<Coordinates, TaskId>>,
+    tasks: Vec<Task>,
+    /// By task.
+    places: Vec<Coordinates>,
+}
+
+impl<'a> Expansion<'a> {
+    fn new(manifest: &'a Manifest, stages: &'a [StagePlan<'a>]) -> Self {
+        let seed_axis = manifest.matrix.axes.iter().position(|axis| axis.name == SEED);
+        let known = stages.iter().map(|_| HashMap::new()).collect();
+        Self { manifest, stages, seed_axis, known, tasks: vec![], places: vec![] }
+    }
+
+    /// Makes all tasks. Cell by cell, so that the first cell's results can be there first.
+    fn expand(mut self, cells: &[Cell]) -> Vec<Task> {
+        let order = stage_order(self.stages);
+        let mut here = vec![TaskId(0); self.stages.len()];
+        for cell in cells {
+            for &stage in &order {
+                here[stage] = self.task(stage, cell, &here);
+            }
+        }
+        self.tasks
+    }
+
+    /// The task of a stage in a cell; `here` has those of the stages that it needs.
+    fn task(&mut self, stage: usize, cell: &Cell, here: &[TaskId]) -> TaskId {
+        let StagePlan { wired, own_axes, bindings } = &self.stages[stage];
+        let bound = &bindings[&coordinates(self.manifest, cell, |axis| own_axes[axis])];
+        let uses = |axis: usize| {
+            own_axes[axis]
+                || (self.seed_axis == Some(axis) && bound.seeded())
+                || wired.ports.iter().any(|port| self.places[here[port.producer].0][axis].is_some())
+        };
+        let place = coordinates(self.manifest, cell, uses);
+        if let Some(&id) = self.known[stage].get(&place) {
+            return id;
+        }
+        let id = TaskId(self.tasks.len());
+        let inputs = wired.ports.iter().map(|port| Connection {
+            port: port.name,
+            producer: here[port.producer],
+            artifacts: port.artifacts.clone(),
+        });
+        let task = Task {
+            label: self.label(id, stage, &place).into(),
+            kind: wired.kind.kind(),
+            version: wired.kind.version(),
+            outputs: wired.kind.outputs(),
+            bound: Arc::clone(bound),
+            seed: bound.seeded().then(|| self.manifest.seed_of(cell)),
+            inputs: inputs.collect(),
+        };
+        self.tasks.push(task);
+        self.known[stage].insert(place.clone(), id);
+        self.places.push(place);
+        id
+    }
+
+    fn label(&self, id: TaskId, stage: usize, place: &Coordinates) -> Label {
+        let axes = self.manifest.matrix.axes.iter().zip(place);
+        let axes =
+            axes.filter_map(|(axis, value)| Some((axis.name.clone(), axis.values[(*value)?].label.clone())));
+        Label { id, stage: self.manifest.stages[stage].name.clone(), axes: axes.collect() }
+    }
+}
+
+/// The stages, those that are needed before those that need them, else in the manifest's order. The manifest has
+/// refused cycles.
+fn stage_order(stages: &[StagePlan<'_>]) -> Vec<usize> {
+    let mut waits_for: Vec<usize> = stages.iter().map(|plan| plan.wired.ports.len()).collect();
+    let mut needed_by = vec![vec![]; stages.len()];
+    for (stage, plan) in stages.iter().enumerate() {
+        plan.wired.ports.iter().for_each(|port| needed_by[port.producer].push(stage));
+    }
+    let mut ready: BTreeSet<usize> = (0..stages.len()).filter(|&stage| waits_for[stage] == 0).collect();
+    let mut order = Vec::with_capacity(stages.len());
+    while let Some(stage) = ready.pop_first() {
+        order.push(stage);
+        for &next in &needed_by[stage] {
+            waits_for[next] -= 1;
+            if waits_for[next] == 0 {
+                ready.insert(next);
+            }
+        }
+    }
+    order
+}

@@ -1,0 +1,251 @@
+//! The run: one dispatcher owns its state and puts all events in one order; worker threads do the tasks.
+//!
+//! A task is ready when everything that it needs has a record. Ready tasks go in the order of the plan, at most
+//! `jobs` at once, each with its own threads. A task whose key another process is computing is put back, and
+//! waited for only when nothing else is ready. A failed task takes those that need it out of the run and nothing
+//! else. What a run makes depends on none of this: only the order and the time do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use super::ending::{Ending, Run};
+use super::error::{RunError, TaskError};
+use super::events::Event;
+use super::executor::{Ended, Executor, Job, Message};
+use super::key::{self, Keyed};
+use super::plan::Plan;
+use super::survey::{State, survey};
+use super::task::{Task, TaskId, TaskRef};
+use crate::store::{Record, Store};
+
+/// How much of the machine a run may use. It changes no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Tasks that may run at once; 0 counts as 1.
+    pub jobs: usize,
+    /// Threads that running tasks share; each gets at least one.
+    pub threads: usize,
+}
+
+/// Runs what the store does not have of a plan, and tells what happens through `on_event`, on this thread.
+///
+/// Once `stop` is set no task starts, running stages are left to checkpoint, and the run ends with them. A task's
+/// failure is an [`Ending`], not an error of the run; see [`Run::complete`].
+pub fn run(
+    plan: &Plan,
+    store: &Store,
+    settings: &Settings,
+    stop: &AtomicBool,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Run, RunError> {
+    let started = Instant::now();
+    let &Settings { jobs, threads } = settings;
+    on_event(Event::RunStarted { pipeline: plan.name().to_owned(), tasks: plan.len(), jobs, threads });
+    let survey = survey(plan, store, on_event)?;
+    let mut dispatcher = Dispatcher::new(plan, settings, on_event);
+    dispatcher.begin(survey.into_states());
+    dispatcher.work_off(&Executor { plan, store, stop });
+    Ok(dispatcher.finish(started))
+}
+
+/// The state of a run. Only the thread that called [`run`] touches it.
+struct Dispatcher<'a> {
+    plan: &'a Plan,
+    jobs: usize,
+    threads: usize,
+    on_event: &'a mut dyn FnMut(Event),
+    /// By task; `None` while it can still end well.
+    endings: Vec<Option<Ending>>,
+    /// By task: how many of the tasks that it needs have no record yet.
+    missing: Vec<usize>,
+    /// With their key, where the survey found it.
+    ready: BTreeMap<TaskId, Option<Keyed>>,
+    /// Ready, but another process was computing the same key.
+    put_back: BTreeSet<TaskId>,
+    /// With the threads that each may use.
+    running: BTreeMap<TaskId, usize>,
+}
+
+impl<'a> Dispatcher<'a> {
+    fn new(plan: &'a Plan, settings: &Settings, on_event: &'a mut dyn FnMut(Event)) -> Self {
+        Self {
+            plan,
+            jobs: settings.jobs.max(1),
+            threads: settings.threads.max(1),
+            on_event,
+            endings: (0..plan.len()).map(|_| None).collect(),
+            missing: vec![],
+            ready: BTreeMap::new(),
+            put_back: BTreeSet::new(),
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over what the survey found.
+    fn begin(&mut self, states: Vec<State>) {
+        for (index, state) in states.into_iter().enumerate() {
+            let id = TaskId(index);
+            match state {
+                State::Cached(record) => self.cached(id, record),
+                State::ToRun(keyed) => drop(self.ready.insert(id, Some(keyed))),
+                State::Failed(error) => self.failed(id, error),
+                State::Pending => {}
+            }
+        }
+        let without_record =
+            |task: &Task| self.plan.needs(task.id()).filter(|&need| self.record(need).is_none()).count();
+        self.missing = self.plan.tasks().map(without_record).collect();
+    }
+
+    /// Hands out jobs and takes in messages until nothing runs and nothing more may start.
+    fn work_off(&mut self, executor: &Executor<'_>) {
+        let (sender, messages) = mpsc::channel();
+        thread::scope(|scope| {
+            loop {
+                while let Some(job) = self.next_job(executor.stop) {
+                    let (id, sender) = (job.id, sender.clone());
+                    let worker = thread::Builder::new().name(format!("task {}", id.0));
+                    let spawned = worker.spawn_scoped(scope, move || executor.perform(job, &sender));
+                    if let Err(error) = spawned {
+                        self.ended(id, Err(TaskError::Threads(error.to_string())));
+                    }
+                }
+                if self.running.is_empty() {
+                    return;
+                }
+                match messages.recv() {
+                    Ok(Message::Event(event)) => (self.on_event)(event),
+                    Ok(Message::Ended(id, result)) => self.ended(id, result),
+                    Err(mpsc::RecvError) => return,
+                }
+            }
+        });
+    }
+
+    fn next_job(&mut self, stop: &AtomicBool) -> Option<Job> {
+        if self.running.len() >= self.jobs || stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let threads = self.share_of_threads();
+        let (id, keyed, patient) = match self.ready.pop_first() {
+            Some((id, keyed)) => (id, keyed, false),
+            None => (self.put_back.pop_first()?, None, true),
+        };
+        let inputs = key::inputs(self.plan.task(id), |need| self.record(need))?;
+        self.running.insert(id, threads);
+        Some(Job { id, inputs, keyed, threads, patient })
+    }
+
+    /// Divides the threads that no task has among the tasks that could start now: a task that is alone gets all.
+    fn share_of_threads(&self) -> usize {
+        let free = self.threads.saturating_sub(self.running.values().sum());
+        let could_start = (self.ready.len() + self.put_back.len()).min(self.jobs - self.running.len());
+        (free / could_start.max(1)).max(1)
+    }
+
+    fn ended(&mut self, id: TaskId, result: Result<Ended, TaskError>) {
+        self.running.remove(&id);
+        match result {
+            Ok(Ended::Cached(record)) => {
+                self.cached(id, record);
+                self.release_dependents(id);
+            }
+            Ok(Ended::Finished(record)) => {
+                self.finished(id, record);
+                self.release_dependents(id);
+            }
+            Ok(Ended::Busy) => drop(self.put_back.insert(id)),
+            Ok(Ended::Stopped) => {
+                self.endings[id.0] = Some(Ending::Unfinished);
+                self.tell(Event::Stopped { task: self.label(id) });
+            }
+            Err(error) => self.failed(id, error),
+        }
+    }
+
+    fn cached(&mut self, id: TaskId, record: Arc<Record>) {
+        self.tell(Event::Cached {
+            task: self.label(id),
+            key: record.key.to_string(),
+            metrics: record.metrics.clone(),
+            seconds: record.exec.seconds,
+        });
+        self.endings[id.0] = Some(Ending::Cached(record));
+    }
+
+    fn finished(&mut self, id: TaskId, record: Arc<Record>) {
+        self.tell(Event::Finished {
+            task: self.label(id),
+            key: record.key.to_string(),
+            metrics: record.metrics.clone(),
+            seconds: record.exec.seconds,
+        });
+        self.endings[id.0] = Some(Ending::Finished(record));
+    }
+
+    /// Counts down what each dependent waits for; the last one makes it ready.
+    fn release_dependents(&mut self, id: TaskId) {
+        let plan = self.plan;
+        for dependent in plan.dependents(id) {
+            let missing = &mut self.missing[dependent.0];
+            *missing -= 1;
+            if *missing == 0 {
+                self.ready.insert(dependent, None);
+            }
+        }
+    }
+
+    fn failed(&mut self, id: TaskId, error: TaskError) {
+        let message = error.to_string();
+        self.tell(Event::Failed { task: self.label(id), class: error.class(), message: message.clone() });
+        self.endings[id.0] = Some(Ending::Failed(error));
+        for skipped in self.descendants(id) {
+            if self.endings[skipped.0].is_none() {
+                self.endings[skipped.0] = Some(Ending::Skipped { ancestor: id });
+                let (task, ancestor) = (self.label(skipped), self.label(id));
+                self.tell(Event::Skipped { task, ancestor, message: message.clone() });
+            }
+        }
+    }
+
+    /// All tasks that need a task, directly or not, in the order of the plan.
+    fn descendants(&self, id: TaskId) -> BTreeSet<TaskId> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![id]);
+        while let Some(next) = open.pop() {
+            open.extend(self.plan.dependents(next).filter(|&dependent| found.insert(dependent)));
+        }
+        found
+    }
+
+    fn finish(self, started: Instant) -> Run {
+        let endings = self.endings.into_iter().map(|ending| ending.unwrap_or(Ending::Unfinished));
+        let labels = self.plan.tasks().map(|task| task.label.clone());
+        let run = Run::new(labels.zip(endings).collect());
+        let count = |of: fn(&Ending) -> bool| run.endings().filter(|ending| of(ending)).count();
+        (self.on_event)(Event::RunFinished {
+            ran: count(|ending| matches!(ending, Ending::Finished(_))),
+            cached: count(|ending| matches!(ending, Ending::Cached(_))),
+            failed: count(|ending| matches!(ending, Ending::Failed(_))),
+            skipped: count(|ending| matches!(ending, Ending::Skipped { .. })),
+            unfinished: count(|ending| matches!(ending, Ending::Unfinished)),
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        run
+    }
+
+    fn record(&self, id: TaskId) -> Option<&Record> {
+        self.endings[id.0].as_ref().and_then(Ending::record)
+    }
+
+    fn label(&self, id: TaskId) -> TaskRef {
+        self.plan.task(id).label.clone()
+    }
+
+    fn tell(&mut self, event: Event) {
+        (self.on_event)(event);
+    }
+}

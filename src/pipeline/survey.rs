@@ -1,0 +1,115 @@
+//! What the store has of a plan, without running anything.
+
+use std::sync::Arc;
+
+use super::error::{RunError, TaskError};
+use super::events::Event;
+use super::key::{self, Keyed};
+use super::plan::Plan;
+use super::task::{Task, TaskId};
+use crate::store::{Key, Lookup, Record, Store, StoreError};
+
+/// What is known about a task before anything runs.
+#[derive(Debug)]
+pub enum State {
+    /// The store has what it makes.
+    Cached(Arc<Record>),
+    /// The store does not have what it makes, and all its inputs are known.
+    ToRun(Keyed),
+    /// Its inputs are not known before others have run; it may turn out to be cached.
+    Pending,
+    /// It cannot be keyed: a file that the manifest names is missing, or the like.
+    Failed(TaskError),
+}
+
+/// How many tasks are in each [`State`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// [`State::Cached`].
+    pub cached: usize,
+    /// [`State::ToRun`].
+    pub to_run: usize,
+    /// [`State::Pending`].
+    pub pending: usize,
+    /// [`State::Failed`].
+    pub failed: usize,
+}
+
+/// What the store has of a plan.
+#[derive(Debug)]
+pub struct Survey {
+    states: Vec<State>,
+}
+
+/// Looks up every task whose inputs are known, inputs first. Damaged artifacts are set aside by the store, and
+/// told through `on_event`.
+pub fn survey(plan: &Plan, store: &Store, on_event: &mut dyn FnMut(Event)) -> Result<Survey, RunError> {
+    let mut survey = Survey { states: Vec::with_capacity(plan.len()) };
+    for task in plan.tasks() {
+        let mut damaged = |what| on_event(Event::Damaged { task: task.label.clone(), what });
+        let state = match key::inputs(task, |id| survey.record(id)) {
+            None => State::Pending,
+            Some(inputs) => match key::keyed(plan, task, &inputs, store) {
+                Err(error) => State::Failed(error),
+                Ok(keyed) => match find(store, task, &keyed.key, &mut damaged)? {
+                    Some(record) => State::Cached(record),
+                    None => State::ToRun(keyed),
+                },
+            },
+        };
+        survey.states.push(state);
+    }
+    Ok(survey)
+}
+
+/// Looks up what a task makes. A record that lacks one of the outputs is no hit.
+pub(super) fn find(
+    store: &Store,
+    task: &Task,
+    key: &Key,
+    damaged: &mut dyn FnMut(String),
+) -> Result<Option<Arc<Record>>, StoreError> {
+    let whole = |record: &Record| task.outputs.iter().all(|output| record.output(output.name).is_some());
+    match store.lookup(key)? {
+        Lookup::Hit(record) if whole(&record) => Ok(Some(Arc::new(record))),
+        Lookup::Hit(_) | Lookup::Miss => Ok(None),
+        Lookup::Damaged(damages) => {
+            damages.iter().for_each(|damage| damaged(damage.to_string()));
+            Ok(None)
+        }
+    }
+}
+
+impl Survey {
+    /// What is known about a task.
+    pub fn state(&self, id: TaskId) -> &State {
+        &self.states[id.0]
+    }
+
+    /// The record of a task that the store has.
+    pub fn record(&self, id: TaskId) -> Option<&Record> {
+        match self.states.get(id.0)? {
+            State::Cached(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// How many tasks are in each state.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for state in &self.states {
+            match state {
+                State::Cached(_) => counts.cached += 1,
+                State::ToRun(_) => counts.to_run += 1,
+                State::Pending => counts.pending += 1,
+                State::Failed(_) => counts.failed += 1,
+            }
+        }
+        counts
+    }
+
+    /// The states by task.
+    pub(super) fn into_states(self) -> Vec<State> {
+        self.states
+    }
+}

@@ -1,0 +1,162 @@
+//! Failing stages and damaged caches: what is lost, and what is not.
+
+use super::kinds::Act;
+use super::*;
+
+fn failed(event: &Event) -> bool {
+    matches!(event, Event::Failed { .. })
+}
+
+fn finished(event: &Event) -> bool {
+    matches!(event, Event::Finished { .. })
+}
+
+#[test]
+fn a_failed_task_stops_what_needs_it_and_nothing_else() {
+    let bench = Bench::new();
+    bench.lab.set("erase", Act::Fail);
+    let plan = bench.plan(SWEEP);
+    let told = bench.run_plan(&plan);
+    assert_eq!(told.counts(), [12, 0, 12, 12, 0]);
+    let skipped = told.events.iter().find_map(|event| match event {
+        Event::Skipped { task, ancestor, message } => {
+            Some((task.to_string(), ancestor.to_string(), message.clone()))
+        }
+        _ => None,
+    });
+    let first = ("after@clean_ratio=0.01,defense=finetune", "erased@clean_ratio=0.01,defense=finetune");
+    assert_eq!(skipped, Some((first.0.into(), first.1.into(), "it was told to fail".into())));
+    assert!(
+        matches!(told.run.ending(named(&plan, first.0)), Ending::Skipped { ancestor } if *ancestor == named(&plan, first.1))
+    );
+    let error = told.run.complete().unwrap_err();
+    assert_eq!(error.class(), Class::StageFailed);
+    let message = error.to_string();
+    assert!(message.starts_with("12 tasks failed (erased@clean_ratio=0.01,defense=finetune, "), "{message}");
+    assert!(
+        message.contains("and 7 more), 12 that need what they make were skipped; all other results are kept")
+    );
+
+    bench.lab.heal();
+    assert_eq!(bench.run_plan(&plan).counts(), [24, 12, 0, 0, 0]);
+}
+
+#[test]
+fn a_panic_is_a_bug_of_the_kind_and_no_hang() {
+    let bench = Bench { settings: Settings { jobs: 2, threads: 2 }, ..Bench::new() };
+    bench.lab.set("train", Act::Panic);
+    let told = bench.run(SWEEP);
+    let messages = told.events.iter().filter_map(|event| match event {
+        Event::Failed { task, class, message } => Some((task.to_string(), *class, message.as_str())),
+        _ => None,
+    });
+    let message = "a bug in the stage kind `train`: it panicked: it was told to panic\nhint: please report it, with the manifest";
+    assert_eq!(messages.collect::<Vec<_>>(), [("backdoored".to_owned(), Class::Bug, message)]);
+    assert_eq!(told.counts(), [1 + 1 + 4, 0, 1, 4 + 12 + 1 + 12, 0]);
+    assert_eq!(told.run.complete().unwrap_err().class(), Class::Bug);
+}
+
+#[test]
+fn a_missing_file_fails_its_stage_and_says_where_to_name_it() {
+    let bench = Bench::new();
+    let yaml = "
+name: files
+stages:
+  images: {kind: dataset, with: {file: no/such/file}}
+  other:  {kind: node}
+  split:  {kind: split, needs: {dataset: images}}
+";
+    let plan = bench.plan(yaml);
+    let counts = survey(&plan, &bench.store(), &mut |_| {}).unwrap().counts();
+    assert_eq!(counts, Counts { cached: 0, to_run: 1, pending: 1, failed: 1 });
+    let told = bench.run_plan(&plan);
+    assert_eq!(told.counts(), [1, 0, 1, 1, 0]);
+    let Ending::Failed(error) = told.run.ending(named(&plan, "images")) else { panic!() };
+    assert_eq!(
+        error.to_string(),
+        "no/such/file: not found; the stage `images` reads it; set its path there or by --set"
+    );
+    assert_eq!(told.run.complete().unwrap_err().class(), Class::InputMissing);
+}
+
+#[test]
+fn a_deleted_object_is_told_and_only_it_is_computed_again() {
+    let bench = Bench::new();
+    let plan = bench.plan(SWEEP);
+    let first = bench.run_plan(&plan);
+    bench.lab.ran();
+    let backdoored = named(&plan, "backdoored");
+    fs::remove_file(bench.object(&first.run, backdoored, "model")).unwrap();
+    let second = bench.run_plan(&plan);
+    assert_eq!(second.tasks(|event| matches!(event, Event::Damaged { .. })), ["backdoored"]);
+    assert_eq!(second.tasks(finished), ["backdoored"]);
+    assert_eq!(second.counts(), [1, SWEEP_TASKS - 1, 0, 0, 0]);
+    assert_eq!(bench.lab.ran(), [("train", 1)]);
+    assert_eq!(second.run.record(backdoored).unwrap().outputs, first.run.record(backdoored).unwrap().outputs);
+}
+
+#[test]
+fn an_object_with_a_changed_byte_is_never_used() {
+    let bench = Bench::new();
+    let plan = bench.plan(SWEEP);
+    let first = bench.run_plan(&plan);
+    let teacher = named(&plan, "teacher@clean_ratio=0.05");
+    let object = bench.object(&first.run, teacher, "model");
+    let mut bytes = fs::read(&object).unwrap();
+    bytes[3] ^= 1;
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, bytes).unwrap();
+    let second = bench.run_plan(&plan);
+    assert_eq!(second.tasks(finished), ["teacher@clean_ratio=0.05"]);
+    assert_eq!(second.run.record(teacher).unwrap().outputs, first.run.record(teacher).unwrap().outputs);
+}
+
+#[test]
+fn an_artifact_that_is_passed_on_is_repaired_with_the_task_that_made_it() {
+    let bench = Bench::new();
+    let plan = bench.plan(SWEEP);
+    let first = bench.run_plan(&plan);
+    let images = bench.object(&first.run, named(&plan, "images"), "dataset");
+    assert_eq!(images, bench.object(&first.run, named(&plan, "clean@clean_ratio=0.01"), "dataset"));
+    fs::remove_file(images).unwrap();
+    let second = bench.run_plan(&plan);
+    assert_eq!(second.tasks(finished), ["images"]);
+    second.run.complete().unwrap();
+}
+
+#[test]
+fn a_recomputation_that_gives_other_bytes_runs_what_needs_them() {
+    let bench = Bench::new();
+    let yaml = "
+name: chain
+stages:
+  a: {kind: dataset}
+  b: {kind: split, needs: {dataset: a}}
+  c: {kind: node}
+";
+    let plan = bench.plan(yaml);
+    let first = bench.run_plan(&plan);
+    fs::remove_file(bench.object(&first.run, named(&plan, "a"), "dataset")).unwrap();
+    bench.lab.set("dataset", Act::Waver);
+    let second = bench.run_plan(&plan);
+    assert_eq!(second.tasks(finished), ["a", "b"]);
+}
+
+#[test]
+fn what_failed_leaves_no_record() {
+    let bench = Bench::new();
+    bench.lab.set("node", Act::Fail);
+    let yaml = "name: one\nstages: {a: {kind: node}}";
+    assert_eq!(bench.run(yaml).tasks(failed), ["a"]);
+    assert_eq!(bench.run(yaml).tasks(failed), ["a"]);
+    assert_eq!(bench.lab.ran(), [("node", 2)]);
+}
+
+#[test]
+fn of_several_failures_the_gravest_class_counts() {
+    let bench = Bench::new();
+    bench.lab.set("node", Act::Panic);
+    bench.lab.set("twins", Act::Fail);
+    let told = bench.run("name: two\nstages: {a: {kind: node}, b: {kind: twins}}");
+    assert_eq!(told.run.complete().unwrap_err().class(), Class::Bug);
+}

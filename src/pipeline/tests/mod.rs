@@ -1,0 +1,135 @@
+//! Plans and runs with stage kinds that do next to nothing.
+
+mod faults;
+mod keys;
+mod kinds;
+mod planning;
+mod random;
+mod results;
+mod running;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::manifest::{Errors, Manifest};
+use crate::store::Store;
+use kinds::{Fake, Lab, fakes, registry};
+
+/// The example of the design: one axis for a split, one for a method.
+const SWEEP: &str = r#"
+name: badnets
+seed: 2
+matrix:
+  clean_ratio: [0.01, 0.05, 0.10, 0.20]
+  defense: [finetune, nad, argd]
+stages:
+  images:     {kind: dataset,  with: {text: synthetic}}
+  poisoned:   {kind: poison,   needs: {dataset: images}}
+  backdoored: {kind: train,    needs: {dataset: images, poison: poisoned}}
+  clean:      {kind: split,    needs: {dataset: images}, with: {ratio: "${matrix.clean_ratio}"}}
+  teacher:    {kind: finetune, needs: {model: backdoored, dataset: clean}}
+  erased:     {kind: erase,    needs: {student: backdoored, teacher: teacher, dataset: clean}, with: {text: "${matrix.defense}"}}
+  before:     {kind: evaluate, needs: {model: backdoored, dataset: images, trigger: poisoned}}
+  after:      {kind: evaluate, needs: {model: erased, dataset: images, trigger: poisoned, baseline: before}}
+results: {csv: results/badnets.csv, from: [before, after]}
+"#;
+
+/// How many tasks [`SWEEP`] has.
+const SWEEP_TASKS: usize = 1 + 1 + 1 + 4 + 4 + 12 + 1 + 12;
+
+/// A store, stage kinds, and a place for manifests.
+struct Bench {
+    folder: TempDir,
+    lab: Arc<Lab>,
+    kinds: Vec<Fake>,
+    numerics: &'static str,
+    settings: Settings,
+    stop: AtomicBool,
+}
+
+/// What a run told and returned.
+struct Told {
+    run: Run,
+    events: Vec<Event>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let lab = Arc::new(Lab::default());
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            kinds: fakes(&lab),
+            lab,
+            numerics: "test",
+            settings: Settings { jobs: 1, threads: 2 },
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    fn store(&self) -> Store {
+        Store::open(&self.folder.path().join("cache")).unwrap()
+    }
+
+    fn try_plan(&self, yaml: &str) -> Result<Plan, Errors> {
+        let path = self.folder.path().join("m.yaml");
+        fs::write(&path, yaml).unwrap();
+        let manifest = Manifest::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+        plan(&manifest, &registry(self.kinds.clone()), self.numerics)
+    }
+
+    fn plan(&self, yaml: &str) -> Plan {
+        self.try_plan(yaml).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// What is wrong with a manifest: `path: message`.
+    fn errors(&self, yaml: &str) -> Vec<String> {
+        let errors = self.try_plan(yaml).err().map_or(vec![], |errors| errors.0);
+        errors.iter().map(|error| format!("{}: {}", error.path, error.message)).collect()
+    }
+
+    fn run(&self, yaml: &str) -> Told {
+        self.run_plan(&self.plan(yaml))
+    }
+
+    fn run_plan(&self, plan: &Plan) -> Told {
+        let mut events = vec![];
+        let run =
+            run(plan, &self.store(), &self.settings, &self.stop, &mut |event| events.push(event)).unwrap();
+        Told { run, events }
+    }
+
+    /// The one object that a task made under an output, as a path.
+    fn object(&self, run: &Run, id: TaskId, output: &str) -> PathBuf {
+        self.store().object(run.record(id).unwrap().output(output).unwrap())
+    }
+}
+
+impl Told {
+    /// The names of the tasks that `pick` picks by an event, sorted.
+    fn tasks(&self, pick: fn(&Event) -> bool) -> Vec<String> {
+        let picked = self.events.iter().filter(|event| pick(event));
+        let mut names: Vec<String> = picked.map(|event| event.task().unwrap().to_string()).collect();
+        names.sort();
+        names
+    }
+
+    /// Tasks that ran to their end, from the cache, failed, skipped, unfinished.
+    fn counts(&self) -> [usize; 5] {
+        match self.events.last().unwrap() {
+            &Event::RunFinished { ran, cached, failed, skipped, unfinished, .. } => {
+                [ran, cached, failed, skipped, unfinished]
+            }
+            other => panic!("the last event is {other:?}"),
+        }
+    }
+}
+
+/// The task that has this name.
+fn named(plan: &Plan, name: &str) -> TaskId {
+    plan.tasks().find(|task| task.label.to_string() == name).unwrap_or_else(|| panic!("no task {name}")).id()
+}

@@ -1,0 +1,262 @@
+//! What runs, what is found in the store, and in which order things are told.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use super::kinds::Act;
+use super::*;
+use crate::store::KeyLock;
+
+#[test]
+fn a_sweep_runs_each_task_once_and_then_never_again() {
+    let bench = Bench::new();
+    let first = bench.run(SWEEP);
+    assert_eq!(first.counts(), [SWEEP_TASKS, 0, 0, 0, 0]);
+    first.run.complete().unwrap();
+    assert_eq!(
+        bench.lab.ran(),
+        [
+            ("dataset", 1),
+            ("erase", 12),
+            ("evaluate", 13),
+            ("finetune", 4),
+            ("poison", 1),
+            ("split", 4),
+            ("train", 1)
+        ]
+    );
+    let second = bench.run(SWEEP);
+    assert_eq!(second.counts(), [0, SWEEP_TASKS, 0, 0, 0]);
+    assert_eq!(bench.lab.ran(), []);
+    for (a, b) in first.run.endings().zip(second.run.endings()) {
+        assert_eq!(a.record(), b.record());
+    }
+}
+
+#[test]
+fn a_survey_says_what_a_run_would_do_and_runs_nothing() {
+    let bench = Bench::new();
+    let plan = bench.plan(SWEEP);
+    let survey =
+        |plan: &Plan| survey(plan, &bench.store(), &mut |event| panic!("{event:?}")).unwrap().counts();
+    assert_eq!(survey(&plan), Counts { to_run: 1, pending: SWEEP_TASKS - 1, ..Counts::default() });
+    bench.run(SWEEP);
+    bench.lab.ran();
+    assert_eq!(survey(&plan), Counts { cached: SWEEP_TASKS, ..Counts::default() });
+    let wider = bench.plan(&SWEEP.replace("argd]", "argd, mcr]"));
+    assert_eq!(survey(&wider), Counts { cached: SWEEP_TASKS, to_run: 4, pending: 4, failed: 0 });
+    assert_eq!(bench.lab.ran(), []);
+}
+
+#[test]
+fn a_wider_sweep_runs_only_what_is_new() {
+    let bench = Bench::new();
+    bench.run(SWEEP);
+    bench.lab.ran();
+    assert_eq!(bench.run(&SWEEP.replace("argd]", "argd, mcr]")).counts(), [8, SWEEP_TASKS, 0, 0, 0]);
+    assert_eq!(bench.lab.ran(), [("erase", 4), ("evaluate", 4)]);
+}
+
+#[test]
+fn what_runs_at_once_makes_the_same() {
+    let [one, two] = [1, 2].map(|jobs| {
+        let bench = Bench { settings: Settings { jobs, threads: jobs }, ..Bench::new() };
+        let told = bench.run(SWEEP);
+        let records = told.run.endings().map(|ending| ending.record().unwrap());
+        records.map(|record| (record.key, record.outputs.clone(), record.metrics.clone())).collect::<Vec<_>>()
+    });
+    assert_eq!(one, two);
+}
+
+#[test]
+fn no_more_tasks_run_at_once_than_may() {
+    for jobs in [1, 3] {
+        let bench = Bench { settings: Settings { jobs, threads: 2 }, ..Bench::new() };
+        bench.lab.set("erase", Act::Slow(3));
+        let (mut running, mut most) = (0, 0);
+        let plan = bench.plan(SWEEP);
+        run(&plan, &bench.store(), &bench.settings, &bench.stop, &mut |event| match event {
+            Event::TaskStarted { threads, .. } => {
+                assert!((1..=2).contains(&threads));
+                running += 1;
+                most = most.max(running);
+            }
+            Event::Finished { .. } => running -= 1,
+            _ => {}
+        })
+        .unwrap();
+        assert_eq!(most, jobs);
+    }
+}
+
+#[test]
+fn a_task_that_is_alone_has_all_threads() {
+    let bench = Bench { settings: Settings { jobs: 2, threads: 8 }, ..Bench::new() };
+    let told = bench.run(SWEEP);
+    let threads: BTreeMap<String, usize> = told
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::TaskStarted { task, threads, .. } => Some((task.to_string(), *threads)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(threads["images"], 8);
+    assert_eq!(threads["poisoned"], 4);
+}
+
+#[test]
+fn events_are_a_history() {
+    let bench = Bench { settings: Settings { jobs: 2, threads: 2 }, ..Bench::new() };
+    let plan = bench.plan(SWEEP);
+    let told = bench.run_plan(&plan);
+    let expected = Event::RunStarted { pipeline: "badnets".into(), tasks: SWEEP_TASKS, jobs: 2, threads: 2 };
+    assert_eq!(told.events[0], expected);
+    let position = |pick: &dyn Fn(&Event) -> bool| told.events.iter().position(pick).unwrap();
+    for task in plan.tasks() {
+        let is_it = |event: &Event| event.task() == Some(&task.label);
+        let started = position(&|event| is_it(event) && matches!(event, Event::TaskStarted { .. }));
+        let finished = position(&|event| is_it(event) && matches!(event, Event::Finished { .. }));
+        assert!(started < finished);
+        for need in task.needs() {
+            let label = &plan.task(need).label;
+            let made = |event: &Event| event.task() == Some(label) && matches!(event, Event::Finished { .. });
+            assert!(position(&made) < started);
+        }
+    }
+}
+
+#[test]
+fn the_same_bytes_upstream_are_a_hit_downstream() {
+    let bench = Bench::new();
+    let yaml = |text: &str| {
+        format!(
+            "
+name: cutoff
+stages:
+  a: {{kind: node, with: {{constant: true, text: {text}}}}}
+  b: {{kind: node, needs: {{a: a}}}}
+"
+        )
+    };
+    bench.run(&yaml("one"));
+    let told = bench.run(&yaml("two"));
+    assert_eq!(told.tasks(|event| matches!(event, Event::Finished { .. })), ["a"]);
+    assert_eq!(told.tasks(|event| matches!(event, Event::Cached { .. })), ["b"]);
+    told.run.complete().unwrap();
+}
+
+#[test]
+fn equal_tasks_of_one_plan_are_computed_once() {
+    let bench = Bench { settings: Settings { jobs: 2, threads: 2 }, ..Bench::new() };
+    bench.lab.set("node", Act::Slow(30));
+    let told = bench.run("name: equal\nstages: {a: {kind: node}, b: {kind: node}, c: {kind: node}}");
+    assert_eq!(told.counts(), [1, 2, 0, 0, 0]);
+    assert_eq!(bench.lab.ran(), [("node", 1)]);
+}
+
+#[test]
+fn two_runs_on_one_cache_share_the_work() {
+    let bench = Bench::new();
+    bench.lab.set("train", Act::Slow(50));
+    let told = thread::scope(|scope| {
+        let other = scope.spawn(|| bench_run_other(&bench));
+        [bench.run(SWEEP), other.join().unwrap()]
+    });
+    let ran: usize = told.iter().map(|told| told.counts()[0]).sum();
+    assert_eq!(ran, SWEEP_TASKS);
+    assert_eq!(bench.lab.ran().iter().map(|(_, times)| times).sum::<usize>(), SWEEP_TASKS);
+    told.iter().for_each(|told| told.run.complete().unwrap());
+}
+
+/// Like [`Bench::run`], from a manifest of its own with another name.
+fn bench_run_other(bench: &Bench) -> Told {
+    let path = bench.folder.path().join("other.yaml");
+    fs::write(&path, SWEEP).unwrap();
+    let manifest = Manifest::load(&path, &[]).unwrap();
+    bench.run_plan(&plan(&manifest, &registry(bench.kinds.clone()), bench.numerics).unwrap())
+}
+
+/// One task whose key someone else holds, and the lock.
+fn held(bench: &Bench) -> (Plan, Option<KeyLock>) {
+    let plan = bench.plan("name: held\nstages: {a: {kind: node}, b: {kind: twins}}");
+    let survey = survey(&plan, &bench.store(), &mut |_| {}).unwrap();
+    let State::ToRun(keyed) = survey.state(named(&plan, "a")) else { panic!() };
+    let lock = bench.store().try_lock(&keyed.key).unwrap();
+    assert!(lock.is_some());
+    (plan, lock)
+}
+
+#[test]
+fn what_another_process_computes_is_waited_for_last() {
+    let bench = Bench::new();
+    let (plan, mut lock) = held(&bench);
+    let mut told = vec![];
+    let run = run(&plan, &bench.store(), &bench.settings, &bench.stop, &mut |event| {
+        if let Event::WaitingForLock { task, holder } = &event {
+            assert_eq!(task.stage, "a");
+            assert!(holder.starts_with(&format!("process {} on ", std::process::id())), "{holder}");
+            lock = None;
+        }
+        told.extend(event.task().map(|task| task.stage.clone()));
+    });
+    run.unwrap().complete().unwrap();
+    assert_eq!(told, ["b", "b", "a", "a", "a"], "b starts and finishes; a waits, starts and finishes");
+}
+
+#[test]
+fn a_run_that_waits_for_another_process_can_be_stopped() {
+    let bench = Bench::new();
+    let (plan, _lock) = held(&bench);
+    let run = run(&plan, &bench.store(), &bench.settings, &bench.stop, &mut |event| {
+        let waits = matches!(event, Event::WaitingForLock { .. });
+        bench.stop.fetch_or(waits, Ordering::Relaxed);
+    });
+    assert!(matches!(run.unwrap().ending(named(&plan, "a")), Ending::Unfinished));
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_leaves_a_checkpoint_and_goes_on_later() {
+    let bench = Bench::new();
+    bench.lab.set("train", Act::UntilStopped);
+    let plan = bench.plan(SWEEP);
+    let mut events = vec![];
+    let stopped = run(&plan, &bench.store(), &bench.settings, &bench.stop, &mut |event| {
+        if matches!(event, Event::Progress { .. }) {
+            bench.stop.store(true, Ordering::Relaxed);
+        }
+        events.push(event);
+    })
+    .unwrap();
+    let told = Told { run: stopped, events };
+    assert_eq!(told.tasks(|event| matches!(event, Event::Stopped { .. })), ["backdoored"]);
+    let [ran, cached, failed, skipped, unfinished] = told.counts();
+    assert_eq!([cached, failed, skipped], [0, 0, 0]);
+    assert_eq!(ran + unfinished, SWEEP_TASKS);
+    let error = told.run.complete().unwrap_err();
+    assert_eq!(error.class(), Class::Stopped);
+    assert!(
+        error.to_string().starts_with(&format!("stopped with {unfinished} of {SWEEP_TASKS} tasks to do"))
+    );
+
+    let key = told.events.iter().find_map(|event| match event {
+        Event::TaskStarted { task, key, .. } if task.stage == "backdoored" => Some(key.parse().unwrap()),
+        _ => None,
+    });
+    assert!(bench.store().partial(&key.unwrap()).unwrap().join("checkpoint").exists());
+
+    bench.lab.heal();
+    bench.stop.store(false, Ordering::Relaxed);
+    let resumed = bench.run_plan(&plan);
+    resumed.run.complete().unwrap();
+    assert_eq!(resumed.counts(), [SWEEP_TASKS - ran, ran, 0, 0, 0]);
+}
+
+#[test]
+fn nothing_starts_in_a_run_that_is_stopped_already() {
+    let bench = Bench::new();
+    bench.stop.store(true, Ordering::Relaxed);
+    assert_eq!(bench.run(SWEEP).counts(), [0, 0, 0, 0, SWEEP_TASKS]);
+    assert_eq!(bench.lab.ran(), []);
+}

@@ -1,0 +1,183 @@
+//! Which kind each stage is, and which outputs feed its ports.
+
+use crate::manifest::{Diagnostic, Manifest, Spanned, StageDef};
+use crate::stages::{Artifact, Input, Stage};
+
+/// A stage with its kind found and its ports fed.
+pub(super) struct Wired<'k> {
+    pub kind: &'k dyn Stage,
+    pub ports: Vec<Port>,
+}
+
+/// A fed port.
+pub(super) struct Port {
+    pub name: &'static str,
+    /// The position of the stage that feeds it.
+    pub producer: usize,
+    /// What the stage gets (`port`, `port.part`) and the producer's output that it is.
+    pub artifacts: Vec<(String, &'static str)>,
+}
+
+/// Finds every stage's kind and what feeds its ports; a stage without a known kind is `None`.
+pub(super) fn wire<'k>(
+    manifest: &Manifest,
+    kinds: &'k [Box<dyn Stage>],
+    errors: &mut Vec<Diagnostic>,
+) -> Vec<Option<Wired<'k>>> {
+    let found: Vec<Option<&dyn Stage>> = manifest
+        .stages
+        .iter()
+        .map(|def| find_kind(def, kinds).map_err(|error| errors.push(*error)).ok())
+        .collect();
+    let wirer = Wirer { manifest, kinds, found: &found };
+    let wired = manifest.stages.iter().zip(&found).map(|(def, kind)| {
+        let kind = (*kind)?;
+        Some(Wired { kind, ports: wirer.ports(def, kind, errors) })
+    });
+    wired.collect()
+}
+
+fn find_kind<'k>(def: &StageDef, kinds: &'k [Box<dyn Stage>]) -> Result<&'k dyn Stage, Box<Diagnostic>> {
+    let Spanned { value: wanted, place } = &def.kind;
+    kinds.iter().map(AsRef::as_ref).find(|kind| kind.kind() == wanted).ok_or_else(|| {
+        let names = kinds.iter().map(|kind| kind.kind());
+        let path = format!("stages.{}.kind", def.name);
+        let error = Diagnostic::new(path, place, format!("there is no stage kind `{wanted}`"));
+        Box::new(error.with_names("kinds", wanted, names))
+    })
+}
+
+struct Wirer<'a, 'k> {
+    manifest: &'a Manifest,
+    kinds: &'k [Box<dyn Stage>],
+    /// By position of the stage.
+    found: &'a [Option<&'k dyn Stage>],
+}
+
+impl Wirer<'_, '_> {
+    /// Feeds the ports of a stage, in the order of its kind.
+    fn ports(&self, def: &StageDef, kind: &dyn Stage, errors: &mut Vec<Diagnostic>) -> Vec<Port> {
+        errors.extend(unknown_ports(def, kind));
+        let mut ports = vec![];
+        for input in kind.inputs() {
+            match def.needs.iter().find(|(port, _)| port.value == input.name) {
+                Some((_, stage)) => match self.feed(def, input, stage) {
+                    Ok(port) => ports.extend(port),
+                    Err(error) => errors.push(*error),
+                },
+                None if input.required => errors.push(self.missing_port(def, kind, input)),
+                None => {}
+            }
+        }
+        ports
+    }
+
+    /// Feeds a port; nothing if the kind of the stage that should feed it is not known, which is reported there.
+    fn feed(
+        &self,
+        def: &StageDef,
+        input: &Input,
+        stage: &Spanned<String>,
+    ) -> Result<Option<Port>, Box<Diagnostic>> {
+        let producer = self.manifest.stages.iter().position(|def| def.name == stage.value);
+        let Some((producer, Some(kind))) = producer.map(|producer| (producer, self.found[producer])) else {
+            return Ok(None);
+        };
+        let made =
+            only_output(kind, input.takes).ok_or_else(|| Box::new(self.mismatch(def, input, stage, kind)))?;
+        let parts = input.also.iter().filter_map(|&(part, artifact)| {
+            only_output(kind, artifact).map(|output| (format!("{}.{part}", input.name), output))
+        });
+        let artifacts = std::iter::once((input.name.to_owned(), made)).chain(parts).collect();
+        Ok(Some(Port { name: input.name, producer, artifacts }))
+    }
+
+    fn mismatch(
+        &self,
+        def: &StageDef,
+        input: &Input,
+        stage: &Spanned<String>,
+        kind: &dyn Stage,
+    ) -> Diagnostic {
+        let path = format!("stages.{}.needs.{}", def.name, input.name);
+        let (port, wanted) = (input.name, noun(input.takes));
+        let fitting = kind.outputs().iter().filter(|output| output.makes == input.takes).count();
+        let makes = match kind.outputs() {
+            [] => "nothing".to_owned(),
+            _ if fitting > 1 => format!("{fitting} of them, and there is no way to say which"),
+            outputs => outputs.iter().map(|output| noun(output.makes)).collect::<Vec<_>>().join(" and "),
+        };
+        let message = format!("`{port}` takes {wanted}, but `{}` makes {makes}", stage.value);
+        Diagnostic::new(path, &stage.place, message)
+            .with_label(format!("a stage of kind `{}`", kind.kind()))
+            .with_help(self.who_makes(input.takes))
+    }
+
+    fn missing_port(&self, def: &StageDef, kind: &dyn Stage, input: &Input) -> Diagnostic {
+        let path = format!("stages.{}.needs", def.name);
+        let message = format!("a stage of kind `{}` needs `{}`: {}", kind.kind(), input.name, input.about);
+        let makers = self.manifest.stages.iter().zip(self.found);
+        let maker = makers
+            .filter(|(maker, _)| maker.name != def.name)
+            .find_map(|(maker, kind)| only_output((*kind)?, input.takes).map(|_| maker.name.as_str()));
+        let example = format!("write `needs: {{{}: {}}}`", input.name, maker.unwrap_or("<stage>"));
+        Diagnostic::new(path, &def.place, message)
+            .with_label(format!("`{}` is not connected", input.name))
+            .with_help(format!("{example}\n{}", self.who_makes(input.takes)))
+    }
+
+    /// Lists the kinds that a port could be fed by.
+    fn who_makes(&self, artifact: Artifact) -> String {
+        let makers = self.kinds.iter().filter(|kind| only_output(kind.as_ref(), artifact).is_some());
+        let makers: Vec<String> = makers.map(|kind| format!("`{}`", kind.kind())).collect();
+        format!("{} is made by stages of kind {}", noun(artifact), makers.join(", "))
+    }
+}
+
+fn unknown_ports(def: &StageDef, kind: &dyn Stage) -> Vec<Diagnostic> {
+    let is_known = |port: &str| kind.inputs().iter().any(|input| input.name == port);
+    let unknown = def.needs.iter().map(|(port, _)| port).filter(|port| !is_known(&port.value));
+    let report = |port: &Spanned<String>| {
+        let path = format!("stages.{}.needs.{}", def.name, port.value);
+        let message = format!("a stage of kind `{}` has no input `{}`", kind.kind(), port.value);
+        let names = kind.inputs().iter().map(|input| input.name);
+        Diagnostic::new(path, &port.place, message).with_names("inputs", &port.value, names)
+    };
+    unknown.map(report).collect()
+}
+
+/// Reports stages that are to make rows of the results, but make no report.
+pub(super) fn check_results(manifest: &Manifest, wired: &[Option<Wired<'_>>]) -> Vec<Diagnostic> {
+    let from = manifest.results.iter().flat_map(|results| &results.from).enumerate();
+    let kind = |name: &str| {
+        let position = manifest.stages.iter().position(|def| def.name == name)?;
+        wired[position].as_ref().map(|wired| wired.kind)
+    };
+    let reports = |kind: &dyn Stage| kind.outputs().iter().any(|output| output.makes == Artifact::Report);
+    let silent = from.filter_map(|(i, stage)| Some((i, stage, kind(&stage.value)?)));
+    let report = |(i, stage, kind): (usize, &Spanned<String>, &dyn Stage)| {
+        let message = format!("`{}` makes no metrics", stage.value);
+        Diagnostic::new(format!("results.from.{i}"), &stage.place, message)
+            .with_label(format!("a stage of kind `{}`", kind.kind()))
+            .with_help("name stages that evaluate a model")
+    };
+    silent.filter(|(_, _, kind)| !reports(*kind)).map(report).collect()
+}
+
+/// The one output of a type; `None` if there is none or more than one.
+fn only_output(kind: &dyn Stage, artifact: Artifact) -> Option<&'static str> {
+    let mut outputs = kind.outputs().iter().filter(|output| output.makes == artifact);
+    let first = outputs.next()?;
+    outputs.next().is_none().then_some(first.name)
+}
+
+fn noun(artifact: Artifact) -> &'static str {
+    match artifact {
+        Artifact::Dataset => "a data set",
+        Artifact::Indices => "a split",
+        Artifact::Overlay => "poisoned images",
+        Artifact::Trigger => "a trigger",
+        Artifact::Model => "a model",
+        Artifact::Report => "a report",
+    }
+}

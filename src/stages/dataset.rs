@@ -1,0 +1,129 @@
+//! `dataset`: reads or draws images.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::data::readers::Source;
+
+/// The stage kind `dataset`.
+pub struct DatasetStage;
+
+impl Kind for DatasetStage {
+    const KIND: &'static str = "dataset";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "Reads a data set from files, or draws the synthetic one from the seed.";
+    const INPUTS: &'static [Input] = &[];
+    const OUTPUTS: &'static [Output] = &[Output {
+        name: "dataset",
+        makes: Artifact::Dataset,
+        about: "Training and test images with their labels and the names of the classes.",
+    }];
+    type Params = Source;
+
+    fn check(params: &Source) -> Vec<ParamError> {
+        params.reader().check().into_iter().map(ParamError::from).collect()
+    }
+
+    fn seeded(params: &Source) -> bool {
+        params.reader().seeded()
+    }
+
+    fn sources(params: &Source) -> Vec<PathBuf> {
+        params.reader().path().map(PathBuf::from).into_iter().collect()
+    }
+
+    fn run(params: &Source, context: &mut Context<'_>) -> Result<Outcome, StageError> {
+        let dataset = params.reader().read(context.seed)?;
+        dataset.save(&context.output("dataset"))?;
+        let metrics = [
+            ("train_images".to_owned(), json!(dataset.train.len())),
+            ("test_images".to_owned(), json!(dataset.test.len())),
+            ("classes".to_owned(), json!(dataset.classes.len())),
+        ];
+        Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
+    use serde_json::Value;
+
+    use super::super::{Observer, Progress, erase};
+    use super::*;
+    use crate::data::Dataset;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn progress(&self, _: &Progress) {}
+        fn note(&self, _: &str) {}
+    }
+
+    /// Runs a stage in `folder`, which takes its outputs; inputs are (port, file in `folder`).
+    pub(crate) fn run<K: Kind>(
+        with: Value,
+        inputs: &[(&str, &str)],
+        folder: &Path,
+    ) -> Result<Outcome, StageError> {
+        let bound = erase::<K>().bind(&with).unwrap();
+        let inputs = inputs.iter().map(|(port, file)| ((*port).to_owned(), folder.join(file)));
+        bound.run(&mut Context {
+            seed: 1,
+            inputs: inputs.collect::<BTreeMap<_, _>>(),
+            work: folder,
+            partial: folder,
+            observer: &Nobody,
+            stop: &AtomicBool::new(false),
+        })
+    }
+
+    /// Draws a small data set of 60 training images into `folder`.
+    pub(crate) fn synthetic(folder: &Path) -> Dataset {
+        let with = json!({"source": "synthetic", "train": 60, "test": 20});
+        run::<DatasetStage>(with, &[], folder).unwrap();
+        Dataset::load(&folder.join("dataset")).unwrap()
+    }
+
+    #[test]
+    fn a_data_set_is_written_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let with = json!({"source": "synthetic", "train": 60, "test": 20});
+        let outcome = run::<DatasetStage>(with, &[], folder.path()).unwrap();
+        let counts = json!({"train_images": 60, "test_images": 20, "classes": 10});
+        assert_eq!(Value::Object(outcome.metrics), counts);
+        assert_eq!(Dataset::load(&folder.path().join("dataset")).unwrap().train.len(), 60);
+    }
+
+    #[test]
+    fn a_missing_folder_is_a_missing_input_with_a_hint() {
+        let folder = tempfile::tempdir().unwrap();
+        for source in ["image-folder", "cifar10", "cifar100", "idx"] {
+            let with = json!({"source": source, "path": folder.path().join("nowhere")});
+            let error = run::<DatasetStage>(with, &[], folder.path()).unwrap_err();
+            assert!(matches!(&error, StageError::InputMissing { .. }), "{error}");
+            assert!(error.to_string().contains("`path` must be"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_path_is_a_source_and_no_part_of_the_parameters() {
+        let bound = erase::<DatasetStage>().bind(&json!({"source": "idx", "path": "data/mnist"})).unwrap();
+        assert_eq!(bound.sources(), [PathBuf::from("data/mnist")]);
+        assert_eq!(bound.params(), json!({"source": "idx", "to_rgb": true, "pad_to": 32, "classes": 10}));
+        assert!(!bound.seeded());
+        assert!(erase::<DatasetStage>().bind(&json!({"source": "synthetic"})).unwrap().seeded());
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_refused_by_name() {
+        let wrong =
+            erase::<DatasetStage>().bind(&json!({"source": "synthetic", "classes": 1})).err().unwrap();
+        assert_eq!(wrong[0].path, ["classes"]);
+    }
+}

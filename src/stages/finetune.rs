@@ -1,0 +1,47 @@
+//! `finetune`: trains a model further on clean images, as a teacher or as the plainest defense.
+
+use super::training::{self, Loaded, Watcher};
+use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::train::{CrossEntropy, Training, fit};
+
+/// The stage kind `finetune`.
+pub struct FinetuneStage;
+
+impl Kind for FinetuneStage {
+    const KIND: &'static str = "finetune";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "Trains a model further on clean images with cross entropy: a teacher for the defenses.";
+    const INPUTS: &'static [Input] = &[
+        Input {
+            name: "model",
+            takes: Artifact::Model,
+            also: &[],
+            required: true,
+            about: "The model to start from.",
+        },
+        training::DATASET,
+    ];
+    const OUTPUTS: &'static [Output] = &[training::MODEL];
+    type Params = Training;
+
+    fn check(params: &Training) -> Vec<ParamError> {
+        training::param_errors(params.check())
+    }
+
+    fn run(params: &Training, context: &mut Context<'_>) -> Result<Outcome, StageError> {
+        let samples = training::view(context)?;
+        let mut loaded = Loaded::from(context, "model", samples.dataset())?;
+        let start = loaded.take_weights();
+        let watcher = Watcher::new(context);
+        let trained = fit(
+            &loaded.network,
+            start,
+            samples.clone(),
+            &mut CrossEntropy,
+            &params.settings(),
+            watcher.session(),
+        )?;
+        loaded.finish(trained.weights, &samples, context)
+    }
+}

@@ -1,0 +1,151 @@
+//! What the stages that train or test networks share: their inputs, and how a running stage is watched.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Map, Value, json};
+
+use super::{Artifact, Context, Input, Observer, Outcome, Output, ParamError, StageError};
+use crate::data::{Dataset, ImageShape, InvalidParam, Overlay, Samples, TrainView, load_indices};
+use crate::models::{Model, ModelError};
+use crate::nn::Network;
+use crate::nn::graph::Shape;
+use crate::train::{self, Session, TrainError, Watch, Weights};
+
+/// The port of the images that a stage trains on.
+pub(super) const DATASET: Input = Input {
+    name: "dataset",
+    takes: Artifact::Dataset,
+    also: &[("indices", Artifact::Indices)],
+    required: true,
+    about: "What to train on: a data set, or a split of one.",
+};
+
+/// The output of a stage that trains.
+pub(super) const MODEL: Output =
+    Output { name: "model", makes: Artifact::Model, about: "The network after the last epoch." };
+
+/// The training images of the port `dataset`, with the port `poison` over them.
+pub(super) fn view(context: &Context<'_>) -> Result<Arc<TrainView>, StageError> {
+    let dataset = Dataset::load(context.input("dataset")?)?;
+    let indices = context.optional_input("dataset.indices").map(load_indices).transpose()?;
+    let overlay = context.optional_input("poison").map(Overlay::load).transpose()?;
+    Ok(Arc::new(TrainView::new(Arc::new(dataset), indices, overlay)?))
+}
+
+/// A network from a port, and what the model artifact says beside its weights.
+pub(super) struct Loaded {
+    pub model: Model,
+    pub network: Network,
+}
+
+impl Loaded {
+    /// Loads the model of `port` and checks that it was made for such images.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable file, or another image size or number of classes than the data set's.
+    pub fn from(context: &Context<'_>, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
+        let model = Model::load(context.input(port)?)?;
+        let of_model = (model.image, model.classes);
+        let of_data = (shape(dataset.shape()), dataset.classes.len());
+        if of_model != of_data {
+            let tell = |(shape, classes): (Shape, usize)| {
+                format!("images of {}x{}x{} in {classes} classes", shape.height, shape.width, shape.channels)
+            };
+            let (model, data) = (tell(of_model), tell(of_data));
+            let advice = "connect the data set that the model was trained on";
+            return Err(StageError::Failed(format!(
+                "`{port}` reads {model}, `dataset` has {data}; {advice}"
+            )));
+        }
+        let network = Network::new(model.graph());
+        Ok(Self { model, network })
+    }
+
+    /// Takes the network's numbers.
+    pub fn take_weights(&mut self) -> Weights {
+        Weights { theta: std::mem::take(&mut self.model.theta), state: std::mem::take(&mut self.model.state) }
+    }
+
+    /// Writes the network with new numbers to the output `model`.
+    pub fn finish(
+        self,
+        weights: Weights,
+        samples: &TrainView,
+        context: &Context<'_>,
+    ) -> Result<Outcome, StageError> {
+        let Weights { theta, state } = weights;
+        let model = Model { theta, state, ..self.model };
+        model.save(&context.output(MODEL.name))?;
+        let metrics = [("images", samples.len()), ("parameters", model.theta.len())];
+        let metrics: Map<String, Value> =
+            metrics.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+        Ok(Outcome { passed_on: vec![], metrics })
+    }
+}
+
+/// A data set's image shape, as networks call it.
+pub(super) fn shape(ImageShape { height, width, channels }: ImageShape) -> Shape {
+    Shape { height, width, channels }
+}
+
+/// Tells the executor's observer how a training is, and stops it when the executor says so.
+pub(super) struct Watcher<'a> {
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    seed: u64,
+    partial: &'a Path,
+}
+
+impl<'a> Watcher<'a> {
+    pub fn new(context: &Context<'a>) -> Self {
+        let Context { observer, stop, seed, partial, .. } = *context;
+        Self { observer, stop, seed, partial }
+    }
+
+    /// A training whose checkpoints outlive a killed attempt at this stage.
+    pub fn session(&self) -> Session<'_> {
+        Session { seed: self.seed, watch: self, checkpoints: self.partial }
+    }
+}
+
+impl Watch for Watcher<'_> {
+    fn progress(&self, progress: &train::Progress) {
+        let train::Progress { epoch, epochs, step, steps, images_per_second, terms } = progress.clone();
+        self.observer.progress(&super::Progress { epoch, epochs, step, steps, images_per_second, terms });
+    }
+
+    fn note(&self, line: &str) {
+        self.observer.note(line);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Parameter errors of a library type as those of a stage.
+pub(super) fn param_errors(wrong: Vec<InvalidParam>) -> Vec<ParamError> {
+    wrong.into_iter().map(ParamError::from).collect()
+}
+
+impl From<TrainError> for StageError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Stopped => Self::Stopped,
+            TrainError::Checkpoint { path, source } => Self::Io { path, source },
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<ModelError> for StageError {
+    fn from(error: ModelError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+use std::path::PathBuf;
+
+use super::super::dataset::DatasetStage;
+use super::super::dataset::tests::run;
+use super::super::erase::EraseStage;
+use super::super::evaluate::EvaluateStage;
+use super::super::finetune::FinetuneStage;
+use super::super::poison::PoisonStage;
+use super::super::split::SplitStage;
+use super::super::train::TrainStage;
+use super::super::{Kind, Progress, erase};
+use super::*;
+
+/// A folder with a folder for each stage that has run.
+struct Lab(tempfile::TempDir);
+
+impl Lab {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A data set of 10 classes, a poisoned part, a trigger and a clean split.
+    fn with_data() -> Self {
+        let lab = Self::new();
+        lab.run::<DatasetStage>("images", json!({"source": "synthetic", "train": 60, "test": 40}), &[])
+            .unwrap();
+        let images = [("dataset", "images/dataset")];
+        lab.run::<PoisonStage>("poisoned", json!({"attack": "badnets", "rate": 0.5}), &images).unwrap();
+        lab.run::<SplitStage>("clean", json!({"ratio": 0.5}), &images).unwrap();
+        lab
+    }
+
+    /// The same with a backdoored model.
+    fn with_model() -> Self {
+        let lab = Self::with_data();
+        lab.train("backdoored").unwrap();
+        lab
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    /// Runs a stage in a folder of its own; inputs are (port, stage/output).
+    fn run<K: Kind>(&self, stage: &str, with: Value, inputs: &[(&str, &str)]) -> Result<Outcome, StageError> {
+        let folder = self.path(stage);
+        std::fs::create_dir_all(&folder).unwrap();
+        let inputs: Vec<_> = inputs.iter().map(|(port, file)| (*port, self.path(file))).collect();
+        let inputs: Vec<_> = inputs.iter().map(|(port, file)| (*port, file.to_str().unwrap())).collect();
+        run::<K>(with, &inputs, &folder)
+    }
+
+    fn train(&self, stage: &str) -> Result<Outcome, StageError> {
+        let inputs = [("dataset", "images/dataset"), ("poison", "poisoned/overlay")];
+        self.run::<TrainStage>(stage, json!({"model": "wrn-10-1", "epochs": 1}), &inputs)
+    }
+
+    fn evaluate(&self, model: &str, more: &[(&str, &str)]) -> Result<Outcome, StageError> {
+        let model_file = format!("{model}/model");
+        let mut inputs = vec![("model", model_file.as_str()), ("dataset", "images/dataset")];
+        inputs.extend(more);
+        self.run::<EvaluateStage>(&format!("report of {model}"), json!({}), &inputs)
+    }
+
+    fn bytes(&self, file: &str) -> Vec<u8> {
+        std::fs::read(self.path(file)).unwrap()
+    }
+}
+
+/// A model's file and the clean split.
+fn on_split<'a>(port: &'a str, model: &'a str) -> [(&'a str, &'a str); 3] {
+    [(port, model), ("dataset", "images/dataset"), ("dataset.indices", "clean/indices")]
+}
+
+#[test]
+fn the_whole_line_ends_in_metrics() {
+    let lab = Lab::with_model();
+    let trigger = ("trigger", "poisoned/trigger");
+    let before = lab.evaluate("backdoored", &[trigger]).unwrap();
+    let short = json!({"epochs": 1, "batch": 16});
+    let outcome = lab.run::<FinetuneStage>("teacher", short, &on_split("model", "backdoored/model")).unwrap();
+    assert_eq!(Value::Object(outcome.metrics), json!({"images": 30, "parameters": 77_850}));
+
+    for method in ["nad", "argd"] {
+        let mut inputs = on_split("student", "backdoored/model").to_vec();
+        inputs.push(("teacher", "teacher/model"));
+        let with = json!({"method": method, "epochs": 1, "batch": 16});
+        lab.run::<EraseStage>(method, with, &inputs).unwrap();
+        let after = lab.evaluate(method, &[trigger, ("baseline", "report of backdoored/report")]).unwrap();
+        for metrics in [&before.metrics, &after.metrics] {
+            assert_eq!(metrics["n_clean"], json!(40));
+            assert_eq!(metrics["n_excl_target"], json!(36));
+            assert_eq!(metrics["n_triggered"], json!(36));
+            let percent = |name: &str| metrics[name].as_f64().unwrap();
+            assert!(
+                ["acc", "acc_excl_target", "asr", "ra"]
+                    .map(percent)
+                    .iter()
+                    .all(|p| (0.0..=100.0).contains(p))
+            );
+        }
+        let number = |metrics: &Map<String, Value>, name: &str| metrics[name].as_f64().unwrap();
+        let pair = |name: &str| (number(&before.metrics, name), number(&after.metrics, name));
+        assert_eq!(number(&after.metrics, "der"), train::der(pair("acc"), pair("asr")));
+        let report: Value =
+            serde_json::from_slice(&lab.bytes(&format!("report of {method}/report"))).unwrap();
+        assert_eq!(report, Value::Object(after.metrics));
+    }
+}
+
+#[test]
+fn the_same_seed_trains_the_same_bytes() {
+    let lab = Lab::with_model();
+    lab.train("again").unwrap();
+    assert_eq!(lab.bytes("backdoored/model"), lab.bytes("again/model"));
+}
+
+#[test]
+fn the_method_finetune_is_the_stage_finetune_and_needs_no_teacher() {
+    let lab = Lab::with_model();
+    let with = |method: Value| {
+        let mut with = json!({"epochs": 1});
+        with.as_object_mut().unwrap().extend(method.as_object().unwrap().clone());
+        with
+    };
+    let stage = on_split("model", "backdoored/model");
+    lab.run::<FinetuneStage>("stage", with(json!({})), &stage).unwrap();
+    let method = on_split("student", "backdoored/model");
+    lab.run::<EraseStage>("method", with(json!({"method": "finetune"})), &method).unwrap();
+    assert_eq!(lab.bytes("stage/model"), lab.bytes("method/model"));
+
+    let message =
+        lab.run::<EraseStage>("argd", with(json!({"method": "argd"})), &method).unwrap_err().to_string();
+    assert!(message.contains("`argd` learns from a teacher; add `teacher:"), "{message}");
+}
+
+#[test]
+fn without_a_trigger_only_accuracy_is_measured() {
+    let lab = Lab::with_model();
+    let outcome = lab.evaluate("backdoored", &[]).unwrap();
+    assert_eq!(outcome.metrics.keys().collect::<Vec<_>>(), ["acc", "n_clean"]);
+    let connected = [("trigger", "poisoned/trigger"), ("baseline", "report of backdoored/report")];
+    let message = lab.evaluate("backdoored", &connected).unwrap_err().to_string();
+    assert!(message.contains("evaluated without a trigger"), "{message}");
+}
+
+#[test]
+fn a_model_of_other_classes_is_refused() {
+    let lab = Lab::with_model();
+    let with = json!({"source": "synthetic", "train": 60, "test": 20, "classes": 3});
+    lab.run::<DatasetStage>("three", with, &[]).unwrap();
+    let inputs = [("model", "backdoored/model"), ("dataset", "three/dataset")];
+    let message = lab.run::<EvaluateStage>("report", json!({}), &inputs).unwrap_err().to_string();
+    let expected =
+        "`model` reads images of 32x32x3 in 10 classes, `dataset` has images of 32x32x3 in 3 classes";
+    assert!(message.starts_with(expected), "{message}");
+}
+
+#[test]
+fn a_stop_leaves_a_checkpoint_and_no_model() {
+    struct Nobody;
+    impl Observer for Nobody {
+        fn progress(&self, _: &Progress) {}
+        fn note(&self, _: &str) {}
+    }
+    let lab = Lab::with_data();
+    let (work, partial) = (lab.path("work"), lab.path("partial"));
+    std::fs::create_dir_all(&work).unwrap();
+    let stopped = erase::<TrainStage>().bind(&json!({"model": "wrn-10-1"})).unwrap().run(&mut Context {
+        seed: 1,
+        inputs: [("dataset".to_owned(), lab.path("images/dataset"))].into(),
+        work: &work,
+        partial: &partial,
+        observer: &Nobody,
+        stop: &AtomicBool::new(true),
+    });
+    assert!(matches!(stopped, Err(StageError::Stopped)));
+    assert_eq!(std::fs::read_dir(work).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(partial).unwrap().count(), 1);
+}
+
+#[test]
+fn parameters_are_bound_with_the_references_defaults() {
+    let bound = erase::<TrainStage>().bind(&json!({"epochs": 3})).unwrap().params();
+    assert_eq!(
+        (&bound["epochs"], &bound["model"], &bound["batch"]),
+        (&json!(3), &json!("wrn-16-1"), &json!(64))
+    );
+    assert_eq!(bound["augment"]["crop_padding"], json!(0));
+    let bound = erase::<EraseStage>().bind(&json!({"method": "nad"})).unwrap().params();
+    assert_eq!(
+        (&bound["betas"], &bound["augment"]["crop_padding"]),
+        (&json!([500.0, 1000.0, 1000.0]), &json!(4))
+    );
+
+    let wrong = |stage: Box<dyn super::super::Stage>, with| stage.bind(&with).err().unwrap().remove(0);
+    let schedule = json!({"schedule": [{"epoch": 1, "lr": 0.1}]});
+    assert_eq!(wrong(erase::<TrainStage>(), schedule.clone()).path, ["schedule"]);
+    assert_eq!(wrong(erase::<FinetuneStage>(), schedule).path, ["schedule"]);
+    assert!(wrong(erase::<TrainStage>(), json!({"model": "wrn-9-1"})).message.contains("6n + 4"));
+    assert!(wrong(erase::<EvaluateStage>(), json!({"x": 1})).message.contains("unknown field `x`"));
+}

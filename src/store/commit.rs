@@ -1,0 +1,134 @@
+//! Writing to the store: a record and its artifacts appear together, or not at all.
+//!
+//! The order of steps is what makes it safe to stop anywhere, by a full disk, `kill -9` or a power cut:
+//!
+//! 1. Each output is hashed, made to reach the disk, and renamed to its place among the objects, read-only. An
+//!    artifact that no record names is only clutter; one that was there already is replaced by the same bytes.
+//! 2. The folders of the objects are made to reach the disk.
+//! 3. The record is written in the work folder, made to reach the disk, and renamed to its place. **This is the
+//!    commit.** A rename replaces whole files, so there is no moment at which a reader can see half a record.
+//! 4. The record's folder is made to reach the disk; then the work folder and the checkpoints are removed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::error::Tried;
+use super::layout::{create_shard, sync_parent};
+use super::memo::hash_file;
+use super::records::{self, DraftOutput, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
+use super::{KeyLock, Store, StoreError, Work};
+
+/// Names a step of [`Store::commit`]; the process aborts there. Only for tests of crashes.
+pub const FAIL_POINT_VARIABLE: &str = "ARGD_PIPE_FAIL_POINT";
+
+/// The steps of [`Store::commit`] that [`FAIL_POINT_VARIABLE`] can name, in their order: each is the moment after.
+pub const FAIL_POINTS: [&str; 5] =
+    ["object-synced", "object-renamed", "record-written", "record-renamed", "partial-removed"];
+
+impl Store {
+    /// Commits what a task made under the key of `lock`, replacing what was there.
+    ///
+    /// When this returns, the record has reached the disk; when it fails, the key is a miss or still has its old
+    /// record. The record that is returned equals the one that a later lookup reads.
+    pub fn commit(&self, lock: &KeyLock, work: Work, draft: RecordDraft) -> Result<Record, StoreError> {
+        let outputs = self.publish_outputs(&work, draft.outputs)?;
+        let mut record = Record {
+            format_version: FORMAT_VERSION,
+            key: *lock.key(),
+            components: draft.components,
+            outputs,
+            metrics: draft.metrics,
+            nondeterministic: false,
+            exec: draft.exec,
+        };
+        record.nondeterministic = self.contradicts(&record)?;
+        self.publish_record(&work, &record)?;
+        self.clean_up(lock, work);
+        Ok(record)
+    }
+
+    /// Step 1 and 2: files of the work folder become objects.
+    fn publish_outputs(
+        &self,
+        work: &Work,
+        outputs: Vec<DraftOutput>,
+    ) -> Result<Vec<OutputRecord>, StoreError> {
+        let mut shards = BTreeMap::new();
+        let mut published = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            let output = match output {
+                DraftOutput::Written(port) => self.publish_file(work.path().join(&port), port)?,
+                DraftOutput::PassedOn { port, digest } => {
+                    let path = self.object(&digest);
+                    let size = fs::metadata(&path).tried("read", &path)?.len();
+                    OutputRecord { port, size, digest }
+                }
+            };
+            shards.insert(output.digest.shard(), self.object(&output.digest));
+            published.push(output);
+        }
+        shards.values().try_for_each(|object| sync_parent(object))?;
+        Ok(published)
+    }
+
+    fn publish_file(&self, path: PathBuf, port: String) -> Result<OutputRecord, StoreError> {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::OutputMissing { port, path });
+            }
+            other => other.tried("read", &path)?,
+        };
+        let size = file.metadata().tried("read", &path)?.len();
+        let digest = hash_file(&path)?;
+        file.sync_data().tried("write", &path)?;
+        fail_point("object-synced");
+        file.set_permissions(Permissions::from_mode(0o444)).tried("write-protect", &path)?;
+        let object = self.object(&digest);
+        create_shard(&object)?;
+        fs::rename(&path, &object).tried("create", &object)?;
+        fail_point("object-renamed");
+        Ok(OutputRecord { port, size, digest })
+    }
+
+    /// Step 3: the record appears.
+    fn publish_record(&self, work: &Work, record: &Record) -> Result<(), StoreError> {
+        let place = self.layout.record(&record.key);
+        // The dot keeps the name apart from those of outputs.
+        let draft = work.path().join(".record");
+        let bytes = records::encode(record).map_err(std::io::Error::from).tried("write", &place)?;
+        write_synced(&draft, &bytes)?;
+        fail_point("record-written");
+        create_shard(&place)?;
+        fs::rename(&draft, &place).tried("create", &place)?;
+        fail_point("record-renamed");
+        sync_parent(&place)
+    }
+
+    /// Step 4. What cannot be removed is in nobody's way.
+    fn clean_up(&self, lock: &KeyLock, work: Work) {
+        let _ = fs::remove_dir_all(self.layout.partial(lock.key()));
+        fail_point("partial-removed");
+        drop(work);
+    }
+
+    /// Whether the key has a record already, with other outputs.
+    fn contradicts(&self, record: &Record) -> Result<bool, StoreError> {
+        let earlier = self.record(&record.key)?;
+        Ok(earlier.is_some_and(|earlier| earlier.nondeterministic || earlier.outputs != record.outputs))
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    fs::write(path, bytes).tried("write", path)?;
+    File::open(path).and_then(|file| file.sync_all()).tried("write", path)
+}
+
+/// Aborts the process if the environment asks for it at this step.
+fn fail_point(step: &str) {
+    if std::env::var_os(FAIL_POINT_VARIABLE).is_some_and(|wanted| wanted == *step) {
+        std::process::abort();
+    }
+}

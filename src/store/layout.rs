@@ -1,0 +1,93 @@
+//! Where things are kept below the cache folder.
+//!
+//! ```text
+//! v1/objects/ab/<digest>      artifacts, read-only, named by what they hold
+//! v1/records/ab/<key>.json    what a task made; a record is there or it is not, never half
+//! v1/work/<key>.<unique>/     private folders of running tasks; their owners hold the lock of the key
+//! v1/partial/<key>/           checkpoints of tasks that did not end
+//! v1/locks/<key>              one lock file per key; they stay, the lock itself is the kernel's
+//! v1/corrupt/                 what failed its check
+//! v1/*.memo                   digests by file identity, only to save hashing; safe to delete
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::Tried;
+use super::{Digest, Key, StoreError};
+
+/// Tells backup programs to leave a folder out (<https://bford.info/cachedir/>).
+const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This folder is a cache of argd-pipe: all of it can be computed again.\n";
+
+/// The paths of a store.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Names the paths below `cache`, and makes the folders that are missing.
+    pub(super) fn create(cache: &Path) -> Result<Self, StoreError> {
+        let layout = Self { root: cache.join("v1") };
+        for folder in ["objects", "records", "work", "partial", "locks", "corrupt"] {
+            create_folder(&layout.root.join(folder))?;
+        }
+        let tag = layout.root.join("CACHEDIR.TAG");
+        if !tag.try_exists().tried("read", &tag)? {
+            fs::write(&tag, CACHEDIR_TAG).tried("write", &tag)?;
+        }
+        Ok(layout)
+    }
+
+    pub(super) fn object(&self, digest: &Digest) -> PathBuf {
+        self.root.join("objects").join(digest.shard()).join(digest.to_string())
+    }
+
+    pub(super) fn record(&self, key: &Key) -> PathBuf {
+        self.root.join("records").join(key.shard()).join(format!("{key}.json"))
+    }
+
+    pub(super) fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    pub(super) fn partial(&self, key: &Key) -> PathBuf {
+        self.root.join("partial").join(key.to_string())
+    }
+
+    pub(super) fn lock(&self, name: &str) -> PathBuf {
+        self.root.join("locks").join(name)
+    }
+
+    pub(super) fn corrupt(&self) -> PathBuf {
+        self.root.join("corrupt")
+    }
+
+    pub(super) fn memo(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.memo"))
+    }
+}
+
+/// Makes a folder, and those above it, unless it is there.
+pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(path).tried("create folder", path)
+}
+
+/// Makes the folder that a file is filed in, and has the disk remember it.
+pub(super) fn create_shard(file: &Path) -> Result<(), StoreError> {
+    let Some(shard) = file.parent() else { return Ok(()) };
+    match fs::create_dir(shard) {
+        Ok(()) => sync_parent(shard),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).tried("create folder", shard),
+    }
+}
+
+/// Has the disk remember the entries of the folder that holds `path`: without this, a power cut can undo a
+/// rename that was seen to succeed.
+pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).tried("sync folder", folder)
+}

@@ -1,0 +1,143 @@
+//! One lock per key, so that two processes never compute the same thing at once.
+//!
+//! The locks are the kernel's (`flock`): they are gone when their process is, however it ended. The lock files
+//! stay on disk and mean nothing by themselves; what is written in them only serves messages.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use super::error::Tried;
+use super::{Key, Store, StoreError};
+
+/// How often a waiting process looks again.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The right to compute what a key stands for; given back when it is dropped.
+#[derive(Debug)]
+pub struct KeyLock {
+    key: Key,
+    _file: File,
+}
+
+impl KeyLock {
+    /// The key that is locked.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+/// Who holds a lock, as far as that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder(Option<(u32, String)>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some((pid, host)) => write!(f, "process {pid} on {host}"),
+            None => f.write_str("another process"),
+        }
+    }
+}
+
+impl Store {
+    /// Takes the lock of a key, or returns `None` at once if someone has it.
+    ///
+    /// Look the key up again afterwards: whoever had the lock before may have committed.
+    pub fn try_lock(&self, key: &Key) -> Result<Option<KeyLock>, StoreError> {
+        let file = try_lock_file(&self.layout.lock(&key.to_string()))?;
+        Ok(file.map(|file| KeyLock { key: *key, _file: file }))
+    }
+
+    /// Takes the lock of a key, waiting for it as long as `on_wait` says to go on.
+    ///
+    /// `on_wait` is called about ten times a second; `None` means that it broke off. Look the key up again
+    /// afterwards: whoever had the lock before may have committed.
+    pub fn lock(
+        &self,
+        key: &Key,
+        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
+    ) -> Result<Option<KeyLock>, StoreError> {
+        loop {
+            if let Some(lock) = self.try_lock(key)? {
+                return Ok(Some(lock));
+            }
+            if on_wait(&self.holder(key)).is_break() {
+                return Ok(None);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Reads who took the lock of a key last.
+    fn holder(&self, key: &Key) -> Holder {
+        let text = fs::read_to_string(self.layout.lock(&key.to_string())).unwrap_or_default();
+        let named = text.trim_end().split_once(' ');
+        Holder(named.and_then(|(pid, host)| Some((pid.parse().ok()?, host.to_owned()))))
+    }
+}
+
+/// Takes the lock of a file and writes down who did; `None` if someone has it.
+pub(super) fn try_lock_file(path: &Path) -> Result<Option<File>, StoreError> {
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = open.tried("open lock file", path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error).tried("lock", path),
+    }
+    let signature = format!("{} {}\n", std::process::id(), host());
+    // Only messages read this, so a full disk must not stop a task here.
+    let _ = file.set_len(0).and_then(|()| file.write_all(signature.as_bytes()));
+    Ok(Some(file))
+}
+
+/// The name of this machine.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_lock_and_says_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (Store::open(folder.path()).unwrap(), Store::open(folder.path()).unwrap());
+        let key = Key::of(&json!("task"));
+        let lock = ours.try_lock(&key).unwrap().unwrap();
+        assert!(theirs.try_lock(&key).unwrap().is_none());
+        assert!(theirs.try_lock(&Key::of(&json!("other task"))).unwrap().is_some());
+
+        let mut seen = String::new();
+        let given_up = theirs.lock(&key, &mut |holder| {
+            seen = holder.to_string();
+            ControlFlow::Break(())
+        });
+        assert!(given_up.unwrap().is_none());
+        assert_eq!(seen, format!("process {} on {}", std::process::id(), host()));
+
+        drop(lock);
+        assert!(theirs.try_lock(&key).unwrap().is_some());
+    }
+
+    #[test]
+    fn waiting_ends_when_the_lock_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let key = Key::of(&json!("task"));
+        let mut held = Some(store.try_lock(&key).unwrap().unwrap());
+        let taken = store.lock(&key, &mut |_| {
+            held = None;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(taken.unwrap().unwrap().key(), &key);
+    }
+}

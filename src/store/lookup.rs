@@ -1,0 +1,143 @@
+//! Reading from the store: nothing is handed out that was not checked.
+
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::error::Tried;
+use super::records::{self, Found, OutputRecord, Record};
+use super::{Key, Store, StoreError};
+
+/// What the store has under a key.
+#[derive(Debug)]
+pub enum Lookup {
+    /// A record whose artifacts are all there and hold what it says.
+    Hit(Record),
+    /// Nothing.
+    Miss,
+    /// A record that could not be used. It is gone now and what was bad is set aside, so that the next lookup
+    /// misses; the reasons are for the user to read.
+    Damaged(Vec<Damage>),
+}
+
+/// A file of the store that failed its check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Which.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// Where it is now; `None` if it was not there at all.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// What is wrong with a file of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is gone.
+    Missing,
+    /// An artifact of another size than its record says.
+    Size {
+        /// Bytes, by the record.
+        recorded: u64,
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// An artifact that does not hash to its name.
+    Content,
+    /// A record that cannot be read, and why.
+    Record(String),
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` ", self.path.display())?;
+        match &self.fault {
+            Fault::Missing => f.write_str("is missing")?,
+            Fault::Size { recorded, found } => write!(f, "has {found} bytes instead of {recorded}")?,
+            Fault::Content => f.write_str("does not hold what its name says")?,
+            Fault::Record(why) => write!(f, "is not a sound record: {why}")?,
+        }
+        match &self.set_aside {
+            Some(place) => write!(f, "; it was set aside as `{}`", place.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Store {
+    /// Looks a key up and checks what is found: every artifact must be there and hash to its digest, where the
+    /// digests of files that have not changed since they were last hashed are taken from memory.
+    ///
+    /// Needs no lock: artifacts and records are never changed in place. Fails on a record of a newer format.
+    pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        let path = self.layout.record(key);
+        let record = match records::read(&path, key)? {
+            Found::Nothing => return Ok(Lookup::Miss),
+            Found::Damaged(why) => {
+                let set_aside = Some(self.set_aside(&path)?);
+                return Ok(Lookup::Damaged(vec![Damage { path, fault: Fault::Record(why), set_aside }]));
+            }
+            Found::Record(record) => *record,
+        };
+        let damages: Vec<Damage> = record
+            .outputs
+            .iter()
+            .filter_map(|output| self.check(output).transpose())
+            .collect::<Result<_, _>>()?;
+        if damages.is_empty() {
+            return Ok(Lookup::Hit(record));
+        }
+        remove(&path)?;
+        Ok(Lookup::Damaged(damages))
+    }
+
+    /// Reads the record of a key without checking that its artifacts are sound, or there; `None` if there is no
+    /// record, or a damaged one. For reports about results: what reads artifacts uses [`Store::lookup`].
+    pub fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        match records::read(&self.layout.record(key), key)? {
+            Found::Record(record) => Ok(Some(*record)),
+            Found::Nothing | Found::Damaged(_) => Ok(None),
+        }
+    }
+
+    /// Checks an artifact, and sets it aside if it is bad.
+    fn check(&self, output: &OutputRecord) -> Result<Option<Damage>, StoreError> {
+        let path = self.object(&output.digest);
+        let found = match self.objects.hash(&path) {
+            Ok(found) => found,
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(Some(Damage { path, fault: Fault::Missing, set_aside: None }));
+            }
+            Err(error) => return Err(error),
+        };
+        let fault = if found.size != output.size {
+            Fault::Size { recorded: output.size, found: found.size }
+        } else if found.digest != output.digest {
+            Fault::Content
+        } else {
+            return Ok(None);
+        };
+        let set_aside = Some(self.set_aside(&path)?);
+        Ok(Some(Damage { path, fault, set_aside }))
+    }
+
+    /// Moves a bad file out of the way, over what was set aside before under its name.
+    fn set_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
+        let place = self.layout.corrupt().join(path.file_name().unwrap_or_default());
+        match fs::rename(path, &place) {
+            // Another process has set it aside at the same time.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(place),
+            other => other.map(|()| place).tried("set aside", path),
+        }
+    }
+}
+
+/// Removes a file, unless another process just did.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.tried("remove", path),
+    }
+}

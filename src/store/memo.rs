@@ -1,0 +1,235 @@
+//! Digests of files, remembered by the files' identity, so that unchanged files are not hashed again.
+//!
+//! An entry holds for one (device, inode, size, modification time, change time). Times have a granularity, so a
+//! file may change twice within one tick: a file that was touched less than [`RACY`] before it was hashed is not
+//! remembered (git's rule for its index). A memo is never needed: losing one, or an entry, costs a hash.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::error::Tried;
+use super::locks::try_lock_file;
+use super::{Digest, StoreError};
+
+/// Nanoseconds that a file must have been left alone for before its digest is remembered.
+const RACY: i128 = 2_000_000_000;
+
+/// What tells whether a file is still the one that was hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Nanoseconds since 1970.
+    modified: i128,
+    /// Nanoseconds since 1970.
+    changed: i128,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let nanoseconds = |seconds, rest| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether any later change of the file is sure to show in its times.
+    fn settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
+        now - self.modified.max(self.changed) > RACY
+    }
+}
+
+/// At most one entry per inode, so a memo does not grow with the history of a cache.
+type Entries = HashMap<(u64, u64), (Stamp, Digest)>;
+
+/// The size and the digest of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hashed {
+    pub(super) size: u64,
+    pub(super) digest: Digest,
+}
+
+/// Remembered digests, kept in a file between processes.
+#[derive(Debug)]
+pub(super) struct Memo {
+    file: PathBuf,
+    lock: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` until the first question.
+    entries: Option<Entries>,
+    grown: bool,
+}
+
+impl Memo {
+    /// A memo kept in `file`; who saves it holds `lock`.
+    pub(super) fn new(file: PathBuf, lock: PathBuf) -> Self {
+        Self { file, lock, state: Mutex::default() }
+    }
+
+    /// The size and digest of a file, from memory if the file is the one that was hashed before.
+    pub(super) fn hash(&self, path: &Path) -> Result<Hashed, StoreError> {
+        let stamp = || fs::metadata(path).map(|metadata| Stamp::of(&metadata)).tried("read", path);
+        let before = stamp()?;
+        if let Some(digest) = self.recall(&before) {
+            return Ok(Hashed { size: before.size, digest });
+        }
+        let digest = hash_file(path)?;
+        if stamp()? == before && before.settled(SystemTime::now()) {
+            self.remember(before, digest);
+        }
+        Ok(Hashed { size: before.size, digest })
+    }
+
+    fn recall(&self, stamp: &Stamp) -> Option<Digest> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = state.entries.get_or_insert_with(|| read(&self.file));
+        let (known, digest) = entries.get(&(stamp.device, stamp.inode))?;
+        (known == stamp).then_some(*digest)
+    }
+
+    fn remember(&self, stamp: Stamp, digest: Digest) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = state.entries.get_or_insert_with(|| read(&self.file));
+        entries.insert((stamp.device, stamp.inode), (stamp, digest));
+        state.grown = true;
+    }
+
+    /// Adds what was learnt to the file. Failing is harmless and so is only logged.
+    pub(super) fn save(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { entries: Some(entries), grown: true } = &*state else { return };
+        match merge_into(&self.file, &self.lock, entries) {
+            Ok(()) => state.grown = false,
+            Err(error) => tracing::debug!("{error}"),
+        }
+    }
+}
+
+/// Writes `entries`, and those that other processes have written meanwhile, to `file`.
+fn merge_into(file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreError> {
+    let Some(_lock) = try_lock_file(lock)? else { return Ok(()) };
+    let mut merged = read(file);
+    merged.extend(entries);
+    let text = merged.values().fold(String::new(), |mut text, (stamp, digest)| {
+        let Stamp { device, inode, size, modified, changed } = stamp;
+        let _ = writeln!(text, "{device} {inode} {size} {modified} {changed} {digest}");
+        text
+    });
+    let new = file.with_extension("memo.new");
+    fs::write(&new, text).tried("write", &new)?;
+    fs::rename(&new, file).tried("replace", file)
+}
+
+/// Reads a memo; lines that make no sense are skipped, and a file that is not there is empty.
+fn read(file: &Path) -> Entries {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .filter_map(parse_line)
+        .map(|(stamp, digest)| ((stamp.device, stamp.inode), (stamp, digest)))
+        .collect()
+}
+
+fn parse_line(line: &str) -> Option<(Stamp, Digest)> {
+    let mut words = line.split(' ');
+    let stamp = Stamp {
+        device: words.next()?.parse().ok()?,
+        inode: words.next()?.parse().ok()?,
+        size: words.next()?.parse().ok()?,
+        modified: words.next()?.parse().ok()?,
+        changed: words.next()?.parse().ok()?,
+    };
+    Some((stamp, words.next()?.parse().ok()?))
+}
+
+/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks meanwhile kills the process.
+pub(super) fn hash_file(path: &Path) -> Result<Digest, StoreError> {
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(path).tried("read", path)?;
+    hasher.update_reader(file).tried("read", path)?;
+    Ok(hasher.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::FileTimes;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn memo(folder: &Path) -> Memo {
+        Memo::new(folder.join("test.memo"), folder.join("lock"))
+    }
+
+    #[test]
+    fn a_young_file_is_hashed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (memo, path) = (memo(folder.path()), folder.path().join("file"));
+        fs::write(&path, "one").unwrap();
+        assert_eq!(memo.hash(&path).unwrap(), Hashed { size: 3, digest: Digest::of(b"one") });
+        assert!(memo.recall(&Stamp::of(&fs::metadata(&path).unwrap())).is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_holds_for_one_identity_and_outlives_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let stamp = Stamp::of(&fs::metadata(&path).unwrap());
+        let first = memo(folder.path());
+        first.remember(stamp, Digest::of(b"made up"));
+        first.save();
+
+        let second = memo(folder.path());
+        assert_eq!(second.hash(&path).unwrap().digest, Digest::of(b"made up"), "not from memory");
+        let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_times(FileTimes::new().set_modified(an_hour_ago)).unwrap();
+        assert_eq!(
+            second.hash(&path).unwrap().digest,
+            Digest::of(b"one"),
+            "from memory despite another time"
+        );
+    }
+
+    #[test]
+    fn saving_keeps_what_others_saved_and_nonsense_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let stamp = |inode| Stamp { device: 1, inode, size: 2, modified: 3, changed: -4 };
+        let (ours, theirs) = (memo(folder.path()), memo(folder.path()));
+        ours.remember(stamp(1), Digest::of(b"1"));
+        theirs.remember(stamp(2), Digest::of(b"2"));
+        ours.save();
+        theirs.save();
+        let file = folder.path().join("test.memo");
+        let torn = fs::read_to_string(&file).unwrap() + "1 7 2 3 4 af1349\nnonsense\n\n";
+        fs::write(&file, torn).unwrap();
+        let read_back = memo(folder.path());
+        assert_eq!(read_back.recall(&stamp(1)), Some(Digest::of(b"1")));
+        assert_eq!(read_back.recall(&stamp(2)), Some(Digest::of(b"2")));
+        assert_eq!(read_back.recall(&stamp(7)), None);
+    }
+
+    #[test]
+    fn settled_means_left_alone_for_two_seconds() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let stamp = Stamp { device: 0, inode: 0, size: 0, modified: 5_000_000_000, changed: 10_000_000_000 };
+        assert!(!stamp.settled(at(12)));
+        assert!(stamp.settled(at(13)));
+        assert!(!stamp.settled(at(9)), "a clock that goes backwards");
+    }
+}

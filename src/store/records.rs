@@ -1,0 +1,204 @@
+//! Records: what the store keeps under a key.
+//!
+//! A record is a JSON file whose first member, `check`, is the blake3 hash of every byte after it: the metrics
+//! in it go straight into results, so a damaged record must be found like a damaged artifact is.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::Tried;
+use super::{Digest, Key, StoreError};
+
+/// The format version of the records that this program writes, and the latest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What a task made, and from what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The format of the record: [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The key that it is kept under.
+    pub key: Key,
+    /// What the key is a hash of.
+    pub components: Value,
+    /// The artifacts.
+    pub outputs: Vec<OutputRecord>,
+    /// Numbers for tables and the CSV, by name.
+    pub metrics: Map<String, Value>,
+    /// Whether the same key once gave other outputs: something that determines them is not in it.
+    pub nondeterministic: bool,
+    /// Who computed it, when and for how long; nothing that a result may depend on.
+    pub exec: Execution,
+}
+
+impl Record {
+    /// The digest of an output.
+    pub fn output(&self, port: &str) -> Option<&Digest> {
+        self.outputs.iter().find(|output| output.port == port).map(|output| &output.digest)
+    }
+}
+
+/// An artifact of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputRecord {
+    /// The output port.
+    pub port: String,
+    /// Bytes.
+    pub size: u64,
+    /// What it holds.
+    pub digest: Digest,
+}
+
+/// How a task was executed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Execution {
+    /// The machine.
+    pub host: String,
+    /// When it started, in seconds since 1970.
+    pub started: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Threads that it could use.
+    pub threads: usize,
+    /// The version of argd-pipe.
+    pub argd_version: String,
+}
+
+/// What is to be committed under a key.
+#[derive(Clone, Debug, Default)]
+pub struct RecordDraft {
+    /// What the key is a hash of.
+    pub components: Value,
+    /// The artifacts.
+    pub outputs: Vec<DraftOutput>,
+    /// Numbers for tables and the CSV, by name.
+    pub metrics: Map<String, Value>,
+    /// How it was executed.
+    pub exec: Execution,
+}
+
+/// Where an output comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DraftOutput {
+    /// The file in the work folder that has the name of this port.
+    Written(String),
+    /// An artifact that the store already has: an input that was passed on.
+    PassedOn {
+        /// The output port.
+        port: String,
+        /// The artifact.
+        digest: Digest,
+    },
+}
+
+/// What is in the place of a record.
+pub(super) enum Found {
+    Nothing,
+    Record(Box<Record>),
+    /// Not a record, for this reason.
+    Damaged(String),
+}
+
+/// Encodes a record as it is kept.
+pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
+    let object = serde_json::to_vec_pretty(record)?;
+    let mut checked = b",".to_vec();
+    checked.extend(&object[1..]);
+    checked.push(b'\n');
+    let mut bytes = format!("{CHECK_STARTS}{}\"", blake3::hash(&checked).to_hex()).into_bytes();
+    bytes.extend(checked);
+    Ok(bytes)
+}
+
+const CHECK_STARTS: &str = "{\"check\":\"";
+
+/// Reads the file in the place of the record of a key.
+pub(super) fn read(path: &Path, key: &Key) -> Result<Found, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error).tried("read", path),
+    };
+    let decoded = decode(&bytes);
+    let version = decoded.as_ref().map_or_else(|_| version(&bytes), |record| Some(record.format_version));
+    if let Some(found) = version.filter(|version| *version > FORMAT_VERSION) {
+        return Err(StoreError::NewerFormat { path: path.to_owned(), found, known: FORMAT_VERSION });
+    }
+    Ok(match decoded {
+        Ok(record) if record.key == *key => Found::Record(Box::new(record)),
+        Ok(record) => Found::Damaged(format!("it is the record of another key, {}", record.key)),
+        Err(why) => Found::Damaged(why),
+    })
+}
+
+fn decode(bytes: &[u8]) -> Result<Record, String> {
+    let (check, checked) = bytes
+        .strip_prefix(CHECK_STARTS.as_bytes())
+        .and_then(|rest| rest.split_at_checked(64))
+        .and_then(|(check, rest)| Some((check, rest.strip_prefix(b"\"")?)))
+        .ok_or("it does not begin like a record")?;
+    if blake3::hash(checked).to_hex().as_bytes() != check {
+        return Err("its content does not match its check".to_owned());
+    }
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// The format version of what cannot be decoded, if it is a record of any format.
+fn version(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        format_version: u32,
+    }
+    Some(serde_json::from_slice::<Versioned>(bytes).ok()?.format_version)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record() -> Record {
+        let components = json!({"kind": "split", "params": {"ratio": 0.1}});
+        Record {
+            format_version: FORMAT_VERSION,
+            key: Key::of(&components),
+            components,
+            outputs: vec![OutputRecord { port: "indices".into(), size: 3, digest: Digest::of(b"abc") }],
+            metrics: Map::from_iter([("acc".to_owned(), json!(100.0 / 3.0))]),
+            nondeterministic: false,
+            exec: Execution {
+                host: "host".into(),
+                started: 1,
+                seconds: 0.1 + 0.2,
+                threads: 2,
+                ..Execution::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_record_survives_its_file_to_the_last_bit() {
+        let bytes = encode(&record()).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), record());
+        let json: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["components"]["kind"], "split", "readable by any JSON tool");
+        assert_eq!(record().output("indices"), Some(&Digest::of(b"abc")));
+        assert_eq!(record().output("model"), None);
+    }
+
+    #[test]
+    fn any_changed_byte_is_noticed() {
+        let bytes = encode(&record()).unwrap();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(decode(&changed).is_err(), "byte {at}");
+            assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

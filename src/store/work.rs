@@ -1,0 +1,104 @@
+//! Private folders of running tasks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::error::Tried;
+use super::layout::create_folder;
+use super::{Key, KeyLock, Store, StoreError};
+
+/// A private folder that a task writes its outputs to: each output is a file named after its port.
+///
+/// It is removed when it is dropped, and after a crash by the next [`Store::open`]. Drop it before the lock that
+/// it was made under: who takes that lock next may clean it up.
+#[derive(Debug)]
+pub struct Work(TempDir);
+
+impl Work {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Store {
+    /// Makes a fresh folder to work in.
+    pub fn work(&self, lock: &KeyLock) -> Result<Work, StoreError> {
+        let parent = self.layout.work();
+        let folder = tempfile::Builder::new().prefix(&format!("{}.", lock.key())).tempdir_in(&parent);
+        folder.map(Work).tried("create a work folder in", &parent)
+    }
+
+    /// Makes, if it is not there, the folder in which a task keeps checkpoints: it outlives failed and killed
+    /// attempts, and goes when the task's outputs are committed.
+    pub fn partial(&self, key: &Key) -> Result<PathBuf, StoreError> {
+        let path = self.layout.partial(key);
+        create_folder(&path)?;
+        Ok(path)
+    }
+
+    /// Removes the work folders that dead processes left.
+    ///
+    /// A live owner holds the lock of its key, so whoever gets that lock may remove what lies there.
+    pub(super) fn clean_work(&self) -> Result<(), StoreError> {
+        let work = self.layout.work();
+        for entry in fs::read_dir(&work).tried("read folder", &work)? {
+            let path = entry.tried("read folder", &work)?.path();
+            let Some(_lock) = owner(&path).map(|key| self.try_lock(&key)).transpose()?.flatten() else {
+                continue;
+            };
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::debug!("cannot remove {}: {error}", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The key that a work folder was made for.
+fn owner(folder: &Path) -> Option<Key> {
+    folder.file_stem()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn work_of_the_dead_is_removed_and_of_the_living_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let [dead, alive] = ["dead", "alive"].map(|name| Key::of(&json!(name)));
+
+        let lock = store.try_lock(&dead).unwrap().unwrap();
+        let left_behind = store.work(&lock).unwrap().0.keep();
+        fs::write(left_behind.join("model"), "half").unwrap();
+        drop(lock);
+
+        let lock = store.try_lock(&alive).unwrap().unwrap();
+        let in_use = store.work(&lock).unwrap();
+        fs::write(in_use.path().join("model"), "half").unwrap();
+
+        Store::open(folder.path()).unwrap();
+        assert!(!left_behind.exists());
+        assert!(in_use.path().join("model").exists());
+    }
+
+    #[test]
+    fn work_goes_when_it_is_dropped_and_checkpoints_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let key = Key::of(&json!("task"));
+        let lock = store.try_lock(&key).unwrap().unwrap();
+        let work = store.work(&lock).unwrap();
+        let path = work.path().to_owned();
+        fs::write(store.partial(&key).unwrap().join("epoch-1"), "weights").unwrap();
+        drop((work, lock));
+        assert!(!path.exists());
+        assert!(Store::open(folder.path()).unwrap().partial(&key).unwrap().join("epoch-1").exists());
+    }
+}

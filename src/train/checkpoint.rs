@@ -1,0 +1,183 @@
+//! Checkpoints: everything that a training needs to go on and end in the same bits.
+//!
+//! A file is a blake3 digest followed by what it covers: a safetensors block. It is written under another name,
+//! synced and renamed, so a file of the right name is whole unless the disk lied; the digest tells that too.
+//! Reading takes the newest file that is whole and passes over the others.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+use crate::models::{from_bytes, to_bytes};
+
+const EXTENSION: &str = "checkpoint";
+const METADATA_KEY: &str = "argd-pipe.checkpoint";
+/// Checkpoints kept: the newest and, in case it is damaged, the one before it.
+const KEPT: usize = 2;
+
+/// A training between two steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Snapshot {
+    /// Trainable values: the network's, then the objective's own.
+    pub trainable: Vec<f32>,
+    /// The optimiser's velocity of each trainable value.
+    pub velocity: Vec<f32>,
+    /// Running statistics.
+    pub state: Vec<f32>,
+    /// Epochs done.
+    pub epoch: usize,
+    /// Steps done in the current epoch.
+    pub step: usize,
+    /// Images seen in the current epoch.
+    pub seen: usize,
+    /// Per loss term, the sum over the images seen in the current epoch.
+    pub sums: Vec<f64>,
+}
+
+/// What a checkpoint holds beside tensors. Sums are kept as bits: decimal text may round.
+#[derive(Serialize, Deserialize)]
+struct Config {
+    epoch: usize,
+    step: usize,
+    seen: usize,
+    sums: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Writes the snapshot into `folder` and removes all but the newest checkpoints.
+    pub fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        let name = format!("{:06}-{:08}.{EXTENSION}", self.epoch, self.step);
+        let path = folder.join(name);
+        self.encode()
+            .and_then(|bytes| write_atomically(folder, &path, &bytes))
+            .and_then(|()| newest_first(folder)?.iter().skip(KEPT).try_for_each(fs::remove_file))
+            .map_err(|source| TrainError::Checkpoint { path, source })
+    }
+
+    /// Reads the newest whole snapshot in `folder` whose vectors are as long as those of `like`; calls `damaged`
+    /// with the path of each that is passed over.
+    pub fn newest(folder: &Path, like: &Self, mut damaged: impl FnMut(&Path)) -> Option<Self> {
+        let fits = |found: &Self| {
+            let lengths = |s: &Self| (s.trainable.len(), s.velocity.len(), s.state.len());
+            lengths(found) == lengths(like)
+        };
+        newest_first(folder).ok()?.iter().find_map(|path| {
+            let found = fs::read(path).ok().and_then(|bytes| Self::decode(&bytes)).filter(fits);
+            if found.is_none() {
+                damaged(path);
+            }
+            found
+        })
+    }
+
+    fn tensors(&self) -> [(&'static str, &Vec<f32>); 3] {
+        [("trainable", &self.trainable), ("velocity", &self.velocity), ("state", &self.state)]
+    }
+
+    fn encode(&self) -> io::Result<Vec<u8>> {
+        let Self { epoch, step, seen, ref sums, .. } = *self;
+        let config = Config { epoch, step, seen, sums: sums.iter().map(|sum| sum.to_bits()).collect() };
+        let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&config)?)]);
+        let tensors = self.tensors().map(|(name, values)| (name, values.len(), to_bytes(values)));
+        let views = tensors
+            .iter()
+            .map(|(name, len, bytes)| Ok((*name, TensorView::new(Dtype::F32, vec![*len], bytes)?)))
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(io::Error::other)?;
+        let block = safetensors::serialize(views, Some(metadata)).map_err(io::Error::other)?;
+        Ok([blake3::hash(&block).as_bytes().as_slice(), &block].concat())
+    }
+
+    /// The snapshot in `bytes`; nothing if they are not whole.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (digest, block) = bytes.split_at_checked(blake3::OUT_LEN)?;
+        if blake3::hash(block).as_bytes().as_slice() != digest {
+            return None;
+        }
+        let (_, header) = SafeTensors::read_metadata(block).ok()?;
+        let config = header.metadata().as_ref()?.get(METADATA_KEY)?;
+        let Config { epoch, step, seen, sums } = serde_json::from_str(config).ok()?;
+        let file = SafeTensors::deserialize(block).ok()?;
+        let read = |name| Some(from_bytes(file.tensor(name).ok()?.data()).collect());
+        let sums = sums.into_iter().map(f64::from_bits).collect();
+        let (trainable, velocity, state) = (read("trainable")?, read("velocity")?, read("state")?);
+        Some(Self { trainable, velocity, state, epoch, step, seen, sums })
+    }
+}
+
+/// Writes `bytes` to a temporary file, syncs it, renames it to `path` and syncs the folder, so that after a crash
+/// at any moment `path` is either absent or whole.
+fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// Checkpoints in `folder`, the newest first; none if there is no folder. Names sort by epoch and step.
+fn newest_first(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        entries => entries?,
+    };
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
+    paths.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(epoch: usize, step: usize) -> Snapshot {
+        let trainable = vec![epoch as f32, -0.0, 1e-40];
+        let sums = vec![0.1 + 0.2, step as f64];
+        Snapshot { trainable, velocity: vec![1.0; 3], state: vec![], epoch, step, seen: 7, sums }
+    }
+
+    fn newest(folder: &Path) -> (Option<Snapshot>, usize) {
+        let mut damaged = 0;
+        (Snapshot::newest(folder, &snapshot(0, 0), |_| damaged += 1), damaged)
+    }
+
+    #[test]
+    fn the_newest_two_are_kept_and_the_newest_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("not made yet");
+        assert_eq!(newest(&folder), (None, 0));
+        for (epoch, step) in [(1, 0), (1, 12), (2, 0), (11, 0)] {
+            snapshot(epoch, step).save(&folder).unwrap();
+        }
+        assert_eq!(newest(&folder), (Some(snapshot(11, 0)), 0));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn damaged_and_foreign_checkpoints_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        for epoch in [1, 2] {
+            snapshot(epoch, 0).save(folder.path()).unwrap();
+        }
+        let last = &newest_first(folder.path()).unwrap()[0];
+        let whole = fs::read(last).unwrap();
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        for bytes in [&flipped, &whole[..whole.len() - 1], &[]] {
+            fs::write(last, bytes).unwrap();
+            assert_eq!(newest(folder.path()), (Some(snapshot(1, 0)), 1));
+        }
+        fs::write(last, whole).unwrap();
+        let longer = Snapshot { trainable: vec![0.0; 4], ..snapshot(0, 0) };
+        assert_eq!(Snapshot::newest(folder.path(), &longer, |_| {}), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! Training and testing: the one training loop, its optimiser and schedule, checkpoints, predictions, metrics.
+//!
+//! The loop serves every stage that trains; what differs between them is the [`Objective`]. Nothing here knows
+//! stages, manifests or the terminal: a [`Watch`] is told how far it is and says when to stop.
+
+mod checkpoint;
+mod error;
+mod fit;
+mod metrics;
+mod objective;
+mod predict;
+mod schedule;
+mod sgd;
+mod training;
+
+pub use error::TrainError;
+pub use fit::{Session, Settings, Trained, fit};
+pub use metrics::{Rate, Report, Triggered, der};
+pub use objective::{CrossEntropy, Objective, Step, Term};
+pub use predict::{Stamp, predict};
+pub use schedule::{Piece, Schedule};
+pub use sgd::Sgd;
+pub use training::Training;
+
+/// A network's numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights {
+    /// Trainable values, in the order of the graph's slots.
+    pub theta: Vec<f32>,
+    /// Running statistics, in the order of the graph's slots.
+    pub state: Vec<f32>,
+}
+
+/// How far the work is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Epochs to do.
+    pub epochs: usize,
+    /// Steps done in this epoch.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Speed, over the last second or so.
+    pub images_per_second: f64,
+    /// Loss terms by name, means over the epoch so far.
+    pub terms: Vec<(&'static str, f64)>,
+}
+
+/// Who is told how far the work is, and decides when to stop it.
+pub trait Watch: Sync {
+    /// Called at every step; must be cheap.
+    fn progress(&self, progress: &Progress);
+    /// A line for the log.
+    fn note(&self, line: &str);
+    /// Whether to stop at the next batch, leaving a checkpoint.
+    fn stopped(&self) -> bool;
+}

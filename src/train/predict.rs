@@ -1,0 +1,136 @@
+//! Predictions of a trained network over a set of images.
+
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{Progress, TrainError, Watch, Weights};
+use crate::data::Images;
+use crate::nn::{Mode, Network};
+
+/// Images of one forward pass: large, because nothing is kept for a gradient.
+const BATCH: usize = 256;
+
+/// Stamps a trigger on an image of the given position, (height, width, channels).
+pub type Stamp<'a> = &'a mut dyn FnMut(usize, &mut [u8]);
+
+/// The class with the highest score for each image, the lowest such class on a tie; `stamp` changes each image first.
+///
+/// # Errors
+///
+/// [`TrainError::Stopped`] if `watch` asks for it, [`TrainError::NotFinite`] if a score is not a number, and
+/// images that do not fit the network.
+pub fn predict(
+    network: &Network,
+    weights: &Weights,
+    images: &Images,
+    mut stamp: Option<Stamp<'_>>,
+    watch: &dyn Watch,
+) -> Result<Vec<u32>, TrainError> {
+    let theta = Tensor::from_slice(&weights.theta, weights.theta.len(), &Device::Cpu)?;
+    let state = Tensor::from_slice(&weights.state, weights.state.len(), &Device::Cpu)?;
+    let shape = images.shape();
+    let steps = images.len().div_ceil(BATCH);
+    let started = Instant::now();
+    let mut classes = Vec::with_capacity(images.len());
+    for (step, pixels) in images.pixels().chunks(BATCH * shape.len()).enumerate() {
+        if watch.stopped() {
+            return Err(TrainError::Stopped);
+        }
+        let mut pixels = pixels.to_vec();
+        if let Some(stamp) = &mut stamp {
+            let each = pixels.chunks_exact_mut(shape.len()).enumerate();
+            each.for_each(|(i, image)| stamp(step * BATCH + i, image));
+        }
+        let count = pixels.len() / shape.len();
+        let pixels: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        let dims = (count, shape.height, shape.width, shape.channels);
+        let batch = Tensor::from_vec(pixels, dims, &Device::Cpu)?;
+        let logits = network.forward(&theta, &state, &batch, Mode::Eval)?.logits;
+        for row in logits.to_dtype(DType::F32)?.to_vec2::<f32>()? {
+            classes.push(highest(&row).ok_or(TrainError::NotFinite { image: classes.len() })?);
+        }
+        let images_per_second = classes.len() as f64 / started.elapsed().as_secs_f64();
+        watch.progress(&Progress {
+            epochs: 1,
+            step: step + 1,
+            steps,
+            images_per_second,
+            ..Progress::default()
+        });
+    }
+    Ok(classes)
+}
+
+/// Position of the highest score, the first one on a tie; nothing if a score is not finite.
+fn highest(scores: &[f32]) -> Option<u32> {
+    let mut best = 0;
+    for (i, score) in scores.iter().enumerate() {
+        if !score.is_finite() {
+            return None;
+        }
+        if *score > scores[best] {
+            best = i;
+        }
+    }
+    Some(best as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ImageShape;
+    use crate::nn::graph::{Graph, Shape};
+
+    struct Silent;
+
+    impl Watch for Silent {
+        fn progress(&self, _: &Progress) {}
+        fn note(&self, _: &str) {}
+        fn stopped(&self) -> bool {
+            false
+        }
+    }
+
+    /// Scores of an image of one pixel are its two channels.
+    fn identity() -> (Network, Weights) {
+        let (mut graph, x) = Graph::new(Shape { height: 1, width: 1, channels: 2 });
+        graph.logits = graph.linear("fc", x, 2);
+        (Network::new(graph), Weights { theta: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0], state: vec![] })
+    }
+
+    fn images(n: usize) -> Images {
+        let shape = ImageShape { height: 1, width: 1, channels: 2 };
+        let pixels = (0..n).flat_map(|i| if i % 3 == 0 { [9, 7] } else { [7, 9] }).collect();
+        Images::new(shape, pixels, vec![0; n]).unwrap()
+    }
+
+    #[test]
+    fn the_highest_score_wins_in_every_batch() {
+        let (network, weights) = identity();
+        let classes = predict(&network, &weights, &images(600), None, &Silent).unwrap();
+        assert!((0..600).all(|i| classes[i] == u32::from(i % 3 != 0)));
+    }
+
+    #[test]
+    fn the_stamp_sees_each_image_once_by_position() {
+        let (network, weights) = identity();
+        let mut seen = vec![];
+        let mut stamp = |i: usize, image: &mut [u8]| {
+            seen.push(i);
+            image.swap(0, 1);
+        };
+        let classes = predict(&network, &weights, &images(300), Some(&mut stamp), &Silent).unwrap();
+        assert!((0..300).all(|i| classes[i] == u32::from(i % 3 == 0)));
+        assert_eq!(seen, (0..300).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn scores_that_are_no_numbers_are_an_error() {
+        let (network, mut weights) = identity();
+        weights.theta[0] = f32::NAN;
+        let error = predict(&network, &weights, &images(2), None, &Silent).unwrap_err();
+        assert!(matches!(error, TrainError::NotFinite { image: 0 }));
+        assert_eq!(highest(&[1.0, 3.0, 3.0]), Some(1));
+    }
+}

@@ -1,0 +1,78 @@
+//! Learning rates by epoch.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// From which epoch on which learning rate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Piece {
+    /// First epoch, counted from 0.
+    pub epoch: usize,
+    /// Learning rate from there to the next piece.
+    #[schemars(range(min = 0.0))]
+    pub lr: f64,
+}
+
+/// Learning rates by epoch: pieces in the order of their epochs, the first from epoch 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Schedule(#[schemars(length(min = 1))] Vec<Piece>);
+
+impl Schedule {
+    /// Makes a schedule from (first epoch, learning rate) pairs.
+    pub fn steps(pieces: &[(usize, f64)]) -> Self {
+        Self(pieces.iter().map(|&(epoch, lr)| Piece { epoch, lr }).collect())
+    }
+
+    /// The learning rate of an epoch, counted from 0; before the first piece it is the first piece's.
+    pub fn lr(&self, epoch: usize) -> f32 {
+        let piece = self.0.iter().rev().find(|piece| piece.epoch <= epoch).or(self.0.first());
+        piece.map_or(0.0, |piece| piece.lr as f32)
+    }
+
+    /// What is wrong with the pieces, if anything: the position of the piece at fault, and why.
+    pub fn check(&self) -> Result<(), (usize, String)> {
+        match self.0.first() {
+            None => return Err((0, "no learning rate; give at least {epoch: 0, lr: ...}".into())),
+            Some(first) if first.epoch != 0 => {
+                return Err((
+                    0,
+                    format!("starts at epoch {}; the first piece starts at epoch 0", first.epoch),
+                ));
+            }
+            Some(_) => {}
+        }
+        if let Some(i) = self.0.windows(2).position(|pair| pair[0].epoch >= pair[1].epoch) {
+            return Err((
+                i + 1,
+                "does not start later than the piece before it; order pieces by epoch".into(),
+            ));
+        }
+        match self.0.iter().position(|piece| !(piece.lr.is_finite() && piece.lr >= 0.0)) {
+            Some(i) => Err((i, "the learning rate is not a finite number of at least 0".into())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_has_the_rate_of_the_last_piece_begun() {
+        let schedule = Schedule::steps(&[(0, 0.1), (3, 0.01), (6, 0.001)]);
+        assert_eq!([0, 2, 3, 5, 6, 99].map(|epoch| schedule.lr(epoch)), [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]);
+    }
+
+    #[test]
+    fn pieces_out_of_order_are_refused_by_position() {
+        assert!(Schedule::steps(&[(0, 0.1), (5, 0.2)]).check().is_ok());
+        let position = |pieces: &[(usize, f64)]| Schedule::steps(pieces).check().unwrap_err().0;
+        assert_eq!(position(&[]), 0);
+        assert_eq!(position(&[(1, 0.1)]), 0);
+        assert_eq!(position(&[(0, 0.1), (4, 0.1), (4, 0.2)]), 2);
+        assert_eq!(position(&[(0, 0.1), (4, f64::NAN)]), 1);
+    }
+}
