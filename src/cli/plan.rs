@@ -5,7 +5,7 @@ use clap::Args;
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use super::prepare::{Prepared, prepare};
-use super::ui::{Ui, table};
+use super::ui::{Ui, format, table};
 use crate::pipeline::{self, Counts, State};
 
 const EXAMPLES: &str = "\
@@ -35,11 +35,8 @@ pub(super) fn show(prepared: &Prepared, ui: &Ui) -> Result<(), CliError> {
     let survey = pipeline::survey(plan, store, &mut |event| ui.tell(&event))?;
     ui.data(&table::of_plan(plan, &survey))?;
     let Counts { cached, to_run, pending, failed } = survey.counts();
-    ui.say(&format!(
-        "{}: {} tasks: {cached} cached, {to_run} to run, {pending} pending",
-        plan.name(),
-        plan.len()
-    ));
+    let tasks = format::tasks(plan.len());
+    ui.say(&format!("{}: {tasks}: {cached} cached, {to_run} to run, {pending} pending", plan.name()));
 
     let mut gravest = None;
     for task in plan.tasks() {

@@ -18,6 +18,11 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// Writes how many tasks there are: `1 task`, `9 tasks`.
+pub(in crate::cli) fn tasks(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "task" } else { "tasks" })
+}
+
 /// Writes the metrics that people look for: `ACC 84.12  ASR 3.20`.
 pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
     let shown = METRICS

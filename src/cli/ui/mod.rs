@@ -4,7 +4,7 @@
 //! bars if there are any. Colour carries no meaning that the words do not.
 
 mod bars;
-mod format;
+pub(super) mod format;
 mod lines;
 mod log;
 mod report;

@@ -64,7 +64,7 @@ fn occasional_line(
     now: Instant,
 ) -> Option<String> {
     match event {
-        Event::RunStarted { pipeline, tasks, .. } => Some(format!("{pipeline}: {tasks} tasks")),
+        Event::RunStarted { pipeline, tasks, .. } => Some(format!("{pipeline}: {}", format::tasks(*tasks))),
         Event::TaskStarted { task, .. } => {
             told.insert(task.id, now);
             Some(format!("  started {task}"))

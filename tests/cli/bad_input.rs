@@ -1,0 +1,165 @@
+//! What cannot work: each ends with its exit code and a message that says where and what, and leaves nothing behind.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::workspace::{Ended, MANIFEST, Workspace};
+
+#[test]
+fn a_write_that_fails_leaves_nothing_behind() {
+    let workspace = Workspace::new();
+    // No file may grow beyond 4 KiB: to a program the same as a full disk, without the need for one.
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 8; exec '{}' run tiny.yaml",
+        workspace.program().get_program().display()
+    );
+    let ended = Command::new("sh").args(["-c", &limited]).current_dir(workspace.root()).output().unwrap();
+    Ended::from(ended).with(4, &["images: ", "File too large", "5 skipped"]);
+    for what in ["objects", "records"] {
+        assert_eq!(workspace.kept(what), [] as [PathBuf; 0]);
+    }
+    assert_eq!(fs::read_dir(workspace.path("cache/v1/work")).unwrap().count(), 0);
+    assert!(!workspace.path("results").exists());
+    workspace.run("run tiny.yaml").with(0, &[]);
+}
+
+#[test]
+fn a_manifest_that_is_missing_or_unfit_is_told() {
+    let workspace = Workspace::new();
+    let files =
+        [("empty.yaml", ""), ("broken.yaml", "stages: {a: [}"), ("cycle.yaml", CYCLE), ("typo.yaml", TYPO)];
+    files.iter().for_each(|(name, text)| workspace.write(name, text));
+    fs::write(workspace.path("bytes.yaml"), b"name: \xff").unwrap();
+    fs::create_dir(workspace.path("folder.yaml")).unwrap();
+
+    workspace.run("run gone.yaml").with(66, &["gone.yaml", "No such file"]);
+    workspace.run("run folder.yaml").with(66, &["folder.yaml", "Is a directory"]);
+    workspace.run("run bytes.yaml").with(3, &["bytes.yaml", "UTF-8", "byte 6"]);
+    workspace.run("run empty.yaml").with(3, &["the manifest is empty", "help: "]);
+    workspace.run("run broken.yaml").with(3, &["broken.yaml:1:"]);
+    workspace.run("run cycle.yaml").with(3, &["cycle.yaml:", "cycle"]);
+    workspace.run("run typo.yaml").with(3, &["typo.yaml:4:", "did you mean `split`?"]);
+    assert!(!workspace.path("cache").exists(), "nothing is made for a manifest that is wrong");
+}
+
+const CYCLE: &str = "\
+name: cycle
+stages:
+  a: {kind: split, needs: {dataset: b}, with: {ratio: 0.5}}
+  b: {kind: split, needs: {dataset: a}, with: {ratio: 0.5}}
+";
+
+const TYPO: &str = "\
+name: typo
+stages:
+  images: {kind: dataset, with: {source: synthetic}}
+  clean: {kind: spilt, needs: {dataset: images}, with: {ratio: 0.5}}
+";
+
+#[test]
+fn all_errors_of_the_stages_are_told_at_once() {
+    let workspace = Workspace::new();
+    workspace.write("wrong.yaml", WRONG);
+    let words = ["stages.images.with.train", "stages.clean.with.ratio", "stages.rest.needs", "wrong.yaml:5:"];
+    workspace.run("plan wrong.yaml").with(3, &words).with(3, &["errors in the manifest; nothing was run"]);
+}
+
+const WRONG: &str = "\
+name: wrong
+stages:
+  images: {kind: dataset, with: {source: synthetic, train: many}}
+  clean: {kind: split, needs: {dataset: images}, with: {ratio: 1.5}}
+  rest: {kind: split, needs: {}, with: {ratio: 0.5}}
+";
+
+#[test]
+fn an_override_that_makes_no_sense_is_told() {
+    let workspace = Workspace::new();
+    workspace.run("run tiny.yaml --set seed").with(2, &["--set", "has no `=`"]);
+    workspace.run("run tiny.yaml --set sede=3").with(3, &["--set:1:1", "did you mean `seed`?"]);
+    workspace
+        .run("run tiny.yaml --set stages.imags.with.size=16")
+        .with(3, &["--set:1:", "did you mean `images`?"]);
+    workspace.run("run tiny.yaml --set matrix.epochs=[many]").with(3, &["--set:1:"]);
+    workspace.run("run tiny.yaml --set matrix.epochs=[1]").with(0, &["4 ran"]);
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_told() {
+    let workspace = Workspace::new();
+    for arguments in
+        ["run", "rum tiny.yaml", "run tiny.yaml -j 0", "run tiny.yaml --threads x", "plan --frobnicate"]
+    {
+        workspace.run(arguments).with(2, &["error: "]);
+    }
+    workspace.run("-C nowhere plan tiny.yaml").with(2, &["nowhere", "No such file"]);
+}
+
+#[test]
+fn data_that_is_missing_is_told_and_stops_only_what_needs_it() {
+    let workspace = Workspace::new();
+    let manifest =
+        MANIFEST.replace("stages:", "stages:\n  other: {kind: dataset, with: {source: cifar10, path: gone}}");
+    workspace.write("tiny.yaml", &manifest);
+    workspace.run("plan tiny.yaml").with(66, &["other: ", "gone", "1 of the tasks cannot run"]);
+    workspace.run("run tiny.yaml").with(66, &["other: ", "gone", "6 ran, 1 failed"]);
+    workspace.run("results tiny.yaml").with(0, &[]);
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_is_told() {
+    let workspace = Workspace::new();
+    workspace.run("run tiny.yaml --cache-dir tiny.yaml").with(6, &["tiny.yaml/v1", "--cache-dir"]);
+    assert_eq!(fs::read_to_string(workspace.path("tiny.yaml")).unwrap(), MANIFEST);
+
+    workspace.run("run tiny.yaml").with(0, &[]);
+    for record in workspace.kept("records") {
+        fs::write(record, r#"{"format_version": 4000000000}"#).unwrap();
+    }
+    workspace.run("run tiny.yaml").with(6, &["was written by a newer argd-pipe", "help: update argd-pipe"]);
+}
+
+/// Changes a file of a data set, if it is to be damaged.
+type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+
+#[test]
+fn data_that_is_damaged_is_told_with_its_place() {
+    let cases: [(&str, Damage<'_>, &str); 4] = [
+        ("data_batch_2.bin", &|bytes| bytes.extend([0; 100]), "data_batch_2.bin, byte 30730: truncated"),
+        ("data_batch_3.bin", &|bytes| bytes[3073] = 77, "data_batch_3.bin, byte 3073: label 77"),
+        ("test_batch.bin", &|bytes| bytes.clear(), "test_batch.bin"),
+        ("batches.meta.txt", &|bytes| bytes.truncate(4), "batches.meta.txt: 2 class names"),
+    ];
+    for (name, damage, message) in cases {
+        let workspace = cifar10();
+        let file = workspace.path("data").join(name);
+        let mut bytes = fs::read(&file).unwrap();
+        damage(&mut bytes);
+        fs::write(&file, bytes).unwrap();
+        workspace.run("run cifar10.yaml").with(4, &["images: ", message]);
+        assert_eq!(workspace.kept("records"), [] as [PathBuf; 0]);
+    }
+    cifar10().run("run cifar10.yaml").with(0, &["1 ran"]);
+}
+
+/// A workspace with a manifest that reads CIFAR-10, ten images to a file.
+fn cifar10() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("cifar10.yaml", CIFAR10);
+    let data = workspace.path("data");
+    fs::create_dir(&data).unwrap();
+    let images: Vec<u8> = (0..10).flat_map(|label| [vec![label], vec![0; 3072]].concat()).collect();
+    for name in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
+    {
+        fs::write(data.join(name).with_extension("bin"), &images).unwrap();
+    }
+    fs::write(data.join("batches.meta.txt"), "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n").unwrap();
+    workspace
+}
+
+const CIFAR10: &str = "\
+name: cifar10
+stages:
+  images: {kind: dataset, with: {source: cifar10, path: data}}
+";

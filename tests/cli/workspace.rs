@@ -1,0 +1,121 @@
+//! A folder to run the program in, and how the program ended.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use argd_pipe::store::FAIL_POINT_VARIABLE;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The smallest experiment that makes results: six tasks that share two, and hardly any training.
+pub const MANIFEST: &str = "\
+name: tiny
+seed: 2
+matrix: {epochs: [1, 2]}
+stages:
+  images:   {kind: dataset, with: {source: synthetic, train: 64, test: 32, size: 16}}
+  poisoned: {kind: poison, needs: {dataset: images}, with: {attack: badnets, target: 0, rate: 0.1}}
+  trained:  {kind: train, needs: {dataset: images, poison: poisoned}, with: {model: wrn-10-1, epochs: \"${matrix.epochs}\"}}
+  after:    {kind: evaluate, needs: {model: trained, dataset: images, trigger: poisoned}}
+results: {csv: results/tiny.csv, from: [after]}
+";
+
+/// A folder to run the program in.
+pub struct Workspace(TempDir);
+
+impl Workspace {
+    /// One with [`MANIFEST`] as `tiny.yaml`.
+    pub fn new() -> Self {
+        let workspace = Self(tempfile::tempdir().unwrap());
+        workspace.write("tiny.yaml", MANIFEST);
+        workspace
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file in the folder.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The results.
+    pub fn csv(&self) -> String {
+        fs::read_to_string(self.path("results/tiny.csv")).unwrap()
+    }
+
+    /// The program in this folder, untouched by the environment of the tests.
+    pub fn program(&self) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("argd-pipe"));
+        command.current_dir(self.0.path());
+        for variable in ["ARGD_PIPE_CACHE_DIR", "ARGD_PIPE_THREADS", FAIL_POINT_VARIABLE, "RUST_BACKTRACE"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Runs the program with these arguments, separated by spaces.
+    pub fn run(&self, arguments: &str) -> Ended {
+        self.program().args(arguments.split(' ')).output().unwrap().into()
+    }
+
+    /// Artifacts or records in the cache, by `what`.
+    pub fn kept(&self, what: &str) -> Vec<PathBuf> {
+        let shards = fs::read_dir(self.path("cache/v1").join(what)).unwrap();
+        let mut files: Vec<PathBuf> = shards
+            .flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap())
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// The first artifact of the only task of a kind.
+    pub fn artifact(&self, kind: &str) -> PathBuf {
+        let records = self.kept("records").into_iter().map(|path| fs::read_to_string(path).unwrap());
+        let records: Vec<Value> = records.map(|text| serde_json::from_str(&text).unwrap()).collect();
+        let record = records.iter().find(|record| record["components"]["kind"] == kind).unwrap();
+        let digest = record["outputs"][0]["digest"].as_str().unwrap();
+        self.path("cache/v1/objects").join(&digest[..2]).join(digest)
+    }
+}
+
+/// How the program ended.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(Output { status, stdout, stderr }: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    }
+}
+
+impl Ended {
+    /// Checks the exit code, and that standard error has these words.
+    #[track_caller]
+    pub fn with(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "standard error:\n{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "`{word}` is not in\n{}", self.stderr);
+        }
+        self
+    }
+
+    /// All that a user sees.
+    pub fn all(&self) -> String {
+        let Self { code, stdout, stderr } = self;
+        format!("exit code: {code:?}\n--- standard output\n{stdout}--- standard error\n{stderr}")
+    }
+}
