@@ -89,28 +89,51 @@ compiled_for_each_level! {
 /// Pixels that are summed side by side, so that additions need not wait for one another.
 const CHAINS: usize = 4;
 
+/// Two functions of the pixels that are summed. A trait and not a closure: a closure would not be compiled for the
+/// level of the kernel around it.
+trait Terms<S: Simd> {
+    /// Adds a pixel's terms to the sums.
+    unsafe fn add(&self, pixel: usize, sums: (S::V, S::V)) -> (S::V, S::V);
+}
+
 /// Sums two functions of the pixels, by channel: the order is that of the pixels in four interleaved chains.
 #[inline(always)]
-unsafe fn two_sums<S: Simd>(
-    pixels: usize,
-    mut terms: impl FnMut(usize, S::V, S::V) -> (S::V, S::V),
-) -> (S::V, S::V) {
-    // SAFETY: arithmetic on values only.
+unsafe fn two_sums<S: Simd>(pixels: usize, terms: &impl Terms<S>) -> (S::V, S::V) {
+    // SAFETY: the terms read the pixels that the caller has checked.
     unsafe {
         let zero = S::splat(0.0);
         let mut sums = [(zero, zero); CHAINS];
         let mut pixel = 0;
         while pixel + CHAINS <= pixels {
             for (chain, sum) in sums.iter_mut().enumerate() {
-                *sum = terms(pixel + chain, sum.0, sum.1);
+                *sum = terms.add(pixel + chain, *sum);
             }
             pixel += CHAINS;
         }
         for pixel in pixel..pixels {
-            sums[0] = terms(pixel, sums[0].0, sums[0].1);
+            sums[0] = terms.add(pixel, sums[0]);
         }
-        let add = |a: (S::V, S::V), b: (S::V, S::V)| (S::add(a.0, b.0), S::add(a.1, b.1));
-        add(add(sums[0], sums[1]), add(sums[2], sums[3]))
+        let left = (S::add(sums[0].0, sums[1].0), S::add(sums[0].1, sums[1].1));
+        let right = (S::add(sums[2].0, sums[3].0), S::add(sums[2].1, sums[3].1));
+        (S::add(left.0, right.0), S::add(left.1, right.1))
+    }
+}
+
+/// Differences from a value, and their squares.
+struct Deviations<S: Simd> {
+    x: *const f32,
+    channels: usize,
+    from: S::V,
+}
+
+impl<S: Simd> Terms<S> for Deviations<S> {
+    #[inline(always)]
+    unsafe fn add(&self, pixel: usize, (sum, squares): (S::V, S::V)) -> (S::V, S::V) {
+        // SAFETY: see `two_sums`.
+        unsafe {
+            let d = S::sub(S::load(self.x.add(pixel * self.channels)), self.from);
+            (S::add(sum, d), S::fma(d, d, squares))
+        }
     }
 }
 
@@ -121,11 +144,9 @@ unsafe fn statistics_image<S: Simd>(x: &[f32], channels: usize, sums: &mut [f32]
     for at in (0..channels).step_by(LANES) {
         // SAFETY: `at + 16 <= channels`, and each pixel has `channels` values.
         unsafe {
-            let first = S::load(x.as_ptr().add(at));
-            let (sum, squares) = two_sums::<S>(x.len() / channels, |pixel, sum, squares| {
-                let d = S::sub(S::load(x.as_ptr().add(pixel * channels + at)), first);
-                (S::add(sum, d), S::fma(d, d, squares))
-            });
+            let x_at = x.as_ptr().add(at);
+            let terms = Deviations::<S> { x: x_at, channels, from: S::load(x_at) };
+            let (sum, squares) = two_sums(x.len() / channels, &terms);
             S::store(sums.as_mut_ptr().add(at), sum);
             S::store(sums.as_mut_ptr().add(channels + at), squares);
         }
@@ -190,6 +211,25 @@ compiled_for_each_level! {
     pub fn average(x: &[f32], channels: usize, view: View<'_>, mean: &mut [f32]) = average_image
 }
 
+/// A view's values; the second sum stays as it is.
+struct Values<'a> {
+    x: *const f32,
+    channels: usize,
+    at: usize,
+    view: View<'a>,
+}
+
+impl<S: Simd> Terms<S> for Values<'_> {
+    #[inline(always)]
+    unsafe fn add(&self, pixel: usize, (sum, other): (S::V, S::V)) -> (S::V, S::V) {
+        // SAFETY: see `two_sums`.
+        unsafe {
+            let x = S::load(self.x.add(pixel * self.channels + self.at));
+            (S::add(sum, self.view.read::<S>(self.at, x)), other)
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn average_image<S: Simd>(x: &[f32], channels: usize, view: View<'_>, mean: &mut [f32]) {
     check(channels, &[x]);
@@ -199,9 +239,7 @@ unsafe fn average_image<S: Simd>(x: &[f32], channels: usize, view: View<'_>, mea
     for at in (0..channels).step_by(LANES) {
         // SAFETY: `at + 16 <= channels`, and each pixel has `channels` values.
         unsafe {
-            let (sum, _) = two_sums::<S>(pixels, |pixel, sum, other| {
-                (S::add(sum, view.read::<S>(at, S::load(x.as_ptr().add(pixel * channels + at)))), other)
-            });
+            let (sum, _) = two_sums::<S>(pixels, &Values { x: x.as_ptr(), channels, at, view });
             S::store(mean.as_mut_ptr().add(at), S::mul(sum, S::splat(1.0 / pixels as f32)));
         }
     }
@@ -274,6 +312,32 @@ compiled_for_each_level! {
     ) = gate_and_sum_image
 }
 
+/// Gates a gradient in place and sums it, and its product with the distance of `x` from the mean.
+struct Gate<S: Simd> {
+    gradient: *mut f32,
+    x: *const f32,
+    channels: usize,
+    /// Scale and shift of the affine map whose sign is the gate; none where nothing is gated.
+    affine: Option<(S::V, S::V)>,
+    mean: S::V,
+}
+
+impl<S: Simd> Terms<S> for Gate<S> {
+    #[inline(always)]
+    unsafe fn add(&self, pixel: usize, (sum, product): (S::V, S::V)) -> (S::V, S::V) {
+        // SAFETY: see `two_sums`.
+        unsafe {
+            let to = self.gradient.add(pixel * self.channels);
+            let (x, mut gradient) = (S::load(self.x.add(pixel * self.channels)), S::load(to));
+            if let Some((scale, shift)) = self.affine {
+                gradient = S::where_positive(S::fma(scale, x, shift), gradient);
+                S::store(to, gradient);
+            }
+            (S::add(sum, gradient), S::fma(gradient, S::sub(x, self.mean), product))
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn gate_and_sum_image<S: Simd>(
     gradient: &mut [f32],
@@ -286,30 +350,23 @@ unsafe fn gate_and_sum_image<S: Simd>(
     check(channels, &[x, gradient]);
     view.check(channels);
     assert!(mean.len() >= channels && sums.len() == 2 * channels);
-    let linear = View { relu: false, ..view };
-    let gradient = gradient.as_mut_ptr();
     for at in (0..channels).step_by(LANES) {
         // SAFETY: `at + 16 <= channels`; both images have one length in whole pixels.
         unsafe {
-            let mean = S::load(mean.as_ptr().add(at));
-            let (sum, product) = two_sums::<S>(x.len() / channels, |pixel, sum, product| {
-                let i = pixel * channels + at;
-                let (x, mut g) = (S::load(x.as_ptr().add(i)), S::load(gradient.add(i)));
-                if view.relu {
-                    g = S::where_positive(linear.read::<S>(at, x), g);
-                    S::store(gradient.add(i), g);
-                }
-                (S::add(sum, g), S::fma(g, S::sub(x, mean), product))
-            });
+            let affine = match view.affine {
+                Some((scale, shift)) => (S::load(scale.as_ptr().add(at)), S::load(shift.as_ptr().add(at))),
+                None => (S::splat(1.0), S::splat(0.0)),
+            };
+            let terms = Gate::<S> {
+                gradient: gradient.as_mut_ptr().add(at),
+                x: x.as_ptr().add(at),
+                channels,
+                affine: view.relu.then_some(affine),
+                mean: S::load(mean.as_ptr().add(at)),
+            };
+            let (sum, product) = two_sums(x.len() / channels, &terms);
             S::store(sums.as_mut_ptr().add(at), sum);
             S::store(sums.as_mut_ptr().add(channels + at), product);
         }
-    }
-}
-
-/// Adds `gradient`, where `x` is positive if `relu`, to `to`.
-pub fn add_gated(gradient: &[f32], x: &[f32], relu: bool, to: &mut [f32]) {
-    for ((to, &g), &x) in to.iter_mut().zip(gradient).zip(x) {
-        *to += if !relu || x > 0.0 { g } else { 0.0 };
     }
 }
