@@ -87,7 +87,8 @@ mod tests {
     fn a_stream_is_its_name() {
         let draw = |seed, purpose, epoch, index| stream(seed, purpose, epoch, index).bits();
         assert_eq!(draw(1, "init", 2, 3), draw(1, "init", 2, 3));
-        let names = [draw(1, "init", 2, 3), draw(2, "init", 2, 3), draw(1, "augment", 2, 3), draw(1, "init", 3, 3)];
+        let names =
+            [draw(1, "init", 2, 3), draw(2, "init", 2, 3), draw(1, "augment", 2, 3), draw(1, "init", 3, 3)];
         for (i, a) in names.iter().enumerate() {
             assert!(names[i + 1..].iter().all(|b| a != b));
         }

@@ -69,7 +69,8 @@ fn assert_close(ours: &Step, reference: &Step, tolerance: f64) {
     assert_eq!(ours.values.len(), reference.values.len());
     for ((name, a), (_, b)) in ours.values.iter().zip(&reference.values) {
         assert_eq!(a.len(), b.len(), "{name}");
-        let length = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let length =
+            |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         let difference = length(&mut a.iter().zip(b).map(|(a, b)| a - b));
         let allowed = tolerance * length(&mut b.iter().copied()).max(1e-3);
         assert!(difference <= allowed, "{name}: differs by {difference}, allowed {allowed}");
@@ -135,7 +136,9 @@ fn every_level_and_thread_count_gives_the_same_bits() {
     let graph = two_blocks(8, 6, [3, 20, 40], 2, 3);
     let run = |level, threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| step(&Network::with_numerics(graph.clone(), Numerics::Kernels(level)), 19, Mode::Train))
+        pool.install(|| {
+            step(&Network::with_numerics(graph.clone(), Numerics::Kernels(level)), 19, Mode::Train)
+        })
     };
     let bits = |step: Step| -> Vec<u32> {
         step.values.into_iter().flat_map(|(_, values)| values).map(f32::to_bits).collect()

@@ -3,6 +3,7 @@
 //! One file per command. Commands return data or errors; only [`ui`] prints. Data goes to standard output, and
 //! everything else to standard error.
 
+mod bench;
 mod error;
 mod exit;
 mod options;
@@ -51,6 +52,7 @@ enum Command {
     Run(run::Run),
     Plan(plan::Plan),
     Results(results::Results),
+    Bench(bench::Bench),
 }
 
 /// Does what the command line says, and returns the code to exit with.
@@ -90,6 +92,7 @@ impl Cli {
             Command::Run(run) => run.perform(&self.global, ui),
             Command::Plan(plan) => plan.perform(&self.global, ui),
             Command::Results(results) => results.perform(&self.global, ui),
+            Command::Bench(bench) => bench.perform(ui),
         }
     }
 }

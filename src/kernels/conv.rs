@@ -7,8 +7,8 @@
 //! so that no multiplication by an inserted zero is done.
 
 use super::image::Bordered;
-use super::simd::{LANES, Simd, compiled_for_each_level};
 use super::padded;
+use super::simd::{LANES, Simd, compiled_for_each_level};
 
 /// The sizes of a convolution without bias, padded by `kernel / 2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +96,8 @@ impl ConvPlan {
     pub fn new(shape: ConvShape) -> Self {
         let (oh, ow, out_pitch) = (shape.out_height(), shape.out_width(), padded(shape.cout));
         let gradient_row = (ow + 2) * out_pitch;
-        let gradient_pixels = (0..oh * ow)
-            .map(|i| ((i / ow + 1) * gradient_row + (i % ow + 1) * out_pitch) as u32)
-            .collect();
+        let gradient_pixels =
+            (0..oh * ow).map(|i| ((i / ow + 1) * gradient_row + (i % ow + 1) * out_pitch) as u32).collect();
         let forward = Self::forward_pass(&shape);
         let parities = |stride: usize| (0..stride).flat_map(move |py| (0..stride).map(move |px| (py, px)));
         let backward = parities(shape.stride).map(|(py, px)| Self::backward_pass(&shape, py, px)).collect();

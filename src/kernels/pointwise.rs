@@ -283,7 +283,13 @@ unsafe fn settle_image<S: Simd>(parts: GradientParts<'_>, x: &[f32], channels: u
 }
 
 #[inline(always)]
-unsafe fn gradient_at<S: Simd>(parts: &GradientParts<'_>, x: &[f32], pixel: usize, i: usize, at: usize) -> S::V {
+unsafe fn gradient_at<S: Simd>(
+    parts: &GradientParts<'_>,
+    x: &[f32],
+    pixel: usize,
+    i: usize,
+    at: usize,
+) -> S::V {
     // SAFETY: the caller has checked all lengths.
     unsafe {
         let mut sum = parts.plain.map_or(S::splat(0.0), |plain| S::load(plain.as_ptr().add(i)));

@@ -151,7 +151,8 @@ mod x86 {
         unsafe fn where_positive(gate: Self::V, a: Self::V) -> Self::V {
             unsafe {
                 let zero = _mm256_setzero_ps();
-                let masks = (_mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, zero), _mm256_cmp_ps::<_CMP_GT_OQ>(gate.1, zero));
+                let masks =
+                    (_mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, zero), _mm256_cmp_ps::<_CMP_GT_OQ>(gate.1, zero));
                 (_mm256_and_ps(masks.0, a.0), _mm256_and_ps(masks.1, a.1))
             }
         }

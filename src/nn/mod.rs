@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::Level;
+pub use crate::kernels::Level;
 use crate::rng;
 use fast::Engine;
 use graph::{Graph, Init, Slot};

@@ -17,7 +17,7 @@ pub use error::TrainError;
 pub use fit::{Session, Settings, Trained, fit};
 pub use metrics::{Rate, Report, Triggered, der};
 pub use objective::{CrossEntropy, Objective, Step, Term};
-pub use predict::{Stamp, predict};
+pub use predict::{PREDICT_BATCH, Stamp, predict};
 pub use schedule::{Piece, Schedule};
 pub use sgd::Sgd;
 pub use training::Training;

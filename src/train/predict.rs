@@ -9,7 +9,7 @@ use crate::data::Images;
 use crate::nn::{Mode, Network};
 
 /// Images of one forward pass: large, because nothing is kept for a gradient.
-const BATCH: usize = 256;
+pub const PREDICT_BATCH: usize = 256;
 
 /// Stamps a trigger on an image of the given position, (height, width, channels).
 pub type Stamp<'a> = &'a mut dyn FnMut(usize, &mut [u8]);
@@ -30,17 +30,17 @@ pub fn predict(
     let theta = Tensor::from_slice(&weights.theta, weights.theta.len(), &Device::Cpu)?;
     let state = Tensor::from_slice(&weights.state, weights.state.len(), &Device::Cpu)?;
     let shape = images.shape();
-    let steps = images.len().div_ceil(BATCH);
+    let steps = images.len().div_ceil(PREDICT_BATCH);
     let started = Instant::now();
     let mut classes = Vec::with_capacity(images.len());
-    for (step, pixels) in images.pixels().chunks(BATCH * shape.len()).enumerate() {
+    for (step, pixels) in images.pixels().chunks(PREDICT_BATCH * shape.len()).enumerate() {
         if watch.stopped() {
             return Err(TrainError::Stopped);
         }
         let mut pixels = pixels.to_vec();
         if let Some(stamp) = &mut stamp {
             let each = pixels.chunks_exact_mut(shape.len()).enumerate();
-            each.for_each(|(i, image)| stamp(step * BATCH + i, image));
+            each.for_each(|(i, image)| stamp(step * PREDICT_BATCH + i, image));
         }
         let count = pixels.len() / shape.len();
         let pixels: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 255.0).collect();

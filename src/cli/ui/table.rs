@@ -98,6 +98,15 @@ fn column(results: &results::Table, name: &str) -> Option<usize> {
         .then_some(column)
 }
 
+/// A table of anything; the columns in `numbers` are aligned to the right.
+pub(in crate::cli) fn of_rows(
+    header: &[&str],
+    rows: Vec<Vec<String>>,
+    numbers: impl std::ops::RangeBounds<usize>,
+) -> String {
+    draw(header.iter().map(|&name| name.to_owned()).collect(), rows, numbers)
+}
+
 fn draw(header: Vec<String>, rows: Vec<Vec<String>>, numbers: impl std::ops::RangeBounds<usize>) -> String {
     if rows.is_empty() {
         return String::new();

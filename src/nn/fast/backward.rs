@@ -105,13 +105,15 @@ impl<'a> Backward<'a> {
         }
         let (share, weights) = (1.0 / buffer.pixels() as f32, &self.theta[weight]);
         let mut spread = self.setting.pool.take(self.saved.batch * buffer.len());
-        spread.par_chunks_exact_mut(buffer.len()).zip(logits.collect::<Vec<_>>()).for_each(|(image, gradient)| {
-            let mut of_mean = vec![0.0; buffer.pitch];
-            for (to, weights) in of_mean.iter_mut().zip(weights.chunks_exact(classes)) {
-                *to = share * weights.iter().zip(gradient).fold(0f32, |sum, (&w, &g)| w.mul_add(g, sum));
-            }
-            image.chunks_exact_mut(buffer.pitch).for_each(|pixel| pixel.copy_from_slice(&of_mean));
-        });
+        spread.par_chunks_exact_mut(buffer.len()).zip(logits.collect::<Vec<_>>()).for_each(
+            |(image, gradient)| {
+                let mut of_mean = vec![0.0; buffer.pitch];
+                for (to, weights) in of_mean.iter_mut().zip(weights.chunks_exact(classes)) {
+                    *to = share * weights.iter().zip(gradient).fold(0f32, |sum, (&w, &g)| w.mul_add(g, sum));
+                }
+                image.chunks_exact_mut(buffer.pitch).for_each(|pixel| pixel.copy_from_slice(&of_mean));
+            },
+        );
         self.deliver(head.input, plan.steps.len(), spread);
     }
 
@@ -145,7 +147,10 @@ impl<'a> Backward<'a> {
         };
         let parts = GradientParts {
             plain: parts.plain.as_ref().map(|plain| &plain[at.clone()]),
-            norm: parts.norm.as_ref().map(|(view, abc)| (&view[at.clone()], abc.each_ref().map(Vec::as_slice))),
+            norm: parts
+                .norm
+                .as_ref()
+                .map(|(view, abc)| (&view[at.clone()], abc.each_ref().map(Vec::as_slice))),
             attention: parts.attention.as_ref().map(map),
         };
         to.reshape(of.shape.height, of.shape.width, of.pitch);
@@ -285,8 +290,7 @@ impl<'a> Backward<'a> {
             return [vec![1.0; buffer.pitch], vec![0.0; buffer.pitch], vec![0.0; buffer.pitch]];
         };
         let count = (self.saved.mode == Mode::Train).then_some(self.saved.batch * buffer.pixels());
-        let made =
-            norm::differentiate(&self.saved.coefficients[norm], sums, buffer.shape.channels, count);
+        let made = norm::differentiate(&self.saved.coefficients[norm], sums, buffer.shape.channels, count);
         self.gradients.theta[graph.theta[plan.norms[norm].weight].range()].copy_from_slice(&made.gamma);
         self.gradients.theta[graph.theta[plan.norms[norm].bias].range()].copy_from_slice(&made.beta);
         made.input
@@ -331,12 +335,20 @@ impl<'c> Target<'c> {
         let (plan, graph) = (pass.setting.plan, pass.setting.graph);
         let of = plan.views[view];
         let wanted = of.buffer != 0 || pass.want_images;
-        let adds = if of.is_plain() { pass.plain.contains_key(&of.buffer) } else { pass.views.contains_key(&view) };
+        let adds =
+            if of.is_plain() { pass.plain.contains_key(&of.buffer) } else { pass.views.contains_key(&view) };
         let mut packed = pass.setting.pool.take(if wanted { conv.packed_backward_len() } else { 0 });
         if wanted {
             conv.pack_backward(&pass.theta[graph.theta[weight].range()], &mut packed);
         }
-        Self { view, conv, packed, wanted, adds, completes: !of.is_plain() && plan.first_reader[view] == index }
+        Self {
+            view,
+            conv,
+            packed,
+            wanted,
+            adds,
+            completes: !of.is_plain() && plan.first_reader[view] == index,
+        }
     }
 
     /// The length of an image's gradient, the batch's gradient as it is so far, and room for sums.
@@ -345,7 +357,8 @@ impl<'c> Target<'c> {
         let buffer = &pass.setting.plan.buffers[of.buffer];
         let (batch, pool) = (pass.saved.batch, pass.setting.pool);
         let len = buffer.pixels() * padded(buffer.pitch);
-        let before = if of.is_plain() { pass.plain.remove(&of.buffer) } else { pass.views.remove(&self.view) };
+        let before =
+            if of.is_plain() { pass.plain.remove(&of.buffer) } else { pass.views.remove(&self.view) };
         let values = self.wanted.then(|| before.unwrap_or_else(|| pool.take(batch * len)));
         (len, values, self.completes.then(|| pool.take(batch * 2 * buffer.pitch)))
     }

@@ -119,7 +119,14 @@ impl Setting<'_> {
     }
 
     /// The coefficients that a batch gives; moves the running statistics.
-    fn normalise(&self, norm: usize, sums: &[f32], x: &[f32], theta: &[f32], state: &mut [f32]) -> Coefficients {
+    fn normalise(
+        &self,
+        norm: usize,
+        sums: &[f32],
+        x: &[f32],
+        theta: &[f32],
+        state: &mut [f32],
+    ) -> Coefficients {
         let norm = &self.plan.norms[norm];
         let buffer = &self.plan.buffers[norm.buffer];
         let moments = norm::moments(sums, x, buffer.pixels(), buffer.pitch, buffer.shape.channels);
@@ -151,7 +158,15 @@ impl Setting<'_> {
             Make::Add { a, b } => {
                 let [a, b] = [*a, *b].map(|view| (self.plan.views[view], self.view(view, coefficients)));
                 let pitch = self.plan.buffers[step.output].pitch;
-                pointwise::add_views(self.level, image(a.0.buffer), a.1, image(b.0.buffer), b.1, pitch, output);
+                pointwise::add_views(
+                    self.level,
+                    image(a.0.buffer),
+                    a.1,
+                    image(b.0.buffer),
+                    b.1,
+                    pitch,
+                    output,
+                );
             }
         }
     }
@@ -193,9 +208,11 @@ impl Setting<'_> {
         let pitch = pooled.len() / batch.max(1);
         let source = self.plan.views[self.plan.head.input].buffer;
         let image = |of: usize, i: usize| image_of(activations, images, of, buffers[of].len(), i);
-        logits.par_chunks_exact_mut(classes).zip(pooled.par_chunks_exact_mut(pitch)).enumerate().for_each(
-            |(i, (logits, mean))| self.head(theta, image(source, i), coefficients, mean, logits),
-        );
+        logits
+            .par_chunks_exact_mut(classes)
+            .zip(pooled.par_chunks_exact_mut(pitch))
+            .enumerate()
+            .for_each(|(i, (logits, mean))| self.head(theta, image(source, i), coefficients, mean, logits));
         for &tap in &self.plan.taps {
             let (of_tap, rest) = maps.split_at_mut(batch * buffers[tap].pixels());
             let pixels = of_tap.par_chunks_exact_mut(buffers[tap].pixels()).enumerate();
@@ -226,7 +243,10 @@ impl Setting<'_> {
         let [weight, bias] = [head.weight, head.bias].map(|slot| &theta[self.graph.theta[slot].range()]);
         logits.copy_from_slice(bias);
         for (&feature, weights) in mean.iter().zip(weight.chunks_exact(logits.len())) {
-            logits.iter_mut().zip(weights).for_each(|(logit, &weight)| *logit = feature.mul_add(weight, *logit));
+            logits
+                .iter_mut()
+                .zip(weights)
+                .for_each(|(logit, &weight)| *logit = feature.mul_add(weight, *logit));
         }
     }
 

@@ -45,7 +45,13 @@ impl Engine {
     }
 
     /// Computes [`super::Network::forward`].
-    pub fn forward(self: &Arc<Self>, theta: &Tensor, state: &Tensor, images: &Tensor, mode: Mode) -> Result<Forward> {
+    pub fn forward(
+        self: &Arc<Self>,
+        theta: &Tensor,
+        state: &Tensor,
+        images: &Tensor,
+        mode: Mode,
+    ) -> Result<Forward> {
         let batch = self.check(theta, state, images)?;
         let (theta, images) = (theta.contiguous()?, images.contiguous()?);
         let state = state.flatten_all()?.to_vec1::<f32>()?;
@@ -59,7 +65,11 @@ impl Engine {
             wants_images: images.track_op(),
             saved: Arc::clone(&saved),
         };
-        let result = if needs_backward { theta.apply_op2(&images, op)? } else { theta.apply_op2_no_bwd(&images, &op)? };
+        let result = if needs_backward {
+            theta.apply_op2(&images, op)?
+        } else {
+            theta.apply_op2_no_bwd(&images, &op)?
+        };
         let state = match saved.get() {
             Some(Saved { state, .. }) if mode == Mode::Train => {
                 Some(Tensor::from_slice(state, state.len(), theta.device())?)
@@ -150,7 +160,9 @@ impl CustomOp2 for NetworkOp {
         _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(saved) = self.saved.get() else { bail!("a network operation kept nothing to differentiate") };
+        let Some(saved) = self.saved.get() else {
+            bail!("a network operation kept nothing to differentiate")
+        };
         let gradient = gradient.contiguous()?;
         let gradients = with_values(theta, |theta| {
             with_values(images, |images| {

@@ -43,7 +43,13 @@ impl Coefficients {
 ///
 /// `sums` holds (2, pitch) per image as [`pointwise::statistics`] makes it; `x` the images, whose first pixels are
 /// the shifts. Images are combined as Chan, Golub and LeVeque do (1979).
-pub(super) fn moments(sums: &[f32], x: &[f32], pixels: usize, pitch: usize, channels: usize) -> [Vec<f32>; 2] {
+pub(super) fn moments(
+    sums: &[f32],
+    x: &[f32],
+    pixels: usize,
+    pitch: usize,
+    channels: usize,
+) -> [Vec<f32>; 2] {
     let per_image = pixels as f64;
     let (mut means, mut variances) = (vec![0f32; channels], vec![0f32; channels]);
     for c in 0..channels {

@@ -1,0 +1,169 @@
+//! Measuring: the program's own training loop, predictions and ARGD on images that cost nothing to make.
+//!
+//! What is timed is what a stage runs, batches and augmentation included, so an epoch of a real training takes what
+//! its steps take here.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::super::error::CliError;
+use crate::data::{DataError, Dataset, ImageShape, Images, TrainView};
+use crate::defenses::{Argd, Defense, Frozen, Task};
+use crate::models::Architecture;
+use crate::nn::graph::Shape;
+use crate::nn::{Level, Network};
+use crate::rng;
+use crate::stages::StageError;
+use crate::train::{CrossEntropy, PREDICT_BATCH, Progress, Session, Training, Watch, Weights, fit, predict};
+
+const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+const CLASSES: usize = 10;
+const SEED: u64 = 1;
+/// Steps before the first that counts: buffers are allocated and caches are filled.
+const WARM_UP: usize = 5;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum What {
+    /// Steps of a training: forward, backward, update.
+    Train,
+    /// Predictions, as an evaluation makes them.
+    Infer,
+    /// Steps of ARGD: a student's training with a teacher's inference and all three terms.
+    Argd,
+}
+
+impl What {
+    /// Its name on the command line and in the table.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Infer => "infer",
+            Self::Argd => "argd",
+        }
+    }
+}
+
+/// One measurement to make.
+pub(super) struct Case {
+    pub what: What,
+    pub model: Architecture,
+    /// Images of a step; predictions have their own.
+    pub batch: usize,
+    pub threads: usize,
+    /// Steps that count.
+    pub steps: usize,
+}
+
+/// What came out of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Speed {
+    pub what: What,
+    pub model: Architecture,
+    pub batch: usize,
+    pub threads: usize,
+    pub images_per_second: f64,
+    /// The median.
+    pub ms_per_step: f64,
+    /// The instructions that the kernels use.
+    pub simd: &'static str,
+}
+
+/// Measures a case in a thread pool of its own.
+pub(super) fn measure(case: &Case) -> Result<Speed, CliError> {
+    let setup = |error: &dyn std::fmt::Display| CliError::Setup(error.to_string());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(case.threads).build();
+    let folder = tempfile::tempdir().map_err(|error| setup(&error))?;
+    let (batch, clock) = (case.batch_size(), Clock::default());
+    let work = || case.work(batch, &clock, folder.path());
+    pool.map_err(|error| setup(&error))?.install(work).map_err(|error| setup(&error))?;
+    let seconds = clock.median();
+    Ok(Speed {
+        what: case.what,
+        model: case.model,
+        batch,
+        threads: case.threads,
+        images_per_second: batch as f64 / seconds,
+        ms_per_step: seconds * 1e3,
+        simd: Level::current().name(),
+    })
+}
+
+impl Case {
+    fn batch_size(&self) -> usize {
+        if self.what == What::Infer { PREDICT_BATCH } else { self.batch }
+    }
+
+    /// One epoch of exactly the steps that are asked for.
+    fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
+        let ImageShape { height, width, channels } = SHAPE;
+        let network = Network::new(self.model.graph(Shape { height, width, channels }, CLASSES));
+        let (theta, state) = network.init(SEED);
+        let weights = Weights { theta, state };
+        let dataset = images((WARM_UP + self.steps) * batch)?;
+        let session = Session { seed: SEED, watch: clock, checkpoints: folder };
+        let training = Training { epochs: 1, batch, ..Training::default() };
+        let view = |dataset| TrainView::new(Arc::new(dataset), None, None).map(Arc::new);
+        match self.what {
+            What::Infer => {
+                predict(&network, &weights, &dataset.train, None, clock)?;
+            }
+            What::Train => {
+                let (samples, settings) = (view(dataset)?, training.settings());
+                fit(&network, weights, samples, &mut CrossEntropy, &settings, session)?;
+            }
+            What::Argd => {
+                let teacher = Some(Frozen::new(network.clone(), &weights)?);
+                let argd = Argd { training, ..Argd::default() };
+                let samples = view(dataset)?;
+                argd.erase(Task { network: &network, student: weights, teacher, samples, session })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Images of noise.
+fn images(count: usize) -> Result<Dataset, DataError> {
+    let mut stream = rng::stream(SEED, "bench", 0, 0);
+    let mut some = |count: usize| {
+        let pixels = (0..count * SHAPE.len()).map(|_| stream.below(256) as u8).collect();
+        Images::new(SHAPE, pixels, (0..count).map(|i| (i % CLASSES) as u32).collect())
+    };
+    let classes = (0..CLASSES).map(|class| class.to_string()).collect();
+    Dataset::new(classes, some(count)?, some(1)?)
+}
+
+/// Notes when each step ended.
+#[derive(Default)]
+struct Clock {
+    ends: Mutex<Vec<Instant>>,
+}
+
+impl Clock {
+    /// The median of the steps after the warm-up, in seconds.
+    fn median(&self) -> f64 {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = ends.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+        let mut steps: Vec<f64> = steps.skip(WARM_UP - 1).collect();
+        steps.sort_by(f64::total_cmp);
+        steps.get(steps.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+impl Watch for Clock {
+    fn progress(&self, _: &Progress) {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+    }
+
+    fn note(&self, _: &str) {}
+
+    fn stopped(&self) -> bool {
+        false
+    }
+}
