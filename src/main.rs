@@ -7,5 +7,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // candle's element-wise operations would start threads of their own, which spin beside those that `--threads` counts.
+    // SAFETY: no other thread has been started that could read the environment.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     argd_pipe::cli::main()
 }

@@ -1,5 +1,7 @@
 //! The kernels against candle's own operations: values and gradients, for every model and for odd shapes.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use argd_pipe::kernels::Level;
 use argd_pipe::models::Architecture;
 use argd_pipe::nn::graph::{Graph, Shape};

@@ -7,11 +7,11 @@
 //! where v_t is the teacher's squared map and v_s,t the student's, pooled to its size, both scaled to norm 1. The
 //! reference adds biases before the batch normalisations; those cancel and are left out.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
+use candle_nn::ops::softmax;
 
-use super::attention::{norm, pool};
-use crate::nn::graph::BN_EPSILON;
-use crate::nn::loss::softmax;
+use crate::nn::batch_norm::batch_norm;
+use crate::nn::rowwise::{dot, pool, scale_to_unit, square_distance};
 use crate::rng::{Stream, stream};
 
 /// The sizes of the embedding; its parameters are one flat vector.
@@ -85,7 +85,7 @@ impl Embedding {
             let mut errors = vec![];
             for student in student {
                 let value = unit(&pool(&student.sqr()?, height, width)?)?;
-                errors.push((value - &target)?.sqr()?.mean((1, 2))?);
+                errors.push((square_distance(&value, &target)? / (height * width) as f64)?);
             }
             let weighted = (Tensor::stack(&errors, 1)? * attention.narrow(1, t, 1)?.squeeze(1)?)?;
             terms.push(weighted.sum(1)?.mean_all()?);
@@ -100,13 +100,13 @@ impl Embedding {
         let batch = student.dim(0)?;
         let parameters = self.split(&parameters.to_dtype(student.dtype())?)?;
 
-        let query = parameters.query.per_map(&teacher)?.reshape((batch, 1, n, d))?;
+        let query = parameters.query.per_map(&teacher)?.reshape((batch, n, d))?;
         let key = parameters.key.per_map(&student)?.relu()?.reshape((batch * n, d))?;
         let key = parameters.per_target.dense(&key)?.reshape((batch, n, n, d))?;
-        let matched = key.broadcast_mul(&query)?.sum(3)?;
+        let matched = dot(&key, &query)?;
         let places = parameters.student_place.matmul(&parameters.teacher_place.t()?)?;
         let scores = (matched.broadcast_add(&places)? / (d as f64).sqrt())?;
-        softmax(&scores.transpose(1, 2)?.contiguous()?)
+        softmax(&scores.transpose(1, 2)?.contiguous()?, D::Minus1)
     }
 
     fn split(self, flat: &Tensor) -> Result<Parameters> {
@@ -117,17 +117,17 @@ impl Embedding {
             offset += len;
             flat.narrow(0, offset - len, len)?.reshape(shape)
         };
-        let mut layer = |weight: &[usize], norm: &[usize]| {
+        let mut layer = |weight: &[usize]| {
             Ok::<_, candle_core::Error>(Layer {
                 weight: take(weight)?,
-                gamma: take(norm)?,
-                beta: take(norm)?,
+                gamma: take(&[n * d])?,
+                beta: take(&[n * d])?,
             })
         };
         Ok(Parameters {
-            query: layer(&[n, d], &[n, d])?,
-            key: layer(&[n, d], &[n, d])?,
-            per_target: layer(&[d, n * d], &[n * d])?,
+            query: layer(&[n, d])?,
+            key: layer(&[n, d])?,
+            per_target: layer(&[d, n * d])?,
             teacher_place: take(&[n, d])?,
             student_place: take(&[n, d])?,
         })
@@ -135,22 +135,15 @@ impl Embedding {
 }
 
 impl Layer {
-    /// One number per map, (B, n), to a vector per map, (B, n, d).
+    /// One number per map, (B, n), to a vector per map, side by side in (B, n d).
     fn per_map(&self, means: &Tensor) -> Result<Tensor> {
-        self.normalise(&means.unsqueeze(2)?.broadcast_mul(&self.weight)?)
+        let product = means.unsqueeze(2)?.broadcast_mul(&self.weight)?;
+        batch_norm(&product.flatten_from(1)?, &self.gamma, &self.beta)
     }
 
     /// Vectors, (rows, d), to longer vectors, (rows, n d).
     fn dense(&self, x: &Tensor) -> Result<Tensor> {
-        self.normalise(&x.matmul(&self.weight)?)
-    }
-
-    /// Batch normalisation over the first dimension with the batch's own statistics.
-    fn normalise(&self, x: &Tensor) -> Result<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?;
-        let variance = centred.sqr()?.mean_keepdim(0)?;
-        let deviation = (variance + f64::from(BN_EPSILON))?.sqrt()?;
-        centred.broadcast_div(&deviation)?.broadcast_mul(&self.gamma)?.broadcast_add(&self.beta)
+        batch_norm(&x.matmul(&self.weight)?, &self.gamma, &self.beta)
     }
 }
 
@@ -162,7 +155,7 @@ fn means(maps: &[Tensor]) -> Result<Tensor> {
 
 /// Maps scaled to norm 1, or left at zero.
 fn unit(map: &Tensor) -> Result<Tensor> {
-    map.broadcast_div(&norm(map)?.maximum(1e-12)?)
+    scale_to_unit(map, 1e-12, 0.0)
 }
 
 #[cfg(test)]

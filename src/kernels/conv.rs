@@ -416,8 +416,8 @@ unsafe fn gradient_tile<S: Simd, const N: usize>(
         let mut sums = [S::splat(0.0); N];
         for (pixel, &at) in pixels.iter().zip(gradient_pixels) {
             let (x, gradient) = (x.add(pixel.0 as usize), S::load(g.add(at as usize)));
-            for i in 0..N {
-                sums[i] = S::fma(S::splat(*x.add(i)), gradient, sums[i]);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = S::fma(S::splat(*x.add(i)), gradient, *sum);
             }
         }
         for (i, &sum) in sums.iter().enumerate() {

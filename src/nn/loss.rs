@@ -1,40 +1,15 @@
 //! Losses that every defense shares, as differentiable candle expressions of any float type.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
+use candle_nn::loss;
 
 /// Cross entropy of `logits` (B, classes) with `labels` (B), the mean over the batch.
-///
-/// -1/B sum_b (z_b,y - max z_b - log sum_k exp(z_b,k - max z_b)): the maximum keeps the exponentials finite.
 ///
 /// # Errors
 ///
 /// A label that is not a class, or a number of labels that is not B.
 pub fn cross_entropy(logits: &Tensor, labels: &[u32]) -> Result<Tensor> {
-    let log_probabilities = log_softmax(logits)?;
-    let labels = Tensor::new(labels, logits.device())?.unsqueeze(1)?;
-    log_probabilities.gather(&labels, 1)?.mean_all()?.neg()
-}
-
-/// log softmax over the last dimension.
-///
-/// # Errors
-///
-/// A tensor without dimensions or values.
-pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    // The maximum cancels out of the result, so no gradient needs to flow through it.
-    let max = logits.detach().max_keepdim(D::Minus1)?;
-    let shifted = logits.broadcast_sub(&max)?;
-    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    shifted.broadcast_sub(&log_sum)
-}
-
-/// softmax over the last dimension.
-///
-/// # Errors
-///
-/// A tensor without dimensions or values.
-pub fn softmax(logits: &Tensor) -> Result<Tensor> {
-    log_softmax(logits)?.exp()
+    loss::cross_entropy(logits, &Tensor::new(labels, logits.device())?)
 }
 
 #[cfg(test)]
@@ -60,7 +35,7 @@ mod tests {
         let logits = var(&[[0.3, -1.0, 2.0], [5.0, 4.0, -3.0]]);
         let loss = cross_entropy(&logits, &[2, 1]).unwrap();
         let grad = loss.backward().unwrap().get(&logits).unwrap().to_vec2::<f64>().unwrap();
-        let p = softmax(&logits).unwrap().to_vec2::<f64>().unwrap();
+        let p = candle_nn::ops::softmax(&logits, 1).unwrap().to_vec2::<f64>().unwrap();
         for (row, label) in [(0, 2), (1, 1)] {
             for k in 0..3 {
                 let expected = (p[row][k] - f64::from(u8::from(k == label))) / 2.0;

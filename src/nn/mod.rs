@@ -3,10 +3,13 @@
 //! A [`Network`] is one differentiable function of a flat parameter vector and a batch of images, so that a caller
 //! can put any candle expression where the parameters go. No file here knows data sets, files or training.
 
+pub mod batch_norm;
 mod fast;
 pub mod graph;
 pub mod loss;
+mod real;
 pub mod reference;
+pub mod rowwise;
 
 use std::sync::Arc;
 

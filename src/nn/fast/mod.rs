@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
 use super::graph::Graph;
+use super::real::values;
 use super::{Forward, Mode};
 use crate::kernels::Level;
 use forward::{Saved, Setting};
@@ -176,14 +177,6 @@ impl CustomOp2 for NetworkOp {
             None => None,
         };
         Ok((Some(Tensor::from_vec(gradients.theta, theta.shape(), theta.device())?), of_images))
-    }
-}
-
-/// The values of a contiguous tensor in storage.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("kernels read contiguous tensors"),
     }
 }
 

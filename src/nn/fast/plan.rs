@@ -252,11 +252,12 @@ impl<'a> Planner<'a> {
             let other = self.view_of(other)?;
             let is_latest = self.view_of(conv)?.buffer + 1 == self.plan.buffers.len();
             let is_conv = matches!(self.graph.nodes[conv.0].op, Op::Conv { .. });
-            if is_conv && is_latest && self.readers[conv.0] == 1 && other.is_plain() && other.buffer != 0 {
-                if let Some(Step { make: Make::Conv { addend, .. }, output }) = self.plan.steps.last_mut() {
-                    *addend = Some(other.buffer);
-                    return Ok(View { buffer: *output, norm: None, relu: false });
-                }
+            let fits =
+                is_conv && is_latest && self.readers[conv.0] == 1 && other.is_plain() && other.buffer != 0;
+            if fits && let Some(Step { make: Make::Conv { addend, .. }, output }) = self.plan.steps.last_mut()
+            {
+                *addend = Some(other.buffer);
+                return Ok(View { buffer: *output, norm: None, relu: false });
             }
         }
         let (a, b) = (self.read(a)?, self.read(b)?);
