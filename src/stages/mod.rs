@@ -79,6 +79,15 @@ pub struct ParamError {
     pub message: String,
 }
 
+/// An optional input that a stage cannot do without, because of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The input.
+    pub port: &'static str,
+    /// The parameter whose value asks for it.
+    pub parameter: &'static str,
+}
+
 /// A stage kind with its parameters typed: what the file of a kind implements.
 pub trait Kind: Send + Sync + 'static {
     /// The `kind` of a manifest.
@@ -97,6 +106,11 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Checks what the schema cannot: relations between parameters.
     fn check(_params: &Self::Params) -> Vec<ParamError> {
+        vec![]
+    }
+
+    /// Optional inputs that must be connected with these parameters.
+    fn needs(_params: &Self::Params) -> Vec<Need> {
         vec![]
     }
 
@@ -136,6 +150,8 @@ pub trait Stage: Send + Sync {
 pub trait Bound: Send + Sync {
     /// The parameters after defaults, for the key and the record.
     fn params(&self) -> Value;
+    /// See [`Kind::needs`].
+    fn needs(&self) -> Vec<Need>;
     /// See [`Kind::seeded`].
     fn seeded(&self) -> bool;
     /// See [`Kind::sources`].
@@ -186,6 +202,10 @@ impl<K: Kind> Stage for Erased<K> {
 impl<K: Kind> Bound for WithParams<K> {
     fn params(&self) -> Value {
         serde_json::to_value(&self.0).unwrap_or(Value::Null)
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        K::needs(&self.0)
     }
 
     fn seeded(&self) -> bool {

@@ -8,7 +8,7 @@ use super::super::finetune::FinetuneStage;
 use super::super::poison::PoisonStage;
 use super::super::split::SplitStage;
 use super::super::train::TrainStage;
-use super::super::{Kind, Progress, erase};
+use super::super::{Kind, Need, Progress, erase};
 use super::*;
 
 /// A folder with a folder for each stage that has run.
@@ -129,9 +129,9 @@ fn the_method_finetune_is_the_stage_finetune_and_needs_no_teacher() {
     lab.run::<EraseStage>("method", with(json!({"method": "finetune"})), &method).unwrap();
     assert_eq!(lab.bytes("stage/model"), lab.bytes("method/model"));
 
-    let message =
-        lab.run::<EraseStage>("argd", with(json!({"method": "argd"})), &method).unwrap_err().to_string();
-    assert!(message.contains("`argd` learns from a teacher; add `teacher:"), "{message}");
+    let needs = |method| erase::<EraseStage>().bind(&json!({"method": method})).unwrap().needs();
+    let teacher = Need { port: "teacher", parameter: "method" };
+    assert_eq!(["finetune", "nad", "argd"].map(needs), [vec![], vec![teacher], vec![teacher]]);
 }
 
 #[test]
