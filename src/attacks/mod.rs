@@ -8,6 +8,7 @@ mod badnets;
 mod blend;
 mod bpp;
 mod error;
+mod ftrojan;
 mod gradient;
 mod label_consistent;
 pub mod operators;
@@ -155,6 +156,7 @@ registry! {
     "random-pixel" => random_pixel::RandomPixel,
     "wanet" => wanet::WaNet,
     "bpp" => bpp::Bpp,
+    "ftrojan" => ftrojan::FTrojan,
     "refool" => refool::Refool,
     "label-consistent" => label_consistent::LabelConsistent,
     "trojan-nn" => trojan_nn::TrojanNn,
