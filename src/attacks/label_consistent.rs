@@ -12,7 +12,7 @@ use super::{Attack, AttackError, Operator, Poisoning, Quirks, Task};
 use crate::data::{DataError, ImageShape, Images};
 use crate::nn::loss::cross_entropy;
 use crate::rng::stream;
-use crate::train::{Frozen, Progress, TrainError};
+use crate::train::{Progress, TrainError};
 
 /// Label-consistent: images of the target class are moved away from their class by projected gradient descent against a
 /// clean model, stamped in all four corners, and keep their label.
@@ -74,50 +74,39 @@ impl Attack for LabelConsistent {
         if self.quirks == Some(Quirks::Argd) {
             return Ok(images);
         }
-        let (model, shape) = (task.model()?, images.shape());
         let mut pixels = Vec::with_capacity(images.pixels().len());
-        for (step, (victims, originals)) in
-            victims.chunks(BATCH).zip(images.pixels().chunks(BATCH * shape.len())).enumerate()
-        {
+        for (step, victims) in victims.chunks(BATCH).enumerate() {
             if task.watch.stopped() {
                 return Err(TrainError::Stopped.into());
             }
-            let labels = &images.labels()[step * BATCH..][..victims.len()];
-            pixels.extend(self.descend(model, Batch { victims, originals, labels, shape }, task.seed)?);
+            pixels.extend(self.moved(task, victims)?);
             let steps = images.len().div_ceil(BATCH);
             task.watch.progress(&Progress { epochs: 1, step: step + 1, steps, ..Progress::default() });
         }
-        Ok(Images::new(shape, pixels, images.labels().to_vec())?)
+        Ok(Images::new(images.shape(), pixels, images.labels().to_vec())?)
     }
 }
 
-/// Images to be moved, with their positions.
-struct Batch<'a> {
-    victims: &'a [u32],
-    originals: &'a [u8],
-    labels: &'a [u32],
-    shape: ImageShape,
-}
-
 impl LabelConsistent {
-    /// Moves a batch of images away from their labels; the result is rounded.
-    fn descend(&self, model: &Frozen, batch: Batch<'_>, seed: u64) -> Result<Vec<u8>, AttackError> {
-        let Batch { victims, originals, labels, shape } = batch;
-        let (epsilon, step) = (self.epsilon as f32 / 255.0, self.step as f32 / 255.0);
-        let originals: Vec<f32> = originals.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+    /// The pixels of a batch of images, moved away from their labels and rounded.
+    fn moved(&self, task: &Task<'_>, victims: &[u32]) -> Result<Vec<u8>, AttackError> {
+        let (model, images) = (task.model()?, task.dataset.train.select(victims));
+        let (epsilon, step, shape) = (self.epsilon as f32 / 255.0, self.step as f32 / 255.0, images.shape());
+        let originals: Vec<f32> = images.pixels().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
         let within =
             |value: f32, original: f32| value.clamp(original - epsilon, original + epsilon).clamp(0.0, 1.0);
         let mut values = originals.clone();
         values.par_chunks_exact_mut(shape.len()).zip(victims).for_each(|(image, &victim)| {
-            let mut stream = stream(seed, "adversarial start", 0, u64::from(victim));
+            let mut stream = stream(task.seed, "adversarial start", 0, u64::from(victim));
             image
                 .iter_mut()
                 .for_each(|value| *value = within(*value + stream.between(-epsilon, epsilon), *value));
         });
+        let labels = images.labels();
         let dims = (victims.len(), shape.height, shape.width, shape.channels);
         for _ in 0..self.steps {
-            let images = Tensor::from_slice(&values, dims, &Device::Cpu)?;
-            let slope = gradient(&images, |images| cross_entropy(&model.forward(images)?.logits, labels))?;
+            let batch = Tensor::from_slice(&values, dims, &Device::Cpu)?;
+            let slope = gradient(&batch, |batch| cross_entropy(&model.forward(batch)?.logits, labels))?;
             let slope = slope.flatten_all()?.to_vec1::<f32>()?;
             for ((value, slope), &original) in values.iter_mut().zip(slope).zip(&originals) {
                 let sign = f32::from(u8::from(slope > 0.0)) - f32::from(u8::from(slope < 0.0));

@@ -66,7 +66,7 @@ impl Attack for TrojanNn {
 }
 
 impl TrojanNn {
-    /// Adam (Kingma and Ba 2015) on the values under the mask, which stay in 0..=1.
+    /// Descends along the values under the mask, which stay in 0..=1.
     fn optimise(
         &self,
         listener: &Frozen,
@@ -74,7 +74,6 @@ impl TrojanNn {
         start: Vec<f32>,
         task: &Task<'_>,
     ) -> Result<Vec<f32>, AttackError> {
-        const BETAS: (f64, f64) = (0.9, 0.999);
         let ImageShape { height, width, channels } = task.shape();
         let activations =
             |images: &Tensor| listener.forward(images)?.logits.narrow(1, 0, self.neurons as usize);
@@ -83,25 +82,50 @@ impl TrojanNn {
         let told = |values: &[f32]| activations(&picture(values)?)?.mean_all()?.to_scalar::<f32>();
 
         let before = told(&start)?;
-        let mut values = start;
-        let (mut mean, mut square) = (vec![0.0f64; values.len()], vec![0.0f64; values.len()]);
+        let (mut values, mut adam) = (start, Adam::new(self.lr, mask.len()));
         for step in 1..=self.steps {
             if task.watch.stopped() {
                 return Err(TrainError::Stopped.into());
             }
             let slope = gradient(&picture(&values)?, loss)?.flatten_all()?.to_vec1::<f32>()?;
-            let (unbias, unbias_square) = (1.0 - BETAS.0.powi(step as i32), 1.0 - BETAS.1.powi(step as i32));
-            for (i, slope) in slope.iter().map(|&slope| f64::from(slope)).enumerate() {
-                mean[i] = BETAS.0 * mean[i] + (1.0 - BETAS.0) * slope;
-                square[i] = BETAS.1 * square[i] + (1.0 - BETAS.1) * slope * slope;
-                let by = self.lr * (mean[i] / unbias) / ((square[i] / unbias_square).sqrt() + 1e-8);
-                values[i] = mask[i] * (values[i] - by as f32).clamp(0.0, 1.0);
-            }
+            adam.step(&mut values, &slope);
+            values.iter_mut().zip(mask).for_each(|(value, share)| *value = share * value.clamp(0.0, 1.0));
             task.watch.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
         }
         task.watch
             .note(&format!("mean activation of the neurons: {before} before, {} after", told(&values)?));
         Ok(values)
+    }
+}
+
+/// Adam (Kingma and Ba 2015, algorithm 1) with its usual constants.
+struct Adam {
+    lr: f64,
+    /// The weight that zero, where they started, still has in both running means.
+    of_start: (f64, f64),
+    /// Running means of gradients and of their squares.
+    means: Vec<(f64, f64)>,
+}
+
+impl Adam {
+    const BETAS: (f64, f64) = (0.9, 0.999);
+    const EPSILON: f64 = 1e-8;
+
+    fn new(lr: f64, count: usize) -> Self {
+        Self { lr, of_start: (1.0, 1.0), means: vec![(0.0, 0.0); count] }
+    }
+
+    fn step(&mut self, values: &mut [f32], gradient: &[f32]) {
+        let (first, second) = Self::BETAS;
+        self.of_start = (first * self.of_start.0, second * self.of_start.1);
+        let unbiased = (1.0 - self.of_start.0, 1.0 - self.of_start.1);
+        for ((value, &gradient), (mean, square)) in values.iter_mut().zip(gradient).zip(&mut self.means) {
+            let gradient = f64::from(gradient);
+            *mean = first * *mean + (1.0 - first) * gradient;
+            *square = second * *square + (1.0 - second) * gradient * gradient;
+            let scale = (*square / unbiased.1).sqrt() + Self::EPSILON;
+            *value -= (self.lr * (*mean / unbiased.0) / scale) as f32;
+        }
     }
 }
 
@@ -189,6 +213,20 @@ mod tests {
                 .sum();
             assert!((score - sum).abs() < 1e-5, "{score} instead of {sum}");
         }
+    }
+
+    /// By hand: the first step is lr times the sign, the second takes both means into account.
+    #[test]
+    fn adam_steps_as_published() {
+        let (mut adam, mut values) = (Adam::new(0.1, 2), [0.0, 1.0]);
+        adam.step(&mut values, &[4.0, -0.5]);
+        assert!((values[0] + 0.1).abs() < 1e-6 && (values[1] - 1.1).abs() < 1e-6, "{values:?}");
+        adam.step(&mut values, &[0.0, -0.5]);
+        let expected = -0.1 - 0.1 * (0.36 / 0.19) / (0.015984f64 / 0.001999).sqrt();
+        assert!(
+            (f64::from(values[0]) - expected).abs() < 1e-6 && (values[1] - 1.2).abs() < 1e-6,
+            "{values:?}"
+        );
     }
 
     fn drawn(attack: &TrojanNn) -> Blend {
