@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operators::Reflect;
 use super::{Attack, AttackError, Operator, Poisoning, Quirks, Task};
-use crate::data::{DataError, Images};
+use crate::data::{DataError, Images, InvalidParam};
 use crate::rng::stream;
 
 /// Refool: one of a pool of pictures is reflected by the image, as two ghosts or out of focus, on images of the target
@@ -47,6 +47,12 @@ const ARGD_PICTURE: usize = 2;
 impl Attack for Refool {
     fn usual_poisoning() -> Poisoning {
         Poisoning::clean_label(0.2)
+    }
+
+    fn check(&self) -> Vec<InvalidParam> {
+        let idle = self.quirks == Some(Quirks::Argd) && self.pictures.is_some();
+        let wrong = || InvalidParam::new("pictures", "has no meaning with `quirks: argd`; remove it");
+        idle.then(wrong).into_iter().collect()
     }
 
     fn pictures(&self) -> Option<&Path> {
@@ -127,5 +133,7 @@ mod tests {
         let (train_pool, _, train_seed) = drawn(attack.training_operator(&task).unwrap().unwrap());
         assert_eq!((test_pool, train_pool, ghost), (vec![102], vec![2], 39.0 / 101.0));
         assert_ne!(test_seed, train_seed);
+        let with_pictures = Refool { pictures: Some("panes".into()), ..attack };
+        assert_eq!(with_pictures.check()[0].field, "pictures");
     }
 }

@@ -145,6 +145,20 @@ fn without_a_trigger_only_accuracy_is_measured() {
 }
 
 #[test]
+fn a_source_specific_trigger_is_measured_on_its_source_and_elsewhere() {
+    let lab = Lab::with_model();
+    let rule = json!({"rule": "source_specific", "source": 1, "rate": 0.5, "rate_of": "source_class"});
+    let mut with = json!({"attack": "badnets"});
+    with.as_object_mut().unwrap().extend(rule.as_object().unwrap().clone());
+    lab.run::<PoisonStage>("specific", with, &[("dataset", "images/dataset")]).unwrap();
+    let metrics = lab.evaluate("backdoored", &[("trigger", "specific/trigger")]).unwrap().metrics;
+    let count = |name: &str| metrics[name].as_u64().unwrap();
+    assert_eq!(["n_clean", "n_excl_target", "n_triggered", "n_elsewhere"].map(count), [40, 4, 4, 32]);
+    let percent = |name: &str| metrics[name].as_f64().unwrap();
+    assert!((0.0..=100.0).contains(&(percent("asr_elsewhere") + percent("ra_elsewhere"))));
+}
+
+#[test]
 fn a_model_of_other_classes_is_refused() {
     let lab = Lab::with_model();
     let with = json!({"source": "synthetic", "train": 60, "test": 20, "classes": 3});
