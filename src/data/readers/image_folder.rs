@@ -113,7 +113,7 @@ fn same_size(
 }
 
 /// Fails with the first fault, and says how many more there are.
-fn refuse(faults: Vec<DataError>) -> Result<(), DataError> {
+pub(super) fn refuse(faults: Vec<DataError>) -> Result<(), DataError> {
     let others = faults.len().saturating_sub(1);
     match faults.into_iter().next() {
         None => Ok(()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use image::imageops::FilterType;
 use rayon::prelude::*;
 
-use super::image_folder::{collect_files, decode};
+use super::image_folder::{collect_files, decode, refuse};
 use crate::data::{DataError, ImageShape, Images};
 
 /// Reads a JPEG or PNG file, or those below a folder in the order of their names, scaled to `shape` (bilinear), which
@@ -16,21 +16,22 @@ use crate::data::{DataError, ImageShape, Images};
 pub fn read_pictures(path: &Path, shape: ImageShape) -> Result<Images, DataError> {
     let files = files(path)?;
     let mut pixels = vec![0; files.len() * shape.len()];
-    pixels.par_chunks_exact_mut(shape.len()).zip(&files).try_for_each(|(out, file)| {
-        let picture =
-            decode(file)?.resize_exact(shape.width as u32, shape.height as u32, FilterType::Triangle);
-        match shape.channels {
-            1 => out.copy_from_slice(picture.into_luma8().as_raw()),
-            3 => out.copy_from_slice(picture.into_rgb8().as_raw()),
-            channels => {
-                return Err(DataError::Mismatch(format!(
-                    "pictures have 1 or 3 channels, the images {channels}"
-                )));
-            }
-        }
-        Ok(())
-    })?;
+    let each = pixels.par_chunks_exact_mut(shape.len()).zip(&files);
+    refuse(each.filter_map(|(out, file)| read(file, shape, out).err()).collect())?;
     Images::new(shape, pixels, vec![0; files.len()])
+}
+
+fn read(file: &Path, shape: ImageShape, out: &mut [u8]) -> Result<(), DataError> {
+    let picture = decode(file)?.resize_exact(shape.width as u32, shape.height as u32, FilterType::Triangle);
+    match shape.channels {
+        1 => out.copy_from_slice(picture.into_luma8().as_raw()),
+        3 => out.copy_from_slice(picture.into_rgb8().as_raw()),
+        channels => {
+            let problem = format!("pictures have 1 or 3 channels, the images have {channels}");
+            return Err(DataError::Mismatch(problem));
+        }
+    }
+    Ok(())
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
