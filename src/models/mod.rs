@@ -1,12 +1,19 @@
-//! Network architectures by name, and the model artifact.
+//! Network architectures by name, the model artifact, and models from and for other programs.
 //!
 //! A model file builds a [`Graph`] and nothing else; how it is computed is `nn`'s business. Adding an architecture
 //! is one file and one variant of [`Architecture`].
 
+mod entry;
+mod export;
+mod import;
+mod layout;
 mod model;
+mod pytorch;
 mod resnet;
 mod wide_resnet;
 
+pub use export::{ExportError, Format, export};
+pub use import::{Expected, ImportError, import};
 pub use model::{Model, ModelError};
 pub(crate) use model::{from_bytes, to_bytes};
 
