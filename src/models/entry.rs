@@ -69,7 +69,7 @@ mod tests {
     /// The entries of PyTorch's `state_dict`, of the same networks with 10 classes.
     #[test]
     fn there_are_as_many_entries_as_in_pytorch() {
-        for (name, expected) in [("wrn-16-1", 82)] {
+        for (name, expected) in [("wrn-16-1", 82), ("preactresnet18", 102)] {
             let architecture: Architecture = name.parse().unwrap();
             let image = Shape { height: 8, width: 8, channels: 3 };
             let (theta, state) = Network::new(architecture.graph(image, 10)).init(0);
