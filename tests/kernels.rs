@@ -113,7 +113,7 @@ fn two_blocks(height: usize, width: usize, channels: [usize; 3], stride: usize, 
 
 #[test]
 fn agrees_with_candle_on_every_kind_of_model() {
-    for name in ["wrn-10-1", "wrn-16-1", "wrn-10-2", "resnet32-cifar"] {
+    for name in ["wrn-10-1", "wrn-16-1", "wrn-10-2", "resnet32-cifar", "preactresnet18"] {
         let graph = model(name);
         assert_agrees(&graph, 2);
     }

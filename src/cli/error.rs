@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::Exit;
 use crate::manifest::{Errors, LoadError};
+use crate::models::{ExportError, ImportError, ModelError};
 use crate::pipeline::{Class, RunError};
 use crate::store::StoreError;
 
@@ -41,6 +42,18 @@ pub(super) enum CliError {
         /// Why.
         source: io::Error,
     },
+    /// A file is not the model that it should be.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A model cannot be read or written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A file's name does not tell a format.
+    #[error("{}: what format is it?\nhint: name it .pth or .safetensors, or give --format", .0.display())]
+    Format(PathBuf),
     /// Signals cannot be caught, or threads not be started.
     #[error("cannot set up the run: {0}")]
     Setup(String),
@@ -63,7 +76,10 @@ impl CliError {
             Self::Manifest(_) | Self::Plan(_) | Self::NoResults => Exit::ManifestInvalid,
             Self::Run(error) => error.class().into(),
             Self::CannotRun { class, .. } => (*class).into(),
-            Self::Folder { .. } => Exit::Usage,
+            Self::Folder { .. } | Self::Format(_) => Exit::Usage,
+            Self::Import(error) if error.is_missing() => Exit::InputMissing,
+            Self::Model(error) if error.is_missing() => Exit::InputMissing,
+            Self::Import(_) | Self::Model(_) | Self::Export(_) => Exit::StageFailed,
             Self::Setup(_) | Self::Output(_) => Exit::StageFailed,
         }
     }

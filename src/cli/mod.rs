@@ -6,6 +6,7 @@
 mod bench;
 mod error;
 mod exit;
+mod model;
 mod options;
 mod plan;
 mod prepare;
@@ -53,6 +54,7 @@ enum Command {
     Plan(plan::Plan),
     Results(results::Results),
     Bench(bench::Bench),
+    Model(model::ModelCommand),
 }
 
 /// Does what the command line says, and returns the code to exit with.
@@ -93,6 +95,7 @@ impl Cli {
             Command::Plan(plan) => plan.perform(&self.global, ui),
             Command::Results(results) => results.perform(&self.global, ui),
             Command::Bench(bench) => bench.perform(ui),
+            Command::Model(model) => model.perform(ui),
         }
     }
 }

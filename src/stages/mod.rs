@@ -4,6 +4,7 @@
 //! store nor the terminal: the executor hands it a [`Context`] and commits what it leaves there.
 //! Adding a kind is one file and one line in [`all`].
 
+mod checkpoint;
 mod context;
 mod convert;
 mod dataset;
@@ -230,6 +231,7 @@ fn erase<K: Kind>() -> Box<dyn Stage> {
 pub fn all() -> Vec<Box<dyn Stage>> {
     vec![
         erase::<dataset::DatasetStage>(),
+        erase::<checkpoint::CheckpointStage>(),
         erase::<poison::PoisonStage>(),
         erase::<split::SplitStage>(),
         erase::<train::TrainStage>(),

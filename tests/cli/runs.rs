@@ -26,7 +26,7 @@ macro_rules! assert_tells {
 #[test]
 fn the_help() {
     let workspace = Workspace::new();
-    for command in ["", "run ", "plan ", "results "] {
+    for command in ["", "run ", "plan ", "results ", "model ", "model import ", "model export "] {
         for (flag, length) in [("-h", "short"), ("--help", "long")] {
             let name = format!("{command}help {length}").replace(' ', "_");
             assert_snapshot!(name, workspace.run(&format!("{command}{flag}")).with(0, &[]).stdout);
