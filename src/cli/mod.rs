@@ -4,14 +4,20 @@
 //! everything else to standard error.
 
 mod bench;
+mod dag;
+mod diff;
 mod error;
 mod exit;
+mod export;
+mod log;
 mod options;
 mod plan;
 mod prepare;
 mod results;
 mod run;
+mod show;
 mod signals;
+mod status;
 mod ui;
 
 pub use exit::Exit;
@@ -30,6 +36,7 @@ Examples:
   argd-pipe run pipelines/badnets.yaml
   argd-pipe run pipelines/badnets.yaml --set seed=3 -j 2
   argd-pipe plan pipelines/badnets.yaml
+  argd-pipe status pipelines/badnets.yaml --why
   argd-pipe results pipelines/badnets.yaml";
 
 /// Runs backdoor attacks and defenses that a YAML manifest describes, and keeps every result.
@@ -51,7 +58,13 @@ struct Cli {
 enum Command {
     Run(run::Run),
     Plan(plan::Plan),
+    Status(status::Status),
     Results(results::Results),
+    Diff(diff::Diff),
+    Dag(dag::Dag),
+    Show(show::Show),
+    Log(log::Log),
+    Export(export::Export),
     Bench(bench::Bench),
 }
 
@@ -91,7 +104,13 @@ impl Cli {
         match &self.command {
             Command::Run(run) => run.perform(&self.global, ui),
             Command::Plan(plan) => plan.perform(&self.global, ui),
+            Command::Status(status) => status.perform(&self.global, ui),
             Command::Results(results) => results.perform(&self.global, ui),
+            Command::Diff(diff) => diff.perform(ui),
+            Command::Dag(dag) => dag.perform(&self.global, ui),
+            Command::Show(show) => show.perform(&self.global, ui),
+            Command::Log(log) => log.perform(&self.global, ui),
+            Command::Export(export) => export.perform(&self.global, ui),
             Command::Bench(bench) => bench.perform(ui),
         }
     }

@@ -10,6 +10,7 @@ mod dataset;
 mod erase;
 mod error;
 mod evaluate;
+mod export;
 mod finetune;
 mod poison;
 mod split;
@@ -18,6 +19,7 @@ mod training;
 
 pub use context::{Context, Observer, Outcome, Progress};
 pub use error::StageError;
+pub use export::{ExportError, export};
 
 use std::path::PathBuf;
 
