@@ -11,6 +11,7 @@ mod dataset;
 mod erase;
 mod error;
 mod evaluate;
+mod export;
 mod finetune;
 mod poison;
 mod split;
@@ -19,6 +20,7 @@ mod training;
 
 pub use context::{Context, Observer, Outcome, Progress};
 pub use error::StageError;
+pub use export::{ExportError, export};
 
 use std::path::PathBuf;
 

@@ -4,5 +4,9 @@
 
 mod bad_input;
 mod models;
+mod inside;
+mod parts;
+mod results;
 mod runs;
+mod status;
 mod workspace;
