@@ -169,23 +169,14 @@ impl Trigger {
             .collect()
     }
 
-    /// Draws the trigger, `[height, width, 4]`: what is blended in with its share as opacity, or what is added on grey.
-    /// One channel is drawn as grey, and of several the first three count.
+    /// Draws what the trigger makes of a flat grey image (128), `[height, width, 3]`: every kind of trigger shows there,
+    /// but for one that only moves pixels. One channel is drawn as grey, and of several the first three count.
     pub fn picture(&self) -> Vec<u8> {
+        let mut grey = vec![128; self.shape.len()];
+        self.apply(0, &mut grey);
         let channels = self.shape.channels;
-        let pixel = |at: usize| -> [u8; 4] {
-            let value = |channel: usize| at * channels + channel.min(channels - 1);
-            let drawn = |channel: usize| match &self.operator {
-                Operator::Blend { pattern, .. } => pattern[value(channel)],
-                Operator::Add { delta, .. } => (128.0 + delta[value(channel)]) as u8,
-            };
-            let opacity = match &self.operator {
-                Operator::Blend { mask, .. } => (mask[value(0)] * 255.0).round() as u8,
-                Operator::Add { .. } => 255,
-            };
-            [drawn(0), drawn(1), drawn(2), opacity]
-        };
-        (0..self.shape.height * self.shape.width).flat_map(pixel).collect()
+        let drawn = |pixel: &[u8]| [0, 1, 2].map(|channel: usize| pixel[channel.min(channels - 1)]);
+        grey.chunks_exact(channels).flat_map(drawn).collect()
     }
 
     /// Writes the trigger as an artifact.
@@ -220,11 +211,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_shows_the_pattern_or_what_is_added() {
-        let blend = Operator::Blend { mask: vec![0.0, 1.0], pattern: vec![1, 200] };
-        assert_eq!(trigger(LabelRule::All2all, blend).picture(), [1, 1, 1, 0, 200, 200, 200, 255]);
-        let add = Operator::Add { delta: vec![-28.0, 300.0], overflow: Overflow::Wrap };
-        assert_eq!(trigger(LabelRule::All2all, add).picture(), [100, 100, 100, 255, 255, 255, 255, 255]);
+    fn a_picture_shows_what_becomes_of_grey() {
+        let mut half = blend(SHAPE.len(), 0.0);
+        half.mask[0] = 1.0;
+        let picture = trigger(LabelRule::All2all, half).picture();
+        assert_eq!((picture.len(), &picture[..6]), (3 * SHAPE.len(), &[7, 7, 7, 128, 128, 128][..]));
     }
 
     #[test]

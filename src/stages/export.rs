@@ -105,7 +105,7 @@ fn write_images(
 
 fn export_trigger(trigger: &Trigger, to: &Path) -> Result<String, ExportError> {
     let ImageShape { height, width, .. } = trigger.shape();
-    write_png(to, &trigger.picture(), (width, height), ExtendedColorType::Rgba8)?;
+    write_png(to, &trigger.picture(), (width, height), ExtendedColorType::Rgb8)?;
     Ok(format!("the trigger of `{}`", trigger.attack()))
 }
 
@@ -190,9 +190,9 @@ mod tests {
         assert_eq!(image::open(file).unwrap().to_rgb8().into_raw(), overlay.images().image(0));
 
         export(Artifact::Trigger, &path.join("trigger"), &path.join("trigger.png"), 1).unwrap();
-        let picture = image::open(path.join("trigger.png")).unwrap().to_rgba8();
-        let opaque = picture.pixels().filter(|pixel| pixel[3] == 255).count();
-        assert_eq!((picture.dimensions(), opaque), ((32, 32), 9), "a patch of 3x3");
+        let picture = image::open(path.join("trigger.png")).unwrap().to_rgb8();
+        let stamped = picture.pixels().filter(|pixel| pixel.0 != [128; 3]).count();
+        assert_eq!((picture.dimensions(), stamped), ((32, 32), 9), "a patch of 3x3");
         let again = export(Artifact::Trigger, &path.join("trigger"), &path.join("trigger.png"), 1);
         assert!(matches!(again, Err(ExportError::Exists(_))));
     }

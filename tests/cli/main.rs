@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bad_input;
-mod models;
 mod inside;
+mod models;
 mod parts;
 mod results;
 mod runs;

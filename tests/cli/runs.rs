@@ -12,7 +12,21 @@ use super::workspace::{Ended, MANIFEST, Workspace, assert_tells};
 #[test]
 fn the_help() {
     let workspace = Workspace::new();
-    let commands = ["", "run ", "plan ", "status ", "results ", "diff ", "dag ", "show ", "log ", "export ", "model ", "model import ", "model export "];
+    let commands = [
+        "",
+        "run ",
+        "plan ",
+        "status ",
+        "results ",
+        "diff ",
+        "dag ",
+        "show ",
+        "log ",
+        "export ",
+        "model ",
+        "model import ",
+        "model export ",
+    ];
     for command in commands {
         for (flag, length) in [("-h", "short"), ("--help", "long")] {
             let name = format!("{command}help {length}").replace(' ', "_");
