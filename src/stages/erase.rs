@@ -25,15 +25,27 @@ impl Kind for EraseStage {
             takes: Artifact::Model,
             also: &[],
             required: false,
-            about: "The model that `nad` and `argd` learn from; methods without a teacher do not look at it.",
+            about: "The model that `nad` and `argd` learn from, and that `mcr` connects the student to; other methods do \
+                    not look at it.",
         },
         training::DATASET,
     ];
-    const OUTPUTS: &'static [Output] = &[training::MODEL];
+    const OUTPUTS: &'static [Output] = &[
+        training::MODEL,
+        Output {
+            name: "curve",
+            makes: Artifact::Curve,
+            about: "The curve from the student to the teacher; only the method `mcr` makes one.",
+        },
+    ];
     type Params = AnyDefense;
 
     fn check(params: &AnyDefense) -> Vec<ParamError> {
         training::param_errors(params.defense().check())
+    }
+
+    fn makes(params: &AnyDefense, output: &Output) -> bool {
+        output.makes != Artifact::Curve || params.defense().makes_curve()
     }
 
     fn run(params: &AnyDefense, context: &mut Context<'_>) -> Result<Outcome, StageError> {
@@ -45,6 +57,9 @@ impl Kind for EraseStage {
         let (network, session) = (&student.network, watcher.session());
         let task = Task { network, student: weights, teacher, samples: samples.clone(), session };
         let erased = params.defense().erase(task)?;
+        if let Some(curve) = erased.curve {
+            curve.save(&student.model, &context.output("curve"))?;
+        }
         let mut outcome = student.finish(erased.weights, &samples, context)?;
         outcome.metrics.extend(erased.metrics);
         Ok(outcome)
@@ -62,7 +77,7 @@ fn teacher(
     }
     if context.optional_input("teacher").is_none() {
         let (name, advice) = (params.name(), "add `teacher: <a stage that makes a model>` to `needs`");
-        return Err(StageError::Failed(format!("method `{name}` learns from a teacher; {advice}")));
+        return Err(StageError::Failed(format!("method `{name}` needs a teacher; {advice}")));
     }
     let mut teacher = Loaded::from(context, "teacher", dataset)?;
     let weights = teacher.take_weights();

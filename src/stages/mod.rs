@@ -11,6 +11,7 @@ mod erase;
 mod error;
 mod evaluate;
 mod finetune;
+mod point;
 mod poison;
 mod split;
 mod train;
@@ -39,6 +40,8 @@ pub enum Artifact {
     Trigger,
     /// A network's architecture, parameters and running statistics.
     Model,
+    /// A path through the parameters of an architecture, from one model to another.
+    Curve,
     /// Metrics as JSON.
     Report,
 }
@@ -105,6 +108,11 @@ pub trait Kind: Send + Sync + 'static {
         true
     }
 
+    /// Whether the stage makes this output with these parameters; every one, by default.
+    fn makes(_params: &Self::Params, _output: &Output) -> bool {
+        true
+    }
+
     /// Files and folders outside the store that the stage reads; their content enters the key.
     fn sources(_params: &Self::Params) -> Vec<PathBuf> {
         vec![]
@@ -138,6 +146,8 @@ pub trait Bound: Send + Sync {
     fn params(&self) -> Value;
     /// See [`Kind::seeded`].
     fn seeded(&self) -> bool;
+    /// See [`Kind::makes`].
+    fn makes(&self, output: &Output) -> bool;
     /// See [`Kind::sources`].
     fn sources(&self) -> Vec<PathBuf>;
     /// Runs the stage.
@@ -192,6 +202,10 @@ impl<K: Kind> Bound for WithParams<K> {
         K::seeded(&self.0)
     }
 
+    fn makes(&self, output: &Output) -> bool {
+        K::makes(&self.0, output)
+    }
+
     fn sources(&self) -> Vec<PathBuf> {
         K::sources(&self.0)
     }
@@ -215,6 +229,7 @@ pub fn all() -> Vec<Box<dyn Stage>> {
         erase::<train::TrainStage>(),
         erase::<finetune::FinetuneStage>(),
         erase::<erase::EraseStage>(),
+        erase::<point::PointStage>(),
         erase::<evaluate::EvaluateStage>(),
     ]
 }
