@@ -188,7 +188,10 @@ fn an_error_says_what_to_do() {
     let (label, help_text, text) =
         help("name: a\nstages: {i: {kind: dataset}, n: {kind: node, needs: {a: i}}}");
     assert_eq!((label.as_str(), text.as_str()), ("a stage of kind `dataset`", "i"));
-    assert_eq!(help_text, "a model is made by stages of kind `train`, `finetune`, `erase`, `node`, `connect`, `point`");
+    assert_eq!(
+        help_text,
+        "a model is made by stages of kind `train`, `finetune`, `erase`, `node`, `connect`, `point`"
+    );
 }
 
 #[test]
