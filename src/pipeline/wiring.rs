@@ -179,5 +179,6 @@ fn noun(artifact: Artifact) -> &'static str {
         Artifact::Trigger => "a trigger",
         Artifact::Model => "a model",
         Artifact::Report => "a report",
+        Artifact::Evidence => "evidence",
     }
 }

@@ -7,6 +7,7 @@
 mod context;
 mod convert;
 mod dataset;
+mod detect;
 mod erase;
 mod error;
 mod evaluate;
@@ -41,6 +42,8 @@ pub enum Artifact {
     Model,
     /// Metrics as JSON.
     Report,
+    /// Tensors that a detector's finding rests on.
+    Evidence,
 }
 
 /// A named input of a stage kind.
@@ -216,5 +219,6 @@ pub fn all() -> Vec<Box<dyn Stage>> {
         erase::<finetune::FinetuneStage>(),
         erase::<erase::EraseStage>(),
         erase::<evaluate::EvaluateStage>(),
+        erase::<detect::DetectStage>(),
     ]
 }
