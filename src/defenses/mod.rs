@@ -8,6 +8,7 @@ mod attention;
 mod embedding;
 mod finetune;
 mod nad;
+mod neural_cleanse;
 mod with_training;
 
 use std::sync::Arc;
@@ -129,4 +130,5 @@ registry! {
     "finetune" => finetune::Finetune,
     "nad" => nad::Nad,
     "argd" => argd::Argd,
+    "neural_cleanse" => neural_cleanse::Unlearning,
 }
