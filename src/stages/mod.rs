@@ -13,6 +13,7 @@ mod error;
 mod evaluate;
 mod finetune;
 mod poison;
+mod require;
 mod split;
 mod train;
 mod training;
