@@ -7,7 +7,7 @@ use super::options::{Global, ManifestArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::Ui;
 use super::ui::table::{self, Executed};
-use crate::pipeline::results::{self, Table};
+use crate::pipeline::results::{self, Summary, Table};
 use crate::pipeline::{self, Plan, TaskId};
 
 const EXAMPLES: &str = "\
@@ -32,15 +32,31 @@ impl Results {
         let table = results::table(&plan, |id| survey.record(id)).ok_or(CliError::NoResults)?;
         table.complete(&format!("argd-pipe run {}", self.manifest.manifest.display()))?;
         let executed = |id: TaskId| survey.record(id).map(Executed::cached);
-        ui.data(&table::of_results(&plan, &table, executed))?;
+        show(&plan, &table, executed, ui)?;
         write(&plan, &table, ui)
     }
 }
 
-/// Writes the CSV and says where it is.
+/// Shows the results, row by row and over the seeds.
+pub(super) fn show(
+    plan: &Plan,
+    table: &Table,
+    executed: impl Fn(TaskId) -> Option<Executed>,
+    ui: &Ui,
+) -> Result<(), CliError> {
+    ui.data(&table::of_results(plan, table, executed))?;
+    Summary::of(plan, table).map_or(Ok(()), |summary| ui.data(&table::of_summary(&summary)))
+}
+
+/// Writes the CSV, and the one over the seeds, and says where they are.
 pub(super) fn write(plan: &Plan, table: &Table, ui: &Ui) -> Result<(), CliError> {
     let Some(spec) = plan.results() else { return Ok(()) };
     table.write(&spec.csv)?;
     ui.say(&format!("{} rows are in {}", table.rows.len(), spec.csv.display()));
+    if let Some(summary) = Summary::of(plan, table) {
+        let path = Summary::path(&spec.csv);
+        summary.write(plan.name(), &path)?;
+        ui.say(&format!("means over the seeds are in {}", path.display()));
+    }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::Ui;
-use super::ui::table::{self, Executed};
+use super::ui::table::Executed;
 use super::{plan, results, signals};
 use crate::pipeline::{self, Ending, Settings, TaskId};
 
@@ -79,7 +79,7 @@ fn execute(prepared: &Prepared, settings: &Settings, stop: &AtomicBool, ui: &Ui)
         Ending::Failed(_) | Ending::Skipped { .. } | Ending::Unfinished => None,
     };
     if let Some(table) = &table {
-        ui.data(&table::of_results(plan, table, executed))?;
+        results::show(plan, table, executed, ui)?;
     }
     run.complete()?;
     table.map_or(Ok(()), |table| results::write(plan, &table, ui))
