@@ -66,6 +66,12 @@ pub struct Execution {
     pub threads: usize,
     /// The version of argd-pipe.
     pub argd_version: String,
+    /// The name of the manifest that it was first computed for.
+    #[serde(default)]
+    pub pipeline: String,
+    /// What the task was called there.
+    #[serde(default)]
+    pub task: String,
 }
 
 /// What is to be committed under a key.
