@@ -154,7 +154,11 @@ impl Attempt<'_> {
             components: keyed.components,
             outputs: outputs(task, &self.job.inputs, &outcome)?,
             metrics: outcome.metrics,
-            exec: clock.stop(threads),
+            exec: Execution {
+                pipeline: self.executor.plan.name().to_owned(),
+                task: task.label.to_string(),
+                ..clock.stop(threads)
+            },
         };
         Ok(Ended::Finished(Arc::new(store.commit(lock, work, draft)?)))
     }
@@ -212,6 +216,7 @@ impl Clock {
             seconds: self.running.elapsed().as_secs_f64(),
             threads,
             argd_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Execution::default()
         }
     }
 }

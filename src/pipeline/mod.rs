@@ -11,23 +11,34 @@ mod error;
 mod events;
 mod executor;
 mod key;
+mod lock;
+mod manifest_schema;
 mod plan;
 mod planner;
+pub mod provenance;
+mod recompute;
 pub mod results;
 mod scheduler;
+pub mod sinks;
 mod survey;
 mod task;
+mod utc;
+mod whole_file;
 mod wiring;
 
 pub use ending::{Ending, Run};
 pub use error::{Class, RunError, TaskError};
 pub use events::Event;
 pub use key::Keyed;
+pub use lock::{Lock, Mismatch};
+pub use manifest_schema::manifest_schema;
 pub use plan::{Plan, ResultsSpec};
 pub use planner::plan;
+pub use recompute::Again;
 pub use scheduler::{Settings, run};
 pub use survey::{Counts, State, Survey, survey};
 pub use task::{Connection, Label, Task, TaskId, TaskRef};
+pub use utc::Utc;
 
 #[cfg(test)]
 mod tests;
