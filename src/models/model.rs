@@ -44,6 +44,16 @@ pub struct ModelError {
     problem: Problem,
 }
 
+impl ModelError {
+    /// Takes apart an error of reading or writing the file: which one, and why. Any other is given back.
+    pub fn into_io(self) -> Result<(PathBuf, io::Error), Self> {
+        match self.problem {
+            Problem::Io(source) => Ok((self.path, source)),
+            problem => Err(Self { path: self.path, problem }),
+        }
+    }
+}
+
 #[derive(Debug, Error)]
 enum Problem {
     #[error("{0}")]
