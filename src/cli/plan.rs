@@ -31,7 +31,7 @@ impl Plan {
 
 /// Shows the state of every task. Fails if a task cannot run: better now than in the middle of the night.
 pub(super) fn show(prepared: &Prepared, ui: &Ui) -> Result<(), CliError> {
-    let Prepared { plan, store } = prepared;
+    let Prepared { plan, store, .. } = prepared;
     let survey = pipeline::survey(plan, store, &mut |event| ui.tell(&event))?;
     ui.data(&table::of_plan(plan, &survey))?;
     let Counts { cached, to_run, pending, failed } = survey.counts();

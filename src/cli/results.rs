@@ -27,7 +27,7 @@ pub(super) struct Results {
 
 impl Results {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let Prepared { plan, store } = prepare(&self.manifest, global)?;
+        let Prepared { plan, store, .. } = prepare(&self.manifest, global)?;
         let survey = pipeline::survey(&plan, &store, &mut |event| ui.tell(&event))?;
         let table = results::table(&plan, |id| survey.record(id)).ok_or(CliError::NoResults)?;
         table.complete(&format!("argd-pipe run {}", self.manifest.manifest.display()))?;

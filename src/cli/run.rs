@@ -8,16 +8,20 @@ use clap::Args;
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use super::prepare::{Prepared, prepare};
+use super::recorders::{Recording, RunFile};
 use super::ui::Ui;
 use super::ui::table::{self, Executed};
 use super::{plan, results, signals};
-use crate::pipeline::{self, Ending, Settings, TaskId};
+use crate::pipeline::results::Table;
+use crate::pipeline::{self, Ending, Plan, Settings, TaskId};
 
 const EXAMPLES: &str = "\
 Examples:
   argd-pipe run pipelines/badnets.yaml
   argd-pipe run pipelines/badnets.yaml --dry-run
   argd-pipe run pipelines/badnets.yaml --set seed=3 --set stages.backdoored.with.epochs=2
+  argd-pipe run pipelines/badnets.yaml --locked
+  argd-pipe run pipelines/badnets.yaml --events events.jsonl --tensorboard logs
   argd-pipe run pipelines/cifar10/badnets.yaml -j 2 --cache-dir /data/argd-cache";
 
 /// Run a manifest: compute what is not cached, and write the results CSV.
@@ -43,17 +47,47 @@ pub(super) struct Run {
     /// Show what would run, as `argd-pipe plan` does, and run nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    recording: Recording,
 }
 
 impl Run {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let settings = self.settings()?;
         let prepared = prepare(&self.manifest, global)?;
+        self.recording.check_plan(&prepared, ui)?;
         if self.dry_run {
             return plan::show(&prepared, ui);
         }
         let stop = signals::stop_flag()?;
-        execute(&prepared, &settings, &stop, ui)
+        self.execute(&prepared, &settings, &stop, ui)
+    }
+
+    fn execute(
+        &self,
+        prepared: &Prepared,
+        settings: &Settings,
+        stop: &AtomicBool,
+        ui: &Ui,
+    ) -> Result<(), CliError> {
+        let mut recorders = self.recording.open()?;
+        let run_file = RunFile::start(prepared, &self.manifest.set, settings, ui);
+        let run = {
+            let mut watcher = ui.watch(stop);
+            pipeline::run(&prepared.plan, &prepared.store, settings, stop, &mut |event| {
+                recorders.observe(&event);
+                watcher.observe(&event);
+            })?
+        };
+        run_file.finish(&run, ui);
+        let table = show(&prepared.plan, &run, ui)?;
+        run.complete()?;
+        self.recording.check_run(prepared, &run, ui)?;
+        if let Some(table) = table {
+            results::write(&prepared.plan, &table, ui)?;
+        }
+        recorders.finish()
     }
 
     /// Settles the number of threads, for running tasks as for hashing files.
@@ -66,12 +100,8 @@ impl Run {
     }
 }
 
-fn execute(prepared: &Prepared, settings: &Settings, stop: &AtomicBool, ui: &Ui) -> Result<(), CliError> {
-    let Prepared { plan, store } = prepared;
-    let run = {
-        let mut watcher = ui.watch(stop);
-        pipeline::run(plan, store, settings, stop, &mut |event| watcher.observe(&event))?
-    };
+/// Shows the results that there are.
+fn show(plan: &Plan, run: &pipeline::Run, ui: &Ui) -> Result<Option<Table>, CliError> {
     let table = pipeline::results::table(plan, |id| run.record(id));
     let executed = |id: TaskId| match run.ending(id) {
         Ending::Cached(record) => Some(Executed::cached(record)),
@@ -81,6 +111,5 @@ fn execute(prepared: &Prepared, settings: &Settings, stop: &AtomicBool, ui: &Ui)
     if let Some(table) = &table {
         ui.data(&table::of_results(plan, table, executed))?;
     }
-    run.complete()?;
-    table.map_or(Ok(()), |table| results::write(plan, &table, ui))
+    Ok(table)
 }

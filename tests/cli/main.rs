@@ -3,5 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bad_input;
+mod cache;
+mod data;
+mod editors;
+mod faults;
+mod provenance;
 mod runs;
 mod workspace;

@@ -56,9 +56,10 @@ impl Workspace {
     pub fn program(&self) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("argd-pipe"));
         command.current_dir(self.0.path());
-        for variable in ["ARGD_PIPE_CACHE_DIR", "ARGD_PIPE_THREADS", FAIL_POINT_VARIABLE, "RUST_BACKTRACE"] {
-            command.env_remove(variable);
+        for variable in ["CACHE_DIR", "DATA_DIR", "THREADS"] {
+            command.env_remove(format!("ARGD_PIPE_{variable}"));
         }
+        command.env_remove(FAIL_POINT_VARIABLE).env_remove("RUST_BACKTRACE");
         command
     }
 

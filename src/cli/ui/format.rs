@@ -1,5 +1,7 @@
 //! How numbers are written for people.
 
+use std::time::SystemTime;
+
 use serde_json::{Map, Value};
 
 use crate::stages::Progress;
@@ -8,13 +10,41 @@ use crate::stages::Progress;
 pub(super) const METRICS: [(&str, &str); 4] = [("acc", "ACC"), ("asr", "ASR"), ("ra", "RA"), ("der", "DER")];
 
 /// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
-pub(super) fn duration(seconds: f64) -> String {
+pub(in crate::cli) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         _ if seconds < 9.95 => format!("{seconds:.1}s"),
         0..60 => format!("{whole}s"),
         60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
         _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Writes a number of bytes: `730 B`, `1.2 MiB`.
+pub(in crate::cli) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = (count as f64 / 1024.0, UNITS[0]);
+    for unit in &UNITS[1..] {
+        if scaled.0 >= 1023.95 {
+            scaled = (scaled.0 / 1024.0, unit);
+        }
+    }
+    if count < 1024 { format!("{count} B") } else { format!("{:.1} {}", scaled.0, scaled.1) }
+}
+
+/// Writes how many there are of something: `1 record`, `9 records`.
+pub(in crate::cli) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Writes how long ago something was, in the largest whole unit; what seems to lie in the future is now.
+pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
+    let seconds = now.duration_since(then).unwrap_or_default().as_secs();
+    match seconds {
+        0..60 => "now".to_owned(),
+        60..3600 => format!("{}m ago", seconds / 60),
+        3600..86_400 => format!("{}h ago", seconds / 3600),
+        _ => format!("{}d ago", seconds / 86_400),
     }
 }
 
@@ -65,6 +95,17 @@ mod tests {
     fn durations_are_as_long_as_needed() {
         let written = [0.04, 9.9, 9.96, 59.4, 59.6, 125.0, 3599.6, 7380.0].map(duration);
         assert_eq!(written, ["0.0s", "9.9s", "10s", "59s", "1m 00s", "2m 05s", "1h 00m", "2h 03m"]);
+    }
+
+    #[test]
+    fn sizes_and_ages_have_one_unit() {
+        let written = [0, 1023, 1024, 1_234_567, 1 << 30, u64::MAX].map(bytes);
+        assert_eq!(written, ["0 B", "1023 B", "1.0 KiB", "1.2 MiB", "1.0 GiB", "16777216.0 TiB"]);
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let written = [1000, 999, 940, 1001].map(|then| ago(at(then), at(1000)));
+        assert_eq!(written, ["now", "now", "1m ago", "now"]);
+        assert_eq!(ago(at(0), at(86_400 * 3 + 5)), "3d ago");
+        assert_eq!((count(1, "record"), count(2, "record")), ("1 record".to_owned(), "2 records".to_owned()));
     }
 
     #[test]

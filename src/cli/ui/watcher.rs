@@ -123,7 +123,8 @@ impl Pace {
             Event::RunFinished { .. }
             | Event::Note { .. }
             | Event::WaitingForLock { .. }
-            | Event::Damaged { .. } => {}
+            | Event::Damaged { .. }
+            | Event::Nondeterministic { .. } => {}
         }
     }
 
