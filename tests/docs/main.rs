@@ -114,7 +114,7 @@ fn the_schema_refuses_what_editors_should_underline() {
         stage("{kind: dataset, with: {source: synthetic, train: '${vars.n}'}}"),
         stage("{kind: dataset, with: '${matrix.data}'}"),
         stage("{kind: train, needs: {dataset: b}, with: }"),
-        stage("{kind: erase, needs: {student: b, dataset: c}, with: {<<: '${vars.x}', beta: 500}}"),
+        stage("{kind: erase, needs: {student: b, dataset: c}, with: {<<: '${vars.x}', w_node: 5}}"),
         stage("{kind: erase, needs: {student: b, dataset: c}, with: {method: '${matrix.defense}'}}"),
         "name: x\nseed: 3\nmatrix: {r: [1, 2], exclude: [{r: 1}]}\nstages: {a: {kind: dataset, with: {source: synthetic}}}"
             .to_owned(),
