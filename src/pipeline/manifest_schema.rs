@@ -128,7 +128,7 @@ fn branch(kind: &dyn Stage, definitions: &mut Map<String, Value>) -> Value {
             definitions.extend(own.into_iter().map(|(name, definition)| (name, opened(definition))));
         }
     }
-    let description = parameters.get("description").cloned().unwrap_or_default();
+    let description = parameters.get("description").cloned().unwrap_or_else(|| kind.about().into());
     let with = json!({
         "description": description, "anyOf": [opened(parameters), to_reference(), {"type": "null"}],
     });
