@@ -111,7 +111,7 @@ fn what_a_live_process_uses_stays_whatever_its_clock_says() {
     assert_eq!((gone(&collection), collection.spared), (vec![unused], 2));
     hit(&live, &used);
     drop(live);
-    assert_eq!(gone(&collect(folder.path(), &policy)), [used, making]);
+    assert_eq!(gone(&collect(folder.path(), &policy)), [making, used], "once it is gone, nothing is spared");
 }
 
 #[test]
