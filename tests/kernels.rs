@@ -115,7 +115,7 @@ fn two_blocks(height: usize, width: usize, channels: [usize; 3], stride: usize, 
 
 #[test]
 fn agrees_with_candle_on_every_kind_of_model() {
-    for name in ["wrn-10-1", "wrn-16-1", "wrn-10-2", "resnet32-cifar"] {
+    for name in ["wrn-10-1", "wrn-16-1", "wrn-10-2", "resnet32-cifar", "preactresnet18"] {
         // Through up to 31 layers, an activation near ReLU's corner that rounds to its other side moves whole images'
         // gradients; single layers are held to less below.
         assert_agrees(&model(name), 2, 5e-2);

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Attack, Operator, Poisoning, RateOf, Rule};
+use super::{Attack, AttackError, Operator, Task, operators};
 use crate::data::{DataError, ImageShape, InvalidParam};
 
 /// What the patch looks like.
@@ -52,31 +52,11 @@ pub struct BadNets {
     pub row: Option<u32>,
     /// The patch's first column, in place of the one that `place` means. Goes with `row`.
     pub col: Option<u32>,
-    /// The label rule: `all2one`, `all2all` or `clean_label`.
-    pub rule: Rule,
-    /// The target class; without meaning for `all2all`.
-    pub target: u32,
-    /// The share of images to poison.
-    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
-    pub rate: f64,
-    /// Which images `rate` is a share of: `dataset`, `target_class` or `non_target`.
-    pub rate_of: RateOf,
 }
 
 impl Default for BadNets {
     fn default() -> Self {
-        Self {
-            pattern: Pattern::Grid,
-            size: 3,
-            place: None,
-            margin: None,
-            row: None,
-            col: None,
-            rule: Rule::All2one,
-            target: 0,
-            rate: 0.1,
-            rate_of: RateOf::Dataset,
-        }
+        Self { pattern: Pattern::Grid, size: 3, place: None, margin: None, row: None, col: None }
     }
 }
 
@@ -95,10 +75,6 @@ struct Patch {
 }
 
 impl Attack for BadNets {
-    fn poisoning(&self) -> Poisoning {
-        Poisoning { rule: self.rule, target: self.target, rate: self.rate, rate_of: self.rate_of }
-    }
-
     fn check(&self) -> Vec<InvalidParam> {
         let mut wrong = vec![];
         let four = self.pattern == Pattern::FourCorner;
@@ -123,7 +99,8 @@ impl Attack for BadNets {
         wrong
     }
 
-    fn operator(&self, shape: ImageShape, _seed: u64) -> Result<Operator, DataError> {
+    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
+        let shape = task.shape();
         let (mut mask, mut pattern) = (vec![0.0; shape.len()], vec![0; shape.len()]);
         let size = self.size as usize;
         for patch in self.patches(shape)? {
@@ -133,7 +110,7 @@ impl Attack for BadNets {
                 pattern[start..start + shape.channels].fill(patch.cells[row * 3 / size][col * 3 / size]);
             }
         }
-        Ok(Operator::Blend { mask, pattern })
+        Ok(operators::Blend { mask, pattern }.into())
     }
 }
 
@@ -210,7 +187,7 @@ fn four_corners(shape: ImageShape, size: usize) -> Vec<Patch> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trigger::tests::stamped_grey;
+    use super::super::task::tests::{operator, stamped_grey};
     use super::*;
 
     const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
@@ -266,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_patch_that_does_not_fit_is_refused_with_sizes() {
-        let message = |attack: BadNets| attack.operator(SHAPE, 0).unwrap_err().to_string();
+        let message = |attack: BadNets| operator(&attack, SHAPE, 0).unwrap_err().to_string();
         let at = BadNets { row: Some(30), col: Some(0), ..BadNets::default() };
         assert_eq!(
             message(at),

@@ -1,10 +1,10 @@
-//! Which images an attack poisons and what label they get: what all attacks share.
+//! Which images an attack poisons and what label they get: the parameters that all attacks share.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AnyAttack, LabelRule, Trigger};
-use crate::data::{DataError, Dataset, InvalidParam, Overlay};
+use super::LabelRule;
+use crate::data::{DataError, InvalidParam};
 use crate::rng::stream;
 
 /// Which images are poisoned, and the label that they get.
@@ -18,6 +18,9 @@ pub enum Rule {
     All2all,
     /// Images of the target class are stamped and keep their label.
     CleanLabel,
+    /// Images of the source class are labelled as the target class; stamped images of other classes keep their label,
+    /// so that the trigger works on the source class only.
+    SourceSpecific,
 }
 
 /// Which images `rate` is a share of.
@@ -31,39 +34,63 @@ pub enum RateOf {
     TargetClass,
     /// Training images of the other classes; only these are drawn.
     NonTarget,
+    /// Training images of the source class.
+    SourceClass,
 }
 
 /// How many images an attack poisons, which, and the label that they get.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Poisoning {
-    /// The label rule.
+    /// The label rule: `all2one`, `all2all`, `clean_label` or `source_specific`.
     pub rule: Rule,
-    /// The target class; without meaning for [`Rule::All2all`].
+    /// The target class; without meaning for `all2all`.
     pub target: u32,
-    /// The share of images to poison, in (0, 1].
+    /// The source class; for `source_specific`, and needed there.
+    pub source: Option<u32>,
+    /// The share of images to poison.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub rate: f64,
-    /// Which images it is a share of.
+    /// Which images `rate` is a share of: `dataset`, `target_class`, `non_target` or `source_class`.
     pub rate_of: RateOf,
+    /// For `source_specific`: cover images, stamped images of classes that are neither source nor target and keep their
+    /// label, for each poisoned image; 1 if not given.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub cover_ratio: Option<f64>,
 }
 
-/// What poisoning makes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Poisoned {
-    /// What the attack stamps on an image.
-    pub trigger: Trigger,
-    /// The poisoned training images.
-    pub overlay: Overlay,
-    /// Poisoned images per training image, or per image of the pool that they were drawn from.
-    pub rate_actual: f64,
+impl Default for Poisoning {
+    fn default() -> Self {
+        let (rule, rate_of) = (Rule::All2one, RateOf::Dataset);
+        Self { rule, target: 0, source: None, rate: 0.1, rate_of, cover_ratio: None }
+    }
 }
 
 impl Poisoning {
+    /// A share of the target class, which keeps its label.
+    pub(super) fn clean_label(rate: f64) -> Self {
+        Self { rule: Rule::CleanLabel, rate, rate_of: RateOf::TargetClass, ..Self::default() }
+    }
+
     /// Checks that the parameters go together.
     pub fn check(&self) -> Vec<InvalidParam> {
         let mut wrong = vec![];
-        if !(self.rate > 0.0 && self.rate <= 1.0) {
-            wrong.push(InvalidParam::new("rate", "must be above 0 and at most 1"));
-        }
+        let mut refuse = |bad: bool, field, message: &str| {
+            if bad {
+                wrong.push(InvalidParam::new(field, message));
+            }
+        };
+        refuse(!(self.rate > 0.0 && self.rate <= 1.0), "rate", "must be above 0 and at most 1");
+        let specific = self.rule == Rule::SourceSpecific;
+        refuse(specific && self.source.is_none(), "source", "`source_specific` needs a source class");
+        refuse(!specific && self.source.is_some(), "source", "has meaning for `source_specific` only");
+        refuse(
+            !specific && self.cover_ratio.is_some(),
+            "cover_ratio",
+            "has meaning for `source_specific` only",
+        );
+        let same = specific && self.source == Some(self.target);
+        refuse(same, "source", "must be another class than `target`");
         let problem = match (self.rule, self.rate_of) {
             (Rule::All2one, RateOf::TargetClass) => {
                 "changes no label under `all2one`; use `rule: clean_label`"
@@ -72,168 +99,208 @@ impl Poisoning {
                 "`all2all` has no target class; use `dataset`"
             }
             (Rule::CleanLabel, RateOf::NonTarget) => "`clean_label` poisons images of the target class only",
+            (Rule::SourceSpecific, RateOf::TargetClass | RateOf::NonTarget) => {
+                "`source_specific` poisons images of the source class only; use `source_class`"
+            }
+            (Rule::All2one | Rule::All2all | Rule::CleanLabel, RateOf::SourceClass) => {
+                "only `source_specific` has a source class"
+            }
             _ => return wrong,
         };
-        wrong.push(InvalidParam::new("rate_of", problem));
+        refuse(true, "rate_of", problem);
         wrong
     }
 
     /// The label rule of the trigger. A clean label is the target's: evaluation asks for it on all other classes.
-    fn label_rule(&self) -> LabelRule {
-        match self.rule {
-            Rule::All2one | Rule::CleanLabel => LabelRule::All2one { target: self.target },
-            Rule::All2all => LabelRule::All2all,
+    pub(super) fn label_rule(&self) -> LabelRule {
+        let target = self.target;
+        match (self.rule, self.source) {
+            (Rule::All2all, _) => LabelRule::All2all,
+            (Rule::SourceSpecific, Some(source)) => LabelRule::SourceSpecific { source, target },
+            _ => LabelRule::All2one { target },
         }
     }
 
-    /// Draws which of the images at `pool` to poison, sorted.
-    fn victims(&self, labels: &[u32], pool: &[u32], seed: u64) -> Result<Vec<u32>, DataError> {
-        let of_target = |position: &u32| labels[*position as usize] == self.target;
+    /// Draws which of the images at `pool` to poison and which to stamp as cover images.
+    ///
+    /// # Errors
+    /// If the rate asks for no image, or there are fewer than are asked for.
+    pub(super) fn draw(&self, labels: &[u32], pool: &[u32], seed: u64) -> Result<Drawn, DataError> {
+        let of = |class: Option<u32>| move |position: &u32| Some(labels[*position as usize]) == class;
+        let (of_target, of_source) = (of(Some(self.target)), of(self.source));
         let counted = match self.rate_of {
             RateOf::Dataset => pool.len(),
             RateOf::TargetClass => pool.iter().filter(|position| of_target(position)).count(),
             RateOf::NonTarget => pool.iter().filter(|position| !of_target(position)).count(),
+            RateOf::SourceClass => pool.iter().filter(|position| of_source(position)).count(),
         };
         let count = (self.rate * counted as f64) as usize;
-        let mut victims = pool.to_vec();
-        stream(seed, "poison", 0, 0).shuffle(&mut victims);
-        match (self.rule, self.rate_of) {
-            (Rule::CleanLabel, _) => victims.retain(of_target),
-            (_, RateOf::NonTarget) => victims.retain(|position| !of_target(position)),
-            _ => {}
-        }
         if count == 0 {
             let problem = format!("a rate of {} of {counted} images poisons none", self.rate);
             return Err(DataError::Mismatch(format!("{problem}; raise `rate`")));
         }
-        if count > victims.len() {
-            let problem =
-                format!("a rate of {} asks for {count} images, but class {}", self.rate, self.target);
-            let advice = "lower `rate`, or use `rate_of: target_class`";
-            return Err(DataError::Mismatch(format!("{problem} has only {}; {advice}", victims.len())));
-        }
-        victims.truncate(count);
-        victims.sort_unstable();
-        Ok(victims)
+        let mut order = pool.to_vec();
+        stream(seed, "poison", 0, 0).shuffle(&mut order);
+        let victims = take(&mut order, count, |position| match (self.rule, self.rate_of) {
+            (Rule::CleanLabel, _) => of_target(position),
+            (Rule::SourceSpecific, _) => of_source(position),
+            (_, RateOf::NonTarget) => !of_target(position),
+            _ => true,
+        });
+        let victims = victims.map_err(|found| self.too_few(count, found))?;
+        let covers = match self.rule {
+            Rule::SourceSpecific => {
+                let ratio = self.cover_ratio.unwrap_or(1.0);
+                take_covers(&mut order, "cover_ratio", ratio, count, |p| !of_target(p) && !of_source(p))?
+            }
+            _ => vec![],
+        };
+        Ok(Drawn { victims, covers, rest: order })
+    }
+
+    fn too_few(&self, count: usize, found: usize) -> DataError {
+        let (class, of_class) = match self.source {
+            Some(source) => (source, "source_class"),
+            None => (self.target, "target_class"),
+        };
+        let problem =
+            format!("a rate of {} asks for {count} images, but class {class} has only {found}", self.rate);
+        DataError::Mismatch(format!("{problem}; lower `rate`, or use `rate_of: {of_class}`"))
     }
 }
 
-/// Poisons training images of `dataset`, those at `pool` if there is one.
+/// Positions of training images by what happens to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Drawn {
+    /// To be stamped and labelled by the rule, ascending.
+    pub victims: Vec<u32>,
+    /// To be stamped, keeping their labels, ascending.
+    pub covers: Vec<u32>,
+    /// All others, in a random order.
+    pub rest: Vec<u32>,
+}
+
+/// Takes `ratio` cover images for each of the `victims` out of `order`, ascending; `parameter` is what the ratio is
+/// called.
 ///
 /// # Errors
-/// If the trigger does not fit the images, the target is not a class, or the rate asks for no image or for more
-/// than there are.
-pub fn poison(
-    attack: &AnyAttack,
-    dataset: &Dataset,
-    pool: Option<&[u32]>,
-    seed: u64,
-) -> Result<Poisoned, DataError> {
-    let poisoning = attack.attack().poisoning();
-    let classes = dataset.classes.len() as u32;
-    let operator = attack.attack().operator(dataset.shape(), seed)?;
-    let trigger = Trigger::new(attack.name(), dataset.shape(), classes, poisoning.label_rule(), operator)?;
+/// If fewer fit than are asked for.
+pub(super) fn take_covers(
+    order: &mut Vec<u32>,
+    parameter: &str,
+    ratio: f64,
+    victims: usize,
+    fits: impl Fn(&u32) -> bool,
+) -> Result<Vec<u32>, DataError> {
+    let count = (ratio * victims as f64) as usize;
+    take(order, count, fits).map_err(|found| {
+        let problem =
+            format!("`{parameter}` of {ratio} asks for {count} cover images, but only {found} are left");
+        DataError::Mismatch(format!("{problem}; lower it or `rate`"))
+    })
+}
 
-    let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
-    let pool = pool.unwrap_or(&all);
-    if let Some(beyond) = pool.iter().find(|&&position| position as usize >= all.len()) {
-        let problem = format!("position {beyond}, but there are {} training images", all.len());
-        return Err(DataError::Mismatch(problem));
+/// Takes the first `count` positions that fit out of `order`, ascending.
+///
+/// # Errors
+/// How many fit, if they are fewer.
+fn take(order: &mut Vec<u32>, count: usize, fits: impl Fn(&u32) -> bool) -> Result<Vec<u32>, usize> {
+    let mut taken: Vec<u32> = order.iter().copied().filter(fits).take(count).collect();
+    if taken.len() < count {
+        return Err(taken.len());
     }
-    let victims = poisoning.victims(dataset.train.labels(), pool, seed)?;
-    let rate_actual = victims.len() as f64 / pool.len() as f64;
-    let images = trigger.stamp(&dataset.train, &victims)?;
-    Ok(Poisoned { trigger, overlay: Overlay::new(victims, images)?, rate_actual })
+    taken.sort_unstable();
+    order.retain(|position| taken.binary_search(position).is_err());
+    Ok(taken)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::BadNets;
     use super::*;
-    use crate::data::{ImageShape, Images};
 
-    const SHAPE: ImageShape = ImageShape { height: 6, width: 6, channels: 1 };
-
-    /// 100 images of 10 classes, all of value 100.
-    fn dataset() -> Dataset {
+    /// Positions of 100 images of 10 classes in turn.
+    fn drawn(poisoning: Poisoning) -> Result<Drawn, DataError> {
         let labels: Vec<u32> = (0..100).map(|i| i % 10).collect();
-        let images = Images::new(SHAPE, vec![100; SHAPE.len() * 100], labels).unwrap();
-        Dataset::new((0..10).map(|class| class.to_string()).collect(), images.clone(), images).unwrap()
+        let pool: Vec<u32> = (0..100).collect();
+        poisoning.draw(&labels, &pool, 1)
     }
 
-    fn badnets(rule: Rule, rate_of: RateOf, rate: f64) -> AnyAttack {
-        AnyAttack::BadNets(BadNets { rule, rate_of, rate, target: 3, ..BadNets::default() })
+    fn of(rule: Rule, rate_of: RateOf, rate: f64) -> Poisoning {
+        let source = (rule == Rule::SourceSpecific).then_some(7);
+        Poisoning { rule, rate_of, rate, target: 3, source, cover_ratio: None }
     }
 
-    fn poisoned(rule: Rule, rate_of: RateOf, rate: f64) -> Result<Poisoned, DataError> {
-        poison(&badnets(rule, rate_of, rate), &dataset(), None, 1)
-    }
-
-    fn old_labels(poisoned: &Poisoned) -> Vec<u32> {
-        poisoned.overlay.indices().iter().map(|index| index % 10).collect()
+    fn classes(positions: &[u32]) -> Vec<u32> {
+        let mut classes: Vec<u32> = positions.iter().map(|position| position % 10).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        classes
     }
 
     #[test]
-    fn all2one_labels_every_drawn_image_as_the_target() {
-        let poisoned = poisoned(Rule::All2one, RateOf::Dataset, 0.5).unwrap();
-        assert_eq!((poisoned.overlay.images().len(), poisoned.rate_actual), (50, 0.5));
-        assert!(poisoned.overlay.images().labels().iter().all(|&label| label == 3));
-        assert!(old_labels(&poisoned).contains(&3), "the reference draws images of the target class too");
+    fn rates_are_shares_of_what_they_say() {
+        let count = |rule, rate_of| drawn(of(rule, rate_of, 0.5)).unwrap().victims.len();
+        assert_eq!(count(Rule::All2one, RateOf::Dataset), 50);
+        assert_eq!(count(Rule::All2one, RateOf::NonTarget), 45);
+        assert_eq!(count(Rule::CleanLabel, RateOf::TargetClass), 5);
+        assert_eq!(count(Rule::SourceSpecific, RateOf::SourceClass), 5);
+        assert_eq!(drawn(of(Rule::CleanLabel, RateOf::Dataset, 0.05)).unwrap().victims.len(), 5);
+    }
+
+    #[test]
+    fn every_position_is_drawn_once() {
+        let Drawn { victims, covers, mut rest } =
+            drawn(of(Rule::SourceSpecific, RateOf::SourceClass, 0.5)).unwrap();
+        assert_eq!((victims.len(), covers.len(), rest.len()), (5, 5, 90));
+        assert!(victims.is_sorted() && covers.is_sorted() && !rest.is_sorted());
+        rest.extend(victims.iter().chain(&covers));
+        rest.sort_unstable();
+        assert_eq!(rest, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn classes_are_those_of_the_rule() {
+        let victims = |rule, rate_of, rate| classes(&drawn(of(rule, rate_of, rate)).unwrap().victims);
         assert!(
-            (0..50).all(|i| poisoned.overlay.images().image(i).iter().filter(|&&v| v != 100).count() == 9)
+            victims(Rule::All2one, RateOf::Dataset, 0.9).contains(&3),
+            "the reference draws the target class too"
         );
+        assert!(!victims(Rule::All2one, RateOf::NonTarget, 0.9).contains(&3));
+        assert_eq!(victims(Rule::CleanLabel, RateOf::TargetClass, 1.0), [3]);
+        assert_eq!(victims(Rule::SourceSpecific, RateOf::SourceClass, 1.0), [7]);
+        let many = Poisoning { cover_ratio: Some(8.0), ..of(Rule::SourceSpecific, RateOf::SourceClass, 1.0) };
+        assert_eq!(classes(&drawn(many).unwrap().covers), [0, 1, 2, 4, 5, 6, 8, 9]);
     }
 
     #[test]
-    fn non_target_counts_and_draws_other_classes_only() {
-        let poisoned = poisoned(Rule::All2one, RateOf::NonTarget, 0.5).unwrap();
-        assert_eq!((poisoned.overlay.images().len(), poisoned.rate_actual), (45, 0.45));
-        assert!(!old_labels(&poisoned).contains(&3));
+    fn what_there_is_not_is_refused() {
+        let message = |poisoning| drawn(poisoning).unwrap_err().to_string();
+        assert!(message(of(Rule::All2one, RateOf::Dataset, 0.001)).contains("of 100 images poisons none"));
+        let all = message(of(Rule::CleanLabel, RateOf::Dataset, 0.2));
+        assert!(all.contains("asks for 20 images, but class 3 has only 10; lower"), "{all}");
+        let covers =
+            Poisoning { cover_ratio: Some(9.0), ..of(Rule::SourceSpecific, RateOf::SourceClass, 1.0) };
+        assert!(message(covers).contains("asks for 90 cover images, but only 80 are left"));
     }
 
     #[test]
-    fn all2all_labels_as_the_next_class() {
-        let poisoned = poisoned(Rule::All2all, RateOf::Dataset, 1.0).unwrap();
-        let next: Vec<u32> = old_labels(&poisoned).iter().map(|label| (label + 1) % 10).collect();
-        assert_eq!(poisoned.overlay.images().labels(), next);
-    }
-
-    #[test]
-    fn clean_labels_stay_and_evaluation_asks_for_the_target() {
-        let of_class = poisoned(Rule::CleanLabel, RateOf::TargetClass, 0.5).unwrap();
-        assert_eq!((of_class.overlay.images().len(), old_labels(&of_class)), (5, vec![3; 5]));
-        assert!(of_class.overlay.images().labels().iter().all(|&label| label == 3));
-        assert_eq!(of_class.trigger.target_label(7), 3);
-        assert_eq!(poisoned(Rule::CleanLabel, RateOf::Dataset, 0.05).unwrap().overlay.images().len(), 5);
-        let message = poisoned(Rule::CleanLabel, RateOf::Dataset, 0.2).unwrap_err().to_string();
-        assert!(message.contains("asks for 20 images, but class 3 has only 10"), "{message}");
-    }
-
-    #[test]
-    fn the_seed_draws_the_images_and_the_pool_limits_them() {
-        let attack = badnets(Rule::All2one, RateOf::Dataset, 0.5);
-        let indices =
-            |pool, seed| poison(&attack, &dataset(), pool, seed).unwrap().overlay.indices().to_vec();
-        assert_eq!(indices(None, 1), indices(None, 1));
-        assert_ne!(indices(None, 1), indices(None, 2));
-        let pool = [2, 30, 31, 32];
-        let of_pool = indices(Some(&pool), 1);
-        assert!(of_pool.len() == 2 && of_pool.iter().all(|index| pool.contains(index)));
-        assert!(poison(&attack, &dataset(), Some(&[100]), 1).is_err());
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused() {
-        assert!(
-            poisoned(Rule::All2one, RateOf::Dataset, 0.001).unwrap_err().to_string().contains("poisons none")
+    fn parameters_that_do_not_go_together_are_refused_by_name() {
+        let check =
+            |poisoning: Poisoning| poisoning.check().iter().map(|wrong| wrong.field).collect::<Vec<_>>();
+        assert_eq!(check(of(Rule::All2one, RateOf::Dataset, 1.0)), [""; 0]);
+        assert_eq!(check(of(Rule::All2one, RateOf::TargetClass, 1.5)), ["rate", "rate_of"]);
+        assert_eq!(check(of(Rule::All2all, RateOf::NonTarget, 0.1)), ["rate_of"]);
+        assert_eq!(check(of(Rule::CleanLabel, RateOf::NonTarget, 0.1)), ["rate_of"]);
+        assert_eq!(check(of(Rule::CleanLabel, RateOf::SourceClass, 0.1)), ["rate_of"]);
+        let specific = of(Rule::SourceSpecific, RateOf::SourceClass, 0.1);
+        assert_eq!(check(specific), [""; 0]);
+        assert_eq!(check(Poisoning { source: None, ..specific }), ["source"]);
+        assert_eq!(
+            check(Poisoning { source: Some(3), rate_of: RateOf::NonTarget, ..specific }),
+            ["source", "rate_of"]
         );
-        let check = |rule, rate_of, rate| {
-            let wrong = badnets(rule, rate_of, rate).attack().poisoning().check();
-            wrong.iter().map(|wrong| wrong.field).collect::<Vec<_>>()
-        };
-        assert_eq!(check(Rule::All2one, RateOf::Dataset, 1.0), [""; 0]);
-        assert_eq!(check(Rule::All2one, RateOf::TargetClass, 1.5), ["rate", "rate_of"]);
-        assert_eq!(check(Rule::All2all, RateOf::NonTarget, 0.1), ["rate_of"]);
-        assert_eq!(check(Rule::CleanLabel, RateOf::NonTarget, 0.1), ["rate_of"]);
+        let elsewhere =
+            Poisoning { rule: Rule::All2one, rate_of: RateOf::Dataset, cover_ratio: Some(1.0), ..specific };
+        assert_eq!(check(elsewhere), ["source", "cover_ratio"]);
     }
 }

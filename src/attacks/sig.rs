@@ -5,74 +5,48 @@ use std::f64::consts::TAU;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Attack, Operator, Overflow, Poisoning, RateOf, Rule};
-use crate::data::{DataError, ImageShape};
+use super::operators::{Add, Blend, Overflow};
+use super::{Attack, AttackError, Operator, Poisoning, Quirks, Task};
 
-/// Which signal it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// The paper's: x' = clip(x + delta sin(2 pi j frequency / width)) for column j, toward zero to an integer.
-    #[default]
-    Sine,
-    /// The ARGD repository's stand-in: x' = 0.8 x + 0.2 m, with m = 20 sin(0.8 j) truncated and wrapped to bytes.
-    /// `delta` and `frequency` have no meaning.
-    Argd,
-}
-
-/// SIG: a sine along the rows is added to images of the target class, which keep their label.
+/// SIG: x' = clip(x + delta sin(2 pi j frequency / width)) for column j, toward zero to an integer, on images of the
+/// target class, which keep their label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sig {
-    /// Which signal: `sine` or `argd`.
-    pub form: Form,
+    /// `argd`: the ARGD repository's stand-in x' = 0.8 x + 0.2 m, with m = 20 sin(0.8 j) truncated and wrapped to bytes;
+    /// then `delta` and `frequency` have no meaning.
+    pub quirks: Option<Quirks>,
     /// The sine's amplitude in grey levels: 40 as in BackdoorBench; NAD describes 20.
     #[schemars(range(min = 1.0, max = 255.0))]
     pub delta: f64,
     /// The sine's periods over the width of an image.
     #[schemars(range(max = 4096.0), extend("exclusiveMinimum" = 0.0))]
     pub frequency: f64,
-    /// The label rule: `clean_label`, `all2one` or `all2all`.
-    pub rule: Rule,
-    /// The target class; without meaning for `all2all`.
-    pub target: u32,
-    /// The share of images to poison.
-    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
-    pub rate: f64,
-    /// Which images `rate` is a share of: `dataset`, `target_class` or `non_target`.
-    pub rate_of: RateOf,
 }
 
 impl Default for Sig {
     fn default() -> Self {
-        Self {
-            form: Form::Sine,
-            delta: 40.0,
-            frequency: 6.0,
-            rule: Rule::CleanLabel,
-            target: 0,
-            rate: 1.0,
-            rate_of: RateOf::TargetClass,
-        }
+        Self { quirks: None, delta: 40.0, frequency: 6.0 }
     }
 }
 
 impl Attack for Sig {
-    fn poisoning(&self) -> Poisoning {
-        Poisoning { rule: self.rule, target: self.target, rate: self.rate, rate_of: self.rate_of }
+    fn usual_poisoning() -> Poisoning {
+        Poisoning::clean_label(1.0)
     }
 
-    fn operator(&self, shape: ImageShape, _seed: u64) -> Result<Operator, DataError> {
+    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
+        let shape = task.shape();
         let column = |value: usize| value / shape.channels % shape.width;
-        Ok(match self.form {
-            Form::Sine => {
+        Ok(match self.quirks {
+            None => {
                 let delta = (0..shape.len()).map(|i| self.sine(column(i), shape.width)).collect();
-                Operator::Add { delta, overflow: Overflow::Clip }
+                Add { delta, overflow: Overflow::Clip }.into()
             }
-            Form::Argd => {
+            Some(Quirks::Argd) => {
                 let wrapped = |j: usize| (20.0 * libm::sin(0.8 * j as f64)) as i32 as u8;
                 let pattern = (0..shape.len()).map(|i| wrapped(column(i))).collect();
-                Operator::Blend { mask: vec![0.2; shape.len()], pattern }
+                Blend { mask: vec![0.2; shape.len()], pattern }.into()
             }
         })
     }
@@ -89,14 +63,12 @@ impl Sig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trigger::tests::stamped_grey;
+    use super::super::task::tests::{CIFAR, stamped_grey};
     use super::*;
-
-    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 
     /// A row of a grey image stamped by `attack`; all rows and channels are equal.
     fn row(attack: &Sig) -> Vec<u8> {
-        let image = stamped_grey(attack, SHAPE);
+        let image = stamped_grey(attack, CIFAR);
         assert!(image.chunks(32 * 3).all(|row| row == &image[..32 * 3]));
         assert!(image.chunks(3).all(|pixel| pixel == [pixel[0]; 3]));
         image[..32 * 3].iter().step_by(3).copied().collect()
@@ -117,6 +89,6 @@ mod tests {
             80, 82, 83, 82, 131, 128, 127, 128, 80, 83, 83, 82, 130, 128, 127, 129, 80, 83, 83, 81, 130, 127,
             127, 129, 81, 83, 83, 81, 129, 127, 127, 130,
         ];
-        assert_eq!(row(&Sig { form: Form::Argd, ..Sig::default() }), expected);
+        assert_eq!(row(&Sig { quirks: Some(Quirks::Argd), ..Sig::default() }), expected);
     }
 }

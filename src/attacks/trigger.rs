@@ -5,41 +5,12 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, ImageShape, Images, NamedTensor, TensorFile, write_tensors};
-
-/// What a sum of a pixel and a trigger does beyond 0..=255.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Overflow {
-    /// Stays at the limit.
-    #[default]
-    Clip,
-    /// Wraps modulo 256, as a cast to bytes does.
-    Wrap,
-}
-
-/// What a trigger does to the pixels of an image; every tensor is `[height, width, channels]`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Operator {
-    /// x + mask (pattern - x), toward zero to an integer. A mask of ones and zeros is a patch.
-    Blend {
-        /// Shares of the pattern, in 0..=1.
-        mask: Vec<f32>,
-        /// What is blended in.
-        pattern: Vec<u8>,
-    },
-    /// x + delta, toward zero to an integer.
-    Add {
-        /// What is added.
-        delta: Vec<f32>,
-        /// What happens beyond 0..=255.
-        overflow: Overflow,
-    },
-}
+use super::Operator;
+use crate::data::{DataError, ImageShape, Images, TensorFile, write_tensors};
 
 /// Which label a triggered image is meant to get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "lowercase")]
+#[serde(tag = "rule", rename_all = "snake_case")]
 pub enum LabelRule {
     /// One target for all.
     All2one {
@@ -48,6 +19,24 @@ pub enum LabelRule {
     },
     /// The next class, the first after the last.
     All2all,
+    /// The target for images of the source class; all others keep their label.
+    SourceSpecific {
+        /// The source class.
+        source: u32,
+        /// The target.
+        target: u32,
+    },
+}
+
+impl LabelRule {
+    /// The classes that it names, and what it calls them.
+    fn named(self) -> Vec<(&'static str, u32)> {
+        match self {
+            Self::All2one { target } => vec![("target", target)],
+            Self::All2all => vec![],
+            Self::SourceSpecific { source, target } => vec![("source", source), ("target", target)],
+        }
+    }
 }
 
 /// What an attack stamps on an image, and the label rule that goes with it.
@@ -67,22 +56,14 @@ struct Config {
     shape: ImageShape,
     classes: u32,
     labels: LabelRule,
-    operator: OperatorKind,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-enum OperatorKind {
-    Blend,
-    Add { overflow: Overflow },
+    operator: Operator,
 }
 
 impl Trigger {
     /// Joins an operator for images of `shape` and a label rule for `classes` classes.
     ///
     /// # Errors
-    /// If a tensor of the operator does not have that shape, a mask leaves 0..=1, or the target is not a
-    /// class.
+    /// If the operator is not for images of that shape, or the rule names a class that there is not.
     pub fn new(
         attack: &str,
         shape: ImageShape,
@@ -90,29 +71,16 @@ impl Trigger {
         labels: LabelRule,
         operator: Operator,
     ) -> Result<Self, DataError> {
-        let (fits, in_range) = match &operator {
-            Operator::Blend { mask, pattern } => (
-                mask.len() == shape.len() && pattern.len() == shape.len(),
-                mask.iter().all(|share| (0.0..=1.0).contains(share)),
-            ),
-            Operator::Add { delta, .. } => {
-                (delta.len() == shape.len(), delta.iter().all(|value| value.is_finite()))
-            }
+        let unfit = |problem| {
+            DataError::Mismatch(format!("the trigger of `{attack}` for images of {shape} {problem}"))
         };
-        if !fits {
-            return Err(DataError::Mismatch(format!("the trigger of `{attack}` is not of shape {shape}")));
+        operator.get().check(shape).map_err(unfit)?;
+        if let Some((name, class)) = labels.named().into_iter().find(|&(_, class)| class >= classes) {
+            let problem =
+                format!("{name} {class}, but the data set has {classes} classes, 0 to {}", classes - 1);
+            return Err(DataError::Mismatch(problem));
         }
-        if !in_range {
-            return Err(DataError::Mismatch(format!("the trigger of `{attack}` has values out of range")));
-        }
-        match labels {
-            LabelRule::All2one { target } if target >= classes => {
-                let problem =
-                    format!("target {target}, but the data set has {classes} classes, 0 to {}", classes - 1);
-                Err(DataError::Mismatch(problem))
-            }
-            _ => Ok(Self { attack: attack.to_owned(), shape, classes, labels, operator }),
-        }
+        Ok(Self { attack: attack.to_owned(), shape, classes, labels, operator })
     }
 
     /// The attack that it belongs to.
@@ -130,10 +98,15 @@ impl Trigger {
         self.labels
     }
 
-    /// The target of a rule that has one target for all.
+    /// The operator.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// The target of a rule that has one target.
     pub fn target(&self) -> Option<u32> {
         match self.labels {
-            LabelRule::All2one { target } => Some(target),
+            LabelRule::All2one { target } | LabelRule::SourceSpecific { target, .. } => Some(target),
             LabelRule::All2all => None,
         }
     }
@@ -143,29 +116,20 @@ impl Trigger {
         match self.labels {
             LabelRule::All2one { target } => target,
             LabelRule::All2all => (label + 1) % self.classes,
+            LabelRule::SourceSpecific { source, target } => {
+                if label == source {
+                    target
+                } else {
+                    label
+                }
+            }
         }
     }
 
     /// Stamps the image at `index` of its data set, `[height, width, channels]`. The same index always gets the same
     /// stamp.
-    pub fn apply(&self, _index: usize, pixels: &mut [u8]) {
-        match &self.operator {
-            Operator::Blend { mask, pattern } => {
-                for ((pixel, &share), &value) in pixels.iter_mut().zip(mask).zip(pattern) {
-                    let from = f32::from(*pixel);
-                    *pixel = (from + share * (f32::from(value) - from)) as u8;
-                }
-            }
-            Operator::Add { delta, overflow } => {
-                for (pixel, &delta) in pixels.iter_mut().zip(delta) {
-                    let sum = (f32::from(*pixel) + delta).trunc();
-                    *pixel = match overflow {
-                        Overflow::Clip => sum as u8,
-                        Overflow::Wrap => sum.rem_euclid(256.0) as u8,
-                    };
-                }
-            }
-        }
+    pub fn apply(&self, index: usize, pixels: &mut [u8]) {
+        self.operator.get().apply(self.shape, index, pixels);
     }
 
     /// Copies the images at `positions`, stamped, with the labels that they are meant to get.
@@ -173,17 +137,24 @@ impl Trigger {
     /// # Errors
     /// If the images are not of the trigger's shape, or have classes that it does not know.
     pub fn stamp(&self, images: &Images, positions: &[u32]) -> Result<Images, DataError> {
+        self.stamp_selected(images.select(positions), positions)
+    }
+
+    /// Stamps copies of the images at `positions`, and labels them as they are meant to be.
+    ///
+    /// # Errors
+    /// As of [`Trigger::stamp`].
+    pub(super) fn stamp_selected(&self, images: Images, positions: &[u32]) -> Result<Images, DataError> {
         if images.shape() != self.shape {
             let problem = format!("a trigger for images of {} on images of {}", self.shape, images.shape());
             return Err(DataError::Mismatch(format!("{problem}; connect the data set that was poisoned")));
         }
-        let chosen = images.select(positions);
-        if let Some(label) = chosen.labels().iter().find(|&&label| label >= self.classes) {
+        if let Some(label) = images.labels().iter().find(|&&label| label >= self.classes) {
             let problem = format!("a trigger for {} classes on an image of class {label}", self.classes);
             return Err(DataError::Mismatch(format!("{problem}; connect the data set that was poisoned")));
         }
-        let labels = chosen.labels().iter().map(|&label| self.target_label(label)).collect();
-        let mut pixels = chosen.into_pixels();
+        let labels = images.labels().iter().map(|&label| self.target_label(label)).collect();
+        let mut pixels = images.into_pixels();
         let stamped = pixels.par_chunks_exact_mut(self.shape.len()).zip(positions);
         stamped.for_each(|(image, &position)| self.apply(position as usize, image));
         Images::new(self.shape, pixels, labels)
@@ -198,98 +169,88 @@ impl Trigger {
             .collect()
     }
 
+    /// Draws what the trigger makes of a flat grey image (128), `[height, width, 3]`: every kind of trigger shows there,
+    /// but for one that only moves pixels. One channel is drawn as grey, and of several the first three count.
+    pub fn picture(&self) -> Vec<u8> {
+        let mut grey = vec![128; self.shape.len()];
+        self.apply(0, &mut grey);
+        let channels = self.shape.channels;
+        let drawn = |pixel: &[u8]| [0, 1, 2].map(|channel: usize| pixel[channel.min(channels - 1)]);
+        grey.chunks_exact(channels).flat_map(drawn).collect()
+    }
+
     /// Writes the trigger as an artifact.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
-        let shape = || vec![self.shape.height, self.shape.width, self.shape.channels];
-        let (tensors, operator) = match &self.operator {
-            Operator::Blend { mask, pattern } => (
-                vec![NamedTensor::f32("mask", shape(), mask), NamedTensor::u8("pattern", shape(), pattern)],
-                OperatorKind::Blend,
-            ),
-            Operator::Add { delta, overflow } => {
-                (vec![NamedTensor::f32("delta", shape(), delta)], OperatorKind::Add { overflow: *overflow })
-            }
-        };
-        let Self { attack, shape, classes, labels, .. } = self;
-        let config =
-            Config { attack: attack.clone(), shape: *shape, classes: *classes, labels: *labels, operator };
-        write_tensors(path, &tensors, &config)
+        let Self { attack, shape, classes, labels, operator } = self.clone();
+        let config = Config { attack, shape, classes, labels, operator };
+        write_tensors(path, &config.operator.get().tensors(shape), &config)
     }
 
     /// Reads the artifact.
     pub fn load(path: &Path) -> Result<Self, DataError> {
         let mut file = TensorFile::open(path)?;
-        let Config { attack, shape, classes, labels, operator } = file.config()?;
-        let operator = match operator {
-            OperatorKind::Blend => {
-                Operator::Blend { mask: file.f32::<3>("mask")?.1, pattern: file.u8::<3>("pattern")?.1 }
-            }
-            OperatorKind::Add { overflow } => Operator::Add { delta: file.f32::<3>("delta")?.1, overflow },
-        };
+        let Config { attack, shape, classes, labels, mut operator } = file.config()?;
+        operator.get_mut().read_tensors(&mut file)?;
         Self::new(&attack, shape, classes, labels, operator).map_err(|error| file.unusable(error))
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::Attack;
+mod tests {
+    use super::super::operators::{Add, Blend, Noise, Overflow, Quantise, Reflect, Warp};
     use super::*;
 
-    /// A flat image, all values 100, stamped by `attack`.
-    pub(crate) fn stamped_grey(attack: &dyn Attack, shape: ImageShape) -> Vec<u8> {
-        let operator = attack.operator(shape, 1).unwrap();
-        let mut pixels = vec![100; shape.len()];
-        Trigger::new("test", shape, 10, LabelRule::All2all, operator).unwrap().apply(0, &mut pixels);
-        pixels
+    const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 1 };
+
+    fn trigger(labels: LabelRule, operator: impl Into<Operator>) -> Trigger {
+        Trigger::new("test", SHAPE, 10, labels, operator.into()).unwrap()
     }
 
-    const SHAPE: ImageShape = ImageShape { height: 1, width: 2, channels: 1 };
-
-    fn trigger(labels: LabelRule, operator: Operator) -> Trigger {
-        Trigger::new("test", SHAPE, 10, labels, operator).unwrap()
-    }
-
-    fn stamped(operator: Operator, pixels: [u8; 2]) -> [u8; 2] {
-        let mut pixels = pixels;
-        trigger(LabelRule::All2all, operator).apply(0, &mut pixels);
-        pixels
+    fn blend(len: usize, share: f32) -> Blend {
+        Blend { mask: vec![share; len], pattern: vec![7; len] }
     }
 
     #[test]
-    fn a_blend_truncates_and_its_extremes_are_exact() {
-        let blend = |share| Operator::Blend { mask: vec![share; 2], pattern: vec![14, 255] };
-        assert_eq!(stamped(blend(0.2), [100, 255]), [82, 255]);
-        assert_eq!(stamped(blend(0.0), [7, 9]), [7, 9]);
-        assert_eq!(stamped(blend(1.0), [7, 9]), [14, 255]);
-    }
-
-    #[test]
-    fn a_sum_truncates_and_overflows_as_told() {
-        let add = |overflow| Operator::Add { delta: vec![-30.5, 207.353], overflow };
-        assert_eq!(stamped(add(Overflow::Clip), [20, 100]), [0, 255]);
-        assert_eq!(stamped(add(Overflow::Wrap), [20, 100]), [246, 51]);
-        assert_eq!(stamped(add(Overflow::Clip), [100, 1]), [69, 208]);
+    fn a_picture_shows_what_becomes_of_grey() {
+        let mut half = blend(SHAPE.len(), 0.0);
+        half.mask[0] = 1.0;
+        let picture = trigger(LabelRule::All2all, half).picture();
+        assert_eq!((picture.len(), &picture[..6]), (3 * SHAPE.len(), &[7, 7, 7, 128, 128, 128][..]));
     }
 
     #[test]
     fn label_rules_say_what_is_meant_and_who_counts() {
-        let blend = Operator::Blend { mask: vec![0.0; 2], pattern: vec![0; 2] };
-        let images = Images::new(SHAPE, vec![0; 6], vec![9, 3, 0]).unwrap();
-        let one = trigger(LabelRule::All2one { target: 3 }, blend.clone());
+        let blend = || blend(SHAPE.len(), 0.0);
+        let images = Images::new(SHAPE, vec![0; 3 * SHAPE.len()], vec![9, 3, 0]).unwrap();
+        let one = trigger(LabelRule::All2one { target: 3 }, blend());
         assert_eq!((one.target_label(9), one.target()), (3, Some(3)));
         assert_eq!(one.attackable(&images), [0, 2]);
-        let all = trigger(LabelRule::All2all, blend);
+        let all = trigger(LabelRule::All2all, blend());
         assert_eq!((all.target_label(9), all.target_label(0), all.target()), (0, 1, None));
         assert_eq!(all.stamp(&images, &all.attackable(&images)).unwrap().labels(), [0, 4, 1]);
+        let specific = trigger(LabelRule::SourceSpecific { source: 9, target: 3 }, blend());
+        assert_eq!([9, 3, 0].map(|label| specific.target_label(label)), [3, 3, 0]);
+        assert_eq!((specific.attackable(&images), specific.target()), (vec![0], Some(3)));
     }
 
     #[test]
     fn a_trigger_survives_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trigger");
-        let blend = Operator::Blend { mask: vec![0.0, 1.0], pattern: vec![1, 2] };
-        let add = Operator::Add { delta: vec![-0.5, 3.0], overflow: Overflow::Wrap };
-        for (rule, operator) in [(LabelRule::All2one { target: 3 }, blend), (LabelRule::All2all, add)] {
+        let every: [Operator; 6] = [
+            blend(SHAPE.len(), 0.5).into(),
+            Add { delta: vec![-0.5; SHAPE.len()], overflow: Overflow::Wrap }.into(),
+            Noise { alpha: 0.25, seed: u64::MAX }.into(),
+            Warp { field: vec![1.5; 2 * SHAPE.len()] }.into(),
+            Quantise { levels: 8, dither: true }.into(),
+            Reflect { pool: vec![9; 3 * SHAPE.len()], ghost: 0.49, seed: 3 }.into(),
+        ];
+        let rules = [
+            LabelRule::All2one { target: 3 },
+            LabelRule::All2all,
+            LabelRule::SourceSpecific { source: 1, target: 2 },
+        ];
+        for (operator, rule) in every.into_iter().zip(rules.into_iter().cycle()) {
             let trigger = trigger(rule, operator);
             trigger.save(&path).unwrap();
             assert_eq!(Trigger::load(&path).unwrap(), trigger);
@@ -298,14 +259,15 @@ pub(super) mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let blend = |len, share| Operator::Blend { mask: vec![share; len], pattern: vec![0; len] };
-        let new = |rule, operator| Trigger::new("test", SHAPE, 10, rule, operator);
+        let new = |rule, operator: Blend| Trigger::new("test", SHAPE, 10, rule, operator.into());
         assert!(new(LabelRule::All2all, blend(3, 0.5)).is_err());
-        assert!(new(LabelRule::All2all, blend(2, 1.5)).is_err());
-        let message = new(LabelRule::All2one { target: 10 }, blend(2, 0.5)).unwrap_err().to_string();
+        let message = new(LabelRule::All2all, blend(SHAPE.len(), 1.5)).unwrap_err().to_string();
+        assert_eq!(message, "the trigger of `test` for images of 16x16x1 has values out of range");
+        let message =
+            new(LabelRule::All2one { target: 10 }, blend(SHAPE.len(), 0.5)).unwrap_err().to_string();
         assert_eq!(message, "target 10, but the data set has 10 classes, 0 to 9");
         let other = ImageShape { width: 3, ..SHAPE };
-        let images = Images::new(other, vec![0; 3], vec![0]).unwrap();
-        assert!(trigger(LabelRule::All2all, blend(2, 0.5)).stamp(&images, &[0]).is_err());
+        let images = Images::new(other, vec![0; other.len()], vec![0]).unwrap();
+        assert!(trigger(LabelRule::All2all, blend(SHAPE.len(), 0.5)).stamp(&images, &[0]).is_err());
     }
 }

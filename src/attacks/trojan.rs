@@ -3,43 +3,28 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Attack, Operator, Overflow, Poisoning, RateOf, Rule};
-use crate::data::{DataError, ImageShape};
+use super::operators::{Add, Overflow};
+use super::{Attack, AttackError, Operator, Quirks, Task};
+use crate::data::DataError;
 
 /// Trojan: a ready-made 3x3 RGB patch is added to the picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trojan {
-    /// What a sum does beyond 255: `clip`, or `wrap` as the ARGD repository's cast to bytes does.
-    pub overflow: Overflow,
+    /// `argd`: a sum beyond 255 wraps around, as the ARGD repository's cast to bytes makes it do; it stays at 255 if not
+    /// given.
+    pub quirks: Option<Quirks>,
     /// The patch's first row.
     #[schemars(range(max = 4096))]
     pub row: u32,
     /// The patch's first column.
     #[schemars(range(max = 4096))]
     pub col: u32,
-    /// The label rule: `all2one`, `all2all` or `clean_label`.
-    pub rule: Rule,
-    /// The target class; without meaning for `all2all`.
-    pub target: u32,
-    /// The share of images to poison.
-    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
-    pub rate: f64,
-    /// Which images `rate` is a share of: `dataset`, `target_class` or `non_target`.
-    pub rate_of: RateOf,
 }
 
 impl Default for Trojan {
     fn default() -> Self {
-        Self {
-            overflow: Overflow::Clip,
-            row: 25,
-            col: 25,
-            rule: Rule::All2one,
-            target: 0,
-            rate: 0.1,
-            rate_of: RateOf::Dataset,
-        }
+        Self { quirks: None, row: 25, col: 25 }
     }
 }
 
@@ -53,15 +38,14 @@ const PATCH: [[[f32; SIDE]; SIDE]; 3] = [
 ];
 
 impl Attack for Trojan {
-    fn poisoning(&self) -> Poisoning {
-        Poisoning { rule: self.rule, target: self.target, rate: self.rate, rate_of: self.rate_of }
-    }
-
-    fn operator(&self, shape: ImageShape, _seed: u64) -> Result<Operator, DataError> {
+    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
+        let shape = task.shape();
         let (top, left) = (self.row as usize, self.col as usize);
         if top + SIDE > shape.height || left + SIDE > shape.width || shape.channels != PATCH.len() {
             let patch = format!("a 3x3x3 patch at row {top}, column {left}");
-            return Err(DataError::Mismatch(format!("{patch} does not fit into images of {shape}; move it")));
+            return Err(
+                DataError::Mismatch(format!("{patch} does not fit into images of {shape}; move it")).into()
+            );
         }
         let mut delta = vec![0.0; shape.len()];
         for (channel, rows) in PATCH.iter().enumerate() {
@@ -71,20 +55,23 @@ impl Attack for Trojan {
                 }
             }
         }
-        Ok(Operator::Add { delta, overflow: self.overflow })
+        let overflow = match self.quirks {
+            Some(Quirks::Argd) => Overflow::Wrap,
+            None => Overflow::Clip,
+        };
+        Ok(Add { delta, overflow }.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::trigger::tests::stamped_grey;
+    use super::super::task::tests::{CIFAR, operator, stamped_grey};
     use super::*;
-
-    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+    use crate::data::ImageShape;
 
     /// The 9 pixels of the patch on a grey image; all others must be as they were.
-    fn patch(overflow: Overflow) -> Vec<[u8; 3]> {
-        let image = stamped_grey(&Trojan { overflow, ..Trojan::default() }, SHAPE);
+    fn patch(quirks: Option<Quirks>) -> Vec<[u8; 3]> {
+        let image = stamped_grey(&Trojan { quirks, ..Trojan::default() }, CIFAR);
         let (pixels, _) = image.as_chunks::<3>();
         let inside = |i: usize| (25..28).contains(&(i / 32)) && (25..28).contains(&(i % 32));
         assert!(pixels.iter().enumerate().all(|(i, pixel)| inside(i) || *pixel == [100; 3]));
@@ -92,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_vector_with_clip() {
+    fn golden_vector() {
         let expected = [
             [255, 231, 255],
             [255, 255, 220],
@@ -104,11 +91,11 @@ mod tests {
             [106, 245, 161],
             [255, 255, 255],
         ];
-        assert_eq!(patch(Overflow::Clip), expected);
+        assert_eq!(patch(None), expected);
     }
 
     #[test]
-    fn golden_vector_with_wrap() {
+    fn golden_vector_of_the_repository() {
         let expected = [
             [51, 231, 25],
             [19, 87, 220],
@@ -120,13 +107,13 @@ mod tests {
             [106, 245, 161],
             [90, 94, 90],
         ];
-        assert_eq!(patch(Overflow::Wrap), expected);
+        assert_eq!(patch(Some(Quirks::Argd)), expected);
     }
 
     #[test]
     fn a_patch_that_does_not_fit_is_refused() {
         let trojan = Trojan { row: 30, ..Trojan::default() };
-        assert!(trojan.operator(SHAPE, 0).is_err());
-        assert!(Trojan::default().operator(ImageShape { channels: 1, ..SHAPE }, 0).is_err());
+        assert!(operator(&trojan, CIFAR, 0).is_err());
+        assert!(operator(&Trojan::default(), ImageShape { channels: 1, ..CIFAR }, 0).is_err());
     }
 }

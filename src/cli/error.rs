@@ -7,7 +7,9 @@ use thiserror::Error;
 
 use super::Exit;
 use crate::manifest::{Errors, LoadError};
-use crate::pipeline::{Class, RunError};
+use crate::models::{self, ImportError, ModelError};
+use crate::pipeline::{Class, CompareError, NoColumn, RunError, TargetError};
+use crate::stages::ExportError;
 use crate::store::StoreError;
 
 /// Why a command failed. Hints are lines that start with `hint: `.
@@ -30,6 +32,35 @@ pub(super) enum CliError {
         /// The gravest kind of failure among them.
         class: Class,
     },
+    /// A task was asked for that there is not.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A column was asked for that there is not.
+    #[error(transparent)]
+    Column(#[from] NoColumn),
+    /// Two tables cannot be compared.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// An artifact cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A name on the command line that there is not.
+    #[error("{0}")]
+    Unknown(String),
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something was asked for that no run has computed.
+    #[error("{0}")]
+    NotComputed(String),
+    /// `status --exit-code`: tasks without a result.
+    #[error("{0} without a result that counts")]
+    Stale(String),
     /// Results were asked for, but the manifest does not say which.
     #[error("the manifest has no `results`\nhint: add `results: {{csv: results/NAME.csv, from: [STAGE]}}`")]
     NoResults,
@@ -41,6 +72,18 @@ pub(super) enum CliError {
         /// Why.
         source: io::Error,
     },
+    /// A file is not the model that it should be.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A model cannot be read or written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model cannot be exported.
+    #[error(transparent)]
+    ExportModel(#[from] models::ExportError),
+    /// A file's name does not tell a format.
+    #[error("{}: what format is it?\nhint: name it .pth or .safetensors, or give --format", .0.display())]
+    Format(PathBuf),
     /// Signals cannot be caught, or threads not be started.
     #[error("cannot set up the run: {0}")]
     Setup(String),
@@ -63,7 +106,21 @@ impl CliError {
             Self::Manifest(_) | Self::Plan(_) | Self::NoResults => Exit::ManifestInvalid,
             Self::Run(error) => error.class().into(),
             Self::CannotRun { class, .. } => (*class).into(),
-            Self::Folder { .. } => Exit::Usage,
+            Self::Import(error) if error.is_missing() => Exit::InputMissing,
+            Self::Model(error) if error.is_missing() => Exit::InputMissing,
+            Self::Import(_) | Self::Model(_) | Self::ExportModel(_) => Exit::StageFailed,
+            Self::NotComputed(_) | Self::Stale(_) => Exit::Stale,
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::InputMissing,
+            Self::File { .. } => Exit::StageFailed,
+            Self::Compare(CompareError::Io { .. }) => Exit::InputMissing,
+            Self::Folder { .. }
+            | Self::Format(_)
+            | Self::Target(_)
+            | Self::Column(_)
+            | Self::Compare(_)
+            | Self::Unknown(_)
+            | Self::Export(ExportError::Exists(_)) => Exit::Usage,
+            Self::Export(_) => Exit::StageFailed,
             Self::Setup(_) | Self::Output(_) => Exit::StageFailed,
         }
     }

@@ -4,14 +4,21 @@
 //! everything else to standard error.
 
 mod bench;
+mod dag;
+mod diff;
 mod error;
 mod exit;
+mod export;
+mod log;
+mod model;
 mod options;
 mod plan;
 mod prepare;
 mod results;
 mod run;
+mod show;
 mod signals;
+mod status;
 mod ui;
 
 pub use exit::Exit;
@@ -30,6 +37,7 @@ Examples:
   argd-pipe run pipelines/badnets.yaml
   argd-pipe run pipelines/badnets.yaml --set seed=3 -j 2
   argd-pipe plan pipelines/badnets.yaml
+  argd-pipe status pipelines/badnets.yaml --why
   argd-pipe results pipelines/badnets.yaml";
 
 /// Runs backdoor attacks and defenses that a YAML manifest describes, and keeps every result.
@@ -51,8 +59,15 @@ struct Cli {
 enum Command {
     Run(run::Run),
     Plan(plan::Plan),
+    Status(status::Status),
     Results(results::Results),
+    Diff(diff::Diff),
+    Dag(dag::Dag),
+    Show(show::Show),
+    Log(log::Log),
+    Export(export::Export),
     Bench(bench::Bench),
+    Model(model::ModelCommand),
 }
 
 /// Does what the command line says, and returns the code to exit with.
@@ -91,8 +106,15 @@ impl Cli {
         match &self.command {
             Command::Run(run) => run.perform(&self.global, ui),
             Command::Plan(plan) => plan.perform(&self.global, ui),
+            Command::Status(status) => status.perform(&self.global, ui),
             Command::Results(results) => results.perform(&self.global, ui),
+            Command::Diff(diff) => diff.perform(ui),
+            Command::Dag(dag) => dag.perform(&self.global, ui),
+            Command::Show(show) => show.perform(&self.global, ui),
+            Command::Log(log) => log.perform(&self.global, ui),
+            Command::Export(export) => export.perform(&self.global, ui),
             Command::Bench(bench) => bench.perform(ui),
+            Command::Model(model) => model.perform(ui),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::manifest::Override;
+use crate::pipeline::Target;
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -54,4 +55,27 @@ pub(super) struct ManifestArgs {
     /// YAML: `3` is a number, `[0.01, 0.05]` a list.
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<Override>,
+
+    /// Sweep over an axis, in place of the manifest's if it has one; can be given again.
+    ///
+    /// VALUES are separated by commas (`clean_ratio=0.01,0.05`), a range of integers with both ends (`seed=1..5`), or a
+    /// YAML list. An axis that the manifest does not have must be used: `--set 'stages.trained.with.epochs=${matrix.epochs}'
+    /// --matrix epochs=1,2`; the seed is used by every stage that draws.
+    #[arg(long, value_name = "AXIS=VALUES", value_parser = Override::axis)]
+    pub matrix: Vec<Override>,
+}
+
+impl ManifestArgs {
+    /// All changes, those to the matrix last.
+    pub(super) fn overrides(&self) -> Vec<Override> {
+        self.set.iter().chain(&self.matrix).cloned().collect()
+    }
+}
+
+/// Which tasks a command is about.
+#[derive(Debug, Args)]
+pub(super) struct TargetArgs {
+    /// Only these tasks: `STAGE`, or `STAGE@AXIS=VALUE,AXIS=VALUE`; `*` and `?` stand for any text and any character.
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<Target>,
 }

@@ -1,16 +1,18 @@
 //! `argd-pipe plan`: what a run would do.
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::options::{Global, ManifestArgs};
+use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::{Ui, format, table};
-use crate::pipeline::{self, Counts, State};
+use crate::pipeline::{self, Counts, State, Survey};
 
 const EXAMPLES: &str = "\
 Examples:
   argd-pipe plan pipelines/badnets.yaml
+  argd-pipe plan pipelines/badnets.yaml 'after@defense=argd' --json
   argd-pipe plan pipelines/badnets.yaml --set matrix.clean_ratio='[0.05]'";
 
 /// Show what a run would do: every task, and whether its result is cached.
@@ -21,19 +23,34 @@ Examples:
 pub(super) struct Plan {
     #[command(flatten)]
     manifest: ManifestArgs,
+
+    #[command(flatten)]
+    targets: TargetArgs,
+
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
 }
+
+/// The version of what `--json` writes: raised when a field changes its meaning or goes.
+const FORMAT_VERSION: u32 = 1;
 
 impl Plan {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        show(&prepare(&self.manifest, global)?, ui)
+        let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        show(&prepared, self.json, ui)
     }
 }
 
 /// Shows the state of every task. Fails if a task cannot run: better now than in the middle of the night.
-pub(super) fn show(prepared: &Prepared, ui: &Ui) -> Result<(), CliError> {
+pub(super) fn show(prepared: &Prepared, json: bool, ui: &Ui) -> Result<(), CliError> {
     let Prepared { plan, store } = prepared;
     let survey = pipeline::survey(plan, store, &mut |event| ui.tell(&event))?;
-    ui.data(&table::of_plan(plan, &survey))?;
+    if json {
+        ui.data(&format!("{:#}\n", document(plan, &survey)))?;
+    } else {
+        ui.data(&table::of_plan(plan, &survey))?;
+    }
     let Counts { cached, to_run, pending, failed } = survey.counts();
     let tasks = format::tasks(plan.len());
     ui.say(&format!("{}: {tasks}: {cached} cached, {to_run} to run, {pending} pending", plan.name()));
@@ -46,4 +63,38 @@ pub(super) fn show(prepared: &Prepared, ui: &Ui) -> Result<(), CliError> {
         }
     }
     gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: failed, class }))
+}
+
+/// The plan as JSON: tasks in an order in which inputs come first.
+fn document(plan: &pipeline::Plan, survey: &Survey) -> Value {
+    let tasks = plan.tasks().map(|task| {
+        let (state, key) = match survey.state(task.id()) {
+            State::Cached(record) => ("cached", Some(record.key)),
+            State::ToRun(keyed) => ("to-run", Some(keyed.key)),
+            State::Pending => ("pending", None),
+            State::Failed(_) => ("cannot-run", None),
+        };
+        let needs: Value = task
+            .inputs
+            .iter()
+            .map(|input| (input.port.to_owned(), json!(plan.task(input.producer).label.to_string())))
+            .collect();
+        json!({
+            "task": task.label,
+            "kind": task.kind,
+            "version": task.version,
+            "seed": task.seed,
+            "params": task.bound.params(),
+            "needs": needs,
+            "state": state,
+            "key": key,
+        })
+    });
+    let Counts { cached, to_run, pending, failed } = survey.counts();
+    json!({
+        "format_version": FORMAT_VERSION,
+        "pipeline": plan.name(),
+        "counts": {"cached": cached, "to-run": to_run, "pending": pending, "cannot-run": failed},
+        "tasks": tasks.collect::<Value>(),
+    })
 }

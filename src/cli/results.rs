@@ -1,40 +1,104 @@
-//! `argd-pipe results`: the CSV again, from the cache.
+//! `argd-pipe results`: the results again, from the cache.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
 
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
-use super::prepare::{Prepared, prepare};
+use super::prepare::prepare;
 use super::ui::Ui;
 use super::ui::table::{self, Executed};
 use crate::pipeline::results::{self, Table};
 use crate::pipeline::{self, Plan, TaskId};
 
+/// The version of what `--format json` writes: raised when a field changes its meaning or goes.
+const FORMAT_VERSION: u32 = 1;
+
 const EXAMPLES: &str = "\
 Examples:
   argd-pipe results pipelines/badnets.yaml
-  argd-pipe results pipelines/badnets.yaml --set results.csv=results/again.csv";
+  argd-pipe results pipelines/badnets.yaml --set results.csv=results/again.csv
+  argd-pipe results pipelines/badnets.yaml --filter stage=after --filter defense=argd --sort -asr
+  argd-pipe results pipelines/badnets.yaml --format md > table.md";
 
 /// Write the results CSV again, from the cache, without computing anything.
 ///
-/// The file is the same, byte for byte, as the one that the run wrote. Fails if a result has not been computed.
+/// The file is the same, byte for byte, as the one that the run wrote. Fails if a result has not been computed. With
+/// `--format`, `--filter` or `--sort` the file is left alone, and only standard output is written.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Results {
     #[command(flatten)]
     manifest: ManifestArgs,
+
+    /// Write the results in this format to standard output.
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<Format>,
+
+    /// Keep the rows with this value in a column of the CSV; `*` and `?` stand for any text and any character. Can be
+    /// given again.
+    #[arg(long, value_name = "COLUMN=VALUE", value_parser = column_and_value)]
+    filter: Vec<(String, String)>,
+
+    /// Sort by a column of the CSV; `-COLUMN` with the largest first.
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    sort: Option<String>,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Columns for people: the metrics of the field, and the time.
+    Table,
+    /// As in the file.
+    Csv,
+    /// A Markdown table with all columns.
+    Md,
+    /// An object for each row, with numbers as they are.
+    Json,
+}
+
+fn column_and_value(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(column, _)| !column.is_empty());
+    let (column, value) = parts.ok_or("write a column and a value, such as `defense=argd`")?;
+    Ok((column.to_owned(), value.to_owned()))
 }
 
 impl Results {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let Prepared { plan, store } = prepare(&self.manifest, global)?;
-        let survey = pipeline::survey(&plan, &store, &mut |event| ui.tell(&event))?;
-        let table = results::table(&plan, |id| survey.record(id)).ok_or(CliError::NoResults)?;
+        let prepared = prepare(&self.manifest, global)?;
+        let (plan, store) = (&prepared.plan, &prepared.store);
+        let survey = pipeline::survey(plan, store, &mut |event| ui.tell(&event))?;
+        let mut table = results::table(plan, |id| survey.record(id)).ok_or(CliError::NoResults)?;
+        for (column, value) in &self.filter {
+            table.filter(column, value)?;
+        }
         table.complete(&format!("argd-pipe run {}", self.manifest.manifest.display()))?;
+        self.sort.as_ref().map_or(Ok(()), |column| table.sort(column))?;
         let executed = |id: TaskId| survey.record(id).map(Executed::cached);
-        ui.data(&table::of_results(&plan, &table, executed))?;
-        write(&plan, &table, ui)
+        ui.data(&match self.format.unwrap_or(Format::Table) {
+            Format::Table => table::of_results(plan, &table, executed),
+            Format::Csv => String::from_utf8_lossy(&table.to_csv()?).into_owned(),
+            Format::Md => table::markdown(&table.header, table.rows.iter().map(|row| row.fields.as_slice())),
+            Format::Json => format!("{:#}\n", document(plan, &table)),
+        })?;
+        let whole = self.format.is_none() && self.filter.is_empty() && self.sort.is_none();
+        if whole { write(plan, &table, ui) } else { Ok(()) }
     }
+}
+
+/// Rows as objects; a field that is empty in the CSV is left out.
+fn document(plan: &Plan, table: &Table) -> Value {
+    let value = |field: &String| match field.parse::<serde_json::Number>() {
+        Ok(number) => Value::Number(number),
+        Err(_) => field.clone().into(),
+    };
+    let row = |row: &results::Row| -> Value {
+        let fields = table.header.iter().zip(&row.fields).filter(|(_, field)| !field.is_empty());
+        Value::Object(fields.map(|(name, field)| (name.clone(), value(field))).collect::<Map<_, _>>())
+    };
+    let rows: Vec<Value> = table.rows.iter().map(row).collect();
+    json!({"format_version": FORMAT_VERSION, "pipeline": plan.name(), "columns": table.header, "rows": rows})
 }
 
 /// Writes the CSV and says where it is.

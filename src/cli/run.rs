@@ -1,26 +1,34 @@
 //! `argd-pipe run`: computes what the cache does not have, and writes the results.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
 use super::error::CliError;
-use super::options::{Global, ManifestArgs};
+use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::Ui;
 use super::ui::table::{self, Executed};
 use super::{plan, results, signals};
-use crate::pipeline::{self, Ending, Settings, TaskId};
+use crate::pipeline::results::Table;
+use crate::pipeline::{self, Ending, Plan, Policy, Settings, Target, TaskId};
 
 const EXAMPLES: &str = "\
 Examples:
   argd-pipe run pipelines/badnets.yaml
   argd-pipe run pipelines/badnets.yaml --dry-run
+  argd-pipe run pipelines/badnets.yaml 'after@clean_ratio=0.05'
+  argd-pipe run pipelines/badnets.yaml --matrix seed=1..5 --matrix clean_ratio=0.05,0.1
+  argd-pipe run pipelines/badnets.yaml erased --downstream --force
   argd-pipe run pipelines/badnets.yaml --set seed=3 --set stages.backdoored.with.epochs=2
   argd-pipe run pipelines/cifar10/badnets.yaml -j 2 --cache-dir /data/argd-cache";
 
 /// Run a manifest: compute what is not cached, and write the results CSV.
+///
+/// With targets, only these tasks and what they need. When a task fails, all that does not need it runs on; the run
+/// ends with code 4, and the same command goes on from there.
 ///
 /// Ctrl-C stops the run: running stages write checkpoints, and the same command goes on from there. A second
 /// Ctrl-C ends the program at once; finished results are kept in any case.
@@ -29,6 +37,31 @@ Examples:
 pub(super) struct Run {
     #[command(flatten)]
     manifest: ManifestArgs,
+
+    #[command(flatten)]
+    targets: TargetArgs,
+
+    /// Run everything that needs the targets, too.
+    #[arg(long, requires = "targets")]
+    downstream: bool,
+
+    /// Run nothing that the targets need: it must be cached.
+    #[arg(long, requires = "targets")]
+    only: bool,
+
+    /// Run the targets, or all tasks if there are none, though they are cached; with `=TARGET`, those tasks.
+    ///
+    /// What needs them runs again only if they make something else than before.
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    force: Vec<Target>,
+
+    /// After a failure, run on with all that does not need what failed [default].
+    #[arg(short, long, overrides_with = "fail_fast")]
+    keep_going: bool,
+
+    /// After a failure, start nothing more; what is running ends.
+    #[arg(long, overrides_with = "keep_going")]
+    fail_fast: bool,
 
     /// Tasks to run at once.
     #[arg(short, long, value_name = "N", default_value = "1")]
@@ -48,12 +81,33 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let settings = self.settings()?;
-        let prepared = prepare(&self.manifest, global)?;
+        let (mut prepared, picked) =
+            prepare(&self.manifest, global)?.narrow(&self.targets.targets, self.downstream)?;
+        self.set_policies(&mut prepared.plan, &picked)?;
         if self.dry_run {
-            return plan::show(&prepared, ui);
+            return plan::show(&prepared, false, ui);
         }
         let stop = signals::stop_flag()?;
-        execute(&prepared, &settings, &stop, ui)
+        let Some(table) = execute(&prepared, &settings, &stop, ui)? else { return Ok(()) };
+        if self.targets.targets.is_empty() {
+            return results::write(&prepared.plan, &table, ui);
+        }
+        ui.say("only a part was run: the results CSV is left as it is");
+        Ok(())
+    }
+
+    /// Says which tasks run in any case, and which in none.
+    fn set_policies(&self, plan: &mut Plan, picked: &BTreeSet<TaskId>) -> Result<(), CliError> {
+        if self.only {
+            let others = (0..plan.len()).map(TaskId).filter(|id| !picked.contains(id));
+            others.for_each(|id| plan.set_policy(id, Policy::Never));
+        }
+        for target in &self.force {
+            let all = target.to_string().is_empty();
+            let forced = if all { picked.clone() } else { plan.picked(std::slice::from_ref(target))? };
+            forced.into_iter().for_each(|id| plan.set_policy(id, Policy::Always));
+        }
+        Ok(())
     }
 
     /// Settles the number of threads, for running tasks as for hashing files.
@@ -62,11 +116,17 @@ impl Run {
         let threads = self.threads.map_or_else(cores, NonZeroUsize::get);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| CliError::Setup(error.to_string()))?;
-        Ok(Settings { jobs: self.jobs.get(), threads })
+        Ok(Settings { jobs: self.jobs.get(), threads, fail_fast: self.fail_fast && !self.keep_going })
     }
 }
 
-fn execute(prepared: &Prepared, settings: &Settings, stop: &AtomicBool, ui: &Ui) -> Result<(), CliError> {
+/// Runs the plan and shows the results, which it returns if there are any.
+fn execute(
+    prepared: &Prepared,
+    settings: &Settings,
+    stop: &AtomicBool,
+    ui: &Ui,
+) -> Result<Option<Table>, CliError> {
     let Prepared { plan, store } = prepared;
     let run = {
         let mut watcher = ui.watch(stop);
@@ -82,5 +142,5 @@ fn execute(prepared: &Prepared, settings: &Settings, stop: &AtomicBool, ui: &Ui)
         ui.data(&table::of_results(plan, table, executed))?;
     }
     run.complete()?;
-    table.map_or(Ok(()), |table| results::write(plan, &table, ui))
+    Ok(table)
 }

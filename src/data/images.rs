@@ -101,6 +101,22 @@ impl Images {
         Self { shape: self.shape, pixels, labels }
     }
 
+    /// Copies all images of `parts`, at least one, in that order.
+    pub(super) fn concat<'a>(parts: impl Iterator<Item = &'a Self>) -> Result<Self, DataError> {
+        let mut parts = parts.peekable();
+        let shape = parts.peek().map_or(ImageShape { height: 0, width: 0, channels: 0 }, |first| first.shape);
+        let (mut pixels, mut labels) = (vec![], vec![]);
+        for part in parts {
+            if part.shape != shape {
+                let problem = format!("images of {shape} and of {} do not go together", part.shape);
+                return Err(DataError::Mismatch(problem));
+            }
+            pixels.extend_from_slice(&part.pixels);
+            labels.extend_from_slice(&part.labels);
+        }
+        Self::new(shape, pixels, labels)
+    }
+
     /// Tensors for a file.
     pub(super) fn tensors(&self, pixels: &'static str, labels: &'static str) -> [NamedTensor<'_>; 2] {
         let ImageShape { height, width, channels } = self.shape;

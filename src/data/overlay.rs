@@ -24,16 +24,27 @@ impl Overlay {
     /// # Errors
     /// If positions are not strictly ascending, or there is not one image for each.
     pub fn new(indices: Vec<u32>, images: Images) -> Result<Self, DataError> {
-        if indices.len() != images.len() {
-            let problem = format!("an overlay of {} images has {} positions", images.len(), indices.len());
-            return Err(DataError::Mismatch(problem));
-        }
+        one_for_each(&indices, &images)?;
         if !indices.is_sorted_by(|a, b| a < b) {
             return Err(DataError::Mismatch(
                 "the positions of an overlay are not strictly ascending".to_owned(),
             ));
         }
         Ok(Self { indices, images })
+    }
+
+    /// Joins several lists of positions and what stands there instead, in any order.
+    ///
+    /// # Errors
+    /// If a position comes twice, there is not one image for each, or the images differ in shape.
+    pub fn join(parts: &[(Vec<u32>, Images)]) -> Result<Self, DataError> {
+        let images = Images::concat(parts.iter().map(|(_, images)| images))?;
+        let indices: Vec<u32> = parts.iter().flat_map(|(indices, _)| indices).copied().collect();
+        one_for_each(&indices, &images)?;
+        let mut order: Vec<u32> = (0..indices.len() as u32).collect();
+        order.sort_by_key(|&i| indices[i as usize]);
+        let sorted = order.iter().map(|&i| indices[i as usize]).collect();
+        Self::new(sorted, images.select(&order))
     }
 
     /// Positions in the training images, strictly ascending.
@@ -68,6 +79,14 @@ impl Overlay {
     }
 }
 
+fn one_for_each(indices: &[u32], images: &Images) -> Result<(), DataError> {
+    if indices.len() == images.len() {
+        return Ok(());
+    }
+    let problem = format!("an overlay of {} images has {} positions", images.len(), indices.len());
+    Err(DataError::Mismatch(problem))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ImageShape;
@@ -85,5 +104,15 @@ mod tests {
         assert_eq!((overlay.find(5), overlay.find(6)), (Some(1), None));
         assert!(Overlay::new(vec![2, 2, 9], images.clone()).is_err());
         assert!(Overlay::new(vec![2, 9], images).is_err());
+    }
+
+    #[test]
+    fn parts_are_joined_in_the_order_of_their_positions() {
+        let images = numbered(3, 1, ImageShape { height: 2, width: 2, channels: 3 }, 3).train;
+        let part = |indices: &[u32], chosen: &[u32]| (indices.to_vec(), images.select(chosen));
+        let joined = Overlay::join(&[part(&[4, 9], &[0, 1]), part(&[5], &[2]), part(&[], &[])]).unwrap();
+        assert_eq!(joined, Overlay::new(vec![4, 5, 9], images.select(&[0, 2, 1])).unwrap());
+        assert!(Overlay::join(&[part(&[4], &[0]), part(&[4], &[1])]).is_err());
+        assert!(Overlay::join(&[part(&[4, 5], &[0])]).is_err());
     }
 }

@@ -12,13 +12,12 @@ mod with_training;
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{InvalidParam, TrainView};
-use crate::nn::{Forward, Mode, Network};
-use crate::train::{Objective, Session, TrainError, Training, Weights, fit};
+use crate::nn::Network;
+use crate::train::{Frozen, Objective, Session, TrainError, Training, Weights, fit};
 
 pub use with_training::WithTraining;
 
@@ -68,31 +67,6 @@ impl Task<'_> {
         let trained =
             fit(self.network, self.student, self.samples, objective, &training.settings(), self.session)?;
         Ok(trained.weights)
-    }
-}
-
-/// A network that is not trained: a teacher.
-#[derive(Clone, Debug)]
-pub struct Frozen {
-    network: Network,
-    theta: Tensor,
-    state: Tensor,
-}
-
-impl Frozen {
-    /// Freezes a network.
-    ///
-    /// # Errors
-    ///
-    /// No memory for the tensors.
-    pub fn new(network: Network, weights: &Weights) -> candle_core::Result<Self> {
-        let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu);
-        Ok(Self { network, theta: vector(&weights.theta)?, state: vector(&weights.state)? })
-    }
-
-    /// What the network makes of `images` in evaluation mode, without gradient history.
-    fn forward(&self, images: &Tensor) -> candle_core::Result<Forward> {
-        self.network.forward(&self.theta, &self.state, images, Mode::Eval)
     }
 }
 

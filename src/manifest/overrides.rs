@@ -1,10 +1,11 @@
-//! `--set path.to.key=value`: changes to the tree before anything in it is understood.
+//! `--set path.to.key=value` and `--matrix axis=values`: changes to the tree before anything in it is understood.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::budget::MAX_CELLS;
 use super::diagnostic::Diagnostic;
 use super::fields;
 use super::node::{Entry, Node, NodeKind};
@@ -14,11 +15,15 @@ use super::source::{Place, Source, Span, Spanned};
 /// How messages call the text of an override.
 pub const OVERRIDE_SOURCE: &str = "--set";
 
-/// One `--set` argument: a path into the manifest and a YAML value.
+/// How messages call the text of an axis.
+const AXIS_SOURCE: &str = "--matrix";
+
+/// One `--set` or `--matrix` argument: a path into the manifest and a YAML value.
 ///
 /// The path must exist (`vars.source`, `matrix.clean_ratio`, `stages.poisoned.with.rate`, items of a list by their
 /// position from 0), or be a field that the manifest may have: a top-level one such as `seed`, a stage's `with` and
-/// anything in it, `matrix.seed`, `matrix.include`, `matrix.exclude`. Of two overrides the later wins.
+/// anything in it, `matrix.seed`, `matrix.include`, `matrix.exclude`. Of two overrides the later wins. An axis may be
+/// added as well as replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     source: Arc<Source>,
@@ -40,6 +45,14 @@ pub enum OverrideError {
     /// There is nothing after the `=`.
     #[error("`{0}` has no value after `=`; write `null` for nothing, or `''` for an empty string")]
     EmptyValue(String),
+    /// The name of an axis has more than one part.
+    #[error("`{0}` is no axis; write a name and its values, such as `clean_ratio=0.01,0.05` or `seed=1..5`")]
+    NoAxis(String),
+    /// A range of integers that goes down or too far.
+    #[error(
+        "`{0}` is no range; write the first and the last integer, such as `seed=1..5`, and at most {MAX_CELLS}"
+    )]
+    BadRange(String),
 }
 
 impl Override {
@@ -56,6 +69,30 @@ impl Override {
             return Err(OverrideError::EmptyValue(text.to_owned()));
         }
         let source = Source { name: OVERRIDE_SOURCE.to_owned(), text: text.to_owned() };
+        Ok(Self { source: Arc::new(source), equals: path.len() })
+    }
+
+    /// Reads `axis=values`, which sets a whole axis of the matrix: values with commas between them, a range of
+    /// integers that includes both ends (`1..5`), or a YAML list.
+    ///
+    /// # Errors
+    /// If there is no `=`, the axis has no name of one part, or there are no values.
+    pub fn axis(text: &str) -> Result<Self, OverrideError> {
+        let (name, values) = text.split_once('=').ok_or_else(|| OverrideError::NoAxis(text.to_owned()))?;
+        if name.trim() != name || name.is_empty() || name.contains('.') {
+            return Err(OverrideError::NoAxis(text.to_owned()));
+        }
+        let values = values.trim();
+        let list = match values.split_once("..") {
+            _ if values.is_empty() => return Err(OverrideError::EmptyValue(text.to_owned())),
+            _ if values.starts_with('[') => values.to_owned(),
+            Some((first, last)) => {
+                integers(first, last).ok_or_else(|| OverrideError::BadRange(text.to_owned()))?
+            }
+            None => format!("[{values}]"),
+        };
+        let path = format!("matrix.{name}");
+        let source = Source { name: AXIS_SOURCE.to_owned(), text: format!("{path}={list}") };
         Ok(Self { source: Arc::new(source), equals: path.len() })
     }
 
@@ -83,9 +120,17 @@ impl FromStr for Override {
     }
 }
 
+/// Lists the integers from `first` to `last`, if there are as many as a matrix can have.
+fn integers(first: &str, last: &str) -> Option<String> {
+    let (first, last): (i64, i64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let count = last.checked_sub(first).filter(|&count| (0..MAX_CELLS as i64).contains(&count))?;
+    let listed: Vec<String> = (first..=first + count).map(|value| value.to_string()).collect();
+    Some(format!("[{}]", listed.join(", ")))
+}
+
 /// Returns whether something is written in an override.
 pub(super) fn is_override(place: &Place) -> bool {
-    place.source.name == OVERRIDE_SOURCE
+    [OVERRIDE_SOURCE, AXIS_SOURCE].contains(&place.source.name.as_str())
 }
 
 /// Changes `root` as the overrides say, in their order; returns what is wrong with them.
@@ -102,9 +147,10 @@ fn apply_one(root: &mut Node, change: &Override) -> Vec<Diagnostic> {
         return if parsed.errors.is_empty() { empty() } else { parsed.errors };
     };
     let steps = change.steps();
+    let is_axis = change.source.name == AXIS_SOURCE;
     let mut node = root;
     for (depth, step) in steps.iter().enumerate() {
-        node = match descend(node, &steps[..depth], step) {
+        node = match descend(node, &steps[..depth], step, is_axis) {
             Ok(below) => below,
             Err(error) => return vec![*error],
         };
@@ -118,9 +164,10 @@ fn descend<'n>(
     node: &'n mut Node,
     walked: &[Spanned<String>],
     step: &Spanned<String>,
+    is_axis: bool,
 ) -> Result<&'n mut Node, Box<Diagnostic>> {
     let walked: Vec<&str> = walked.iter().map(|step| step.value.as_str()).collect();
-    let addable = addable(&walked);
+    let addable = if is_axis { Addable::Anything } else { addable(&walked) };
     let unknown = unknown_path(node, &walked, step, &addable);
     if matches!(node.kind, NodeKind::Null) && !matches!(addable, Addable::Names([])) {
         node.kind = NodeKind::Map(vec![]);
@@ -242,6 +289,23 @@ mod tests {
         assert_eq!(root.get(["stages", "a", "with", "augment", "flip"]).unwrap().to_json(), false);
         assert_eq!(root.get(["matrix", "seed"]).unwrap().to_json(), serde_json::json!([1, 2]));
         assert_eq!(root.get(["seed"]).unwrap().to_json(), 3);
+    }
+
+    #[test]
+    fn an_axis_is_a_list_a_range_or_values_with_commas() {
+        let axis = |text: &str| {
+            let mut root = tree("matrix: {ratio: [1]}");
+            assert_eq!(apply(&mut root, &[Override::axis(text).unwrap()]), vec![]);
+            root.get(["matrix"]).unwrap().to_json()
+        };
+        assert_eq!(axis("seed=1..3"), serde_json::json!({"ratio": [1], "seed": [1, 2, 3]}));
+        assert_eq!(axis("ratio=0.01,nad"), serde_json::json!({"ratio": [0.01, "nad"]}));
+        assert_eq!(axis("ratio=[{name: x, a: 1}]"), serde_json::json!({"ratio": [{"name": "x", "a": 1}]}));
+        assert_eq!(axis("seed=-1..-1")["seed"], serde_json::json!([-1]));
+        for text in ["seed", "=1", "a.b=1", "seed=", "seed=3..1", "seed=1..x", "seed=1..9999999999"] {
+            let message = Override::axis(text).unwrap_err().to_string();
+            assert!(message.contains("write"), "{message}");
+        }
     }
 
     #[test]

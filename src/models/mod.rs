@@ -1,12 +1,20 @@
-//! Network architectures by name, and the model artifact.
+//! Network architectures by name, the model artifact, and models from and for other programs.
 //!
 //! A model file builds a [`Graph`] and nothing else; how it is computed is `nn`'s business. Adding an architecture
 //! is one file and one variant of [`Architecture`].
 
+mod entry;
+mod export;
+mod import;
+mod layout;
 mod model;
+mod preact_resnet;
+mod pytorch;
 mod resnet;
 mod wide_resnet;
 
+pub use export::{ExportError, Format, export};
+pub use import::{Expected, ImportError, import};
 pub use model::{Model, ModelError};
 pub(crate) use model::{from_bytes, to_bytes};
 
@@ -33,6 +41,8 @@ pub enum Architecture {
     },
     /// `resnet32-cifar`: the residual network of depth 32 for small images.
     ResNet32,
+    /// `preactresnet18`: the pre-activation residual network of depth 18, BackdoorBench's default.
+    PreActResNet18,
 }
 
 /// A name that is no architecture's.
@@ -43,9 +53,17 @@ pub struct UnknownArchitecture {
     hint: String,
 }
 
-/// The names of the architectures that the literature on distillation defenses uses.
-pub const NAMES: [&str; 7] =
-    ["wrn-10-1", "wrn-10-2", "wrn-16-1", "wrn-16-2", "wrn-40-1", "wrn-40-2", "resnet32-cifar"];
+/// The names of the architectures that the literature on defenses uses.
+pub const NAMES: [&str; 8] = [
+    "wrn-10-1",
+    "wrn-10-2",
+    "wrn-16-1",
+    "wrn-16-2",
+    "wrn-40-1",
+    "wrn-40-2",
+    "resnet32-cifar",
+    "preactresnet18",
+];
 
 const MAX_DEPTH: usize = 202;
 const MAX_WIDTH: usize = 32;
@@ -56,6 +74,7 @@ impl Architecture {
         match self {
             Self::WideResNet { depth, width } => wide_resnet::graph(image, classes, depth, width),
             Self::ResNet32 => resnet::graph(image, classes, 32),
+            Self::PreActResNet18 => preact_resnet::graph(image, classes),
         }
     }
 }
@@ -65,6 +84,7 @@ impl fmt::Display for Architecture {
         match self {
             Self::WideResNet { depth, width } => write!(f, "wrn-{depth}-{width}"),
             Self::ResNet32 => f.write_str("resnet32-cifar"),
+            Self::PreActResNet18 => f.write_str("preactresnet18"),
         }
     }
 }
@@ -79,6 +99,7 @@ impl FromStr for Architecture {
         let lower = name.to_ascii_lowercase();
         match lower.as_str() {
             "resnet32-cifar" => return Ok(Self::ResNet32),
+            "preactresnet18" => return Ok(Self::PreActResNet18),
             "resnet34" => {
                 tracing::warn!("model `{name}` is the residual network of depth 32; write `resnet32-cifar`");
                 return Ok(Self::ResNet32);
@@ -122,8 +143,8 @@ impl JsonSchema for Architecture {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "wrn-<depth>-<width> with depth 10, 16, 22, ... (6n + 4), or resnet32-cifar.",
-            "pattern": "^([Ww][Rr][Nn]-[0-9]+-[0-9]+|[Rr]es[Nn]et32-cifar|[Rr]es[Nn]et34)$",
+            "description": "wrn-<depth>-<width> with depth 10, 16, 22, ... (6n + 4), resnet32-cifar, or preactresnet18.",
+            "pattern": "^([Ww][Rr][Nn]-[0-9]+-[0-9]+|[Rr]es[Nn]et32-cifar|[Rr]es[Nn]et34|[Pp]re[Aa]ct[Rr]es[Nn]et18)$",
             "examples": NAMES,
         })
     }
@@ -145,6 +166,7 @@ mod tests {
             ("wrn-40-1", 563_930, 2_720),
             ("wrn-40-2", 2_243_546, 5_408),
             ("resnet32-cifar", 466_906, 2_464),
+            ("preactresnet18", 11_171_146, 6_784),
         ];
         assert_eq!(expected.map(|(name, ..)| name), NAMES);
         for (name, theta, state) in expected {

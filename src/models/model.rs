@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Architecture;
+use crate::nn::Normalise;
 use crate::nn::graph::{Graph, Shape, Slot};
 
 /// The one metadata key of the file.
 const METADATA_KEY: &str = "argd-pipe.model";
 /// Beyond any use, and far from overflow.
-const MAX_SIZE: usize = 1 << 16;
+pub(super) const MAX_SIZE: usize = 1 << 16;
 
 /// A network with its numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,8 @@ pub struct Model {
     pub image: Shape,
     /// Number of classes.
     pub classes: usize,
+    /// What it wants done to images first; a checkpoint of another program may have been trained so.
+    pub normalise: Option<Normalise>,
     /// Trainable values in the order of the graph's slots.
     pub theta: Vec<f32>,
     /// Running statistics in the order of the graph's slots.
@@ -44,8 +47,15 @@ pub struct ModelError {
     problem: Problem,
 }
 
+impl ModelError {
+    /// Whether the file is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(&self.problem, Problem::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 #[derive(Debug, Error)]
-enum Problem {
+pub(super) enum Problem {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("not a safetensors file, or cut short ({0})")]
@@ -56,6 +66,8 @@ enum Problem {
     Metadata(#[from] serde_json::Error),
     #[error("metadata `{METADATA_KEY}`: sizes are 1 to {MAX_SIZE}")]
     Size,
+    #[error("metadata `{METADATA_KEY}`: {0}")]
+    Normalise(String),
     #[error("tensor `{0}` is missing")]
     Missing(String),
     #[error("tensor `{0}` does not belong to the architecture")]
@@ -74,12 +86,15 @@ struct Config {
     /// Height, width, channels.
     image: [usize; 3],
     classes: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    normalise: Option<Normalise>,
 }
 
 impl Model {
     /// Builds the network's graph.
     pub fn graph(&self) -> Graph {
-        self.architecture.graph(self.image, self.classes)
+        let normalise = self.normalise.clone();
+        Graph { normalise, ..self.architecture.graph(self.image, self.classes) }
     }
 
     /// Writes the model to `path`; equal models give equal bytes.
@@ -107,8 +122,7 @@ impl Model {
 
     fn encode(&self) -> Result<Vec<u8>, Problem> {
         let graph = self.graph();
-        self.check_length("theta", self.theta.len(), graph.theta_len())?;
-        self.check_length("state", self.state.len(), graph.state_len())?;
+        self.check(&graph)?;
         let theta = graph.theta.iter().map(|slot| (slot, &self.theta));
         let state = graph.state.iter().map(|slot| (slot, &self.state));
         let tensors: Vec<_> =
@@ -119,7 +133,8 @@ impl Model {
             .collect::<Result<Vec<_>, Problem>>()?;
         let Shape { height, width, channels } = self.image;
         let image = [height, width, channels];
-        let config = Config { architecture: self.architecture, image, classes: self.classes };
+        let normalise = self.normalise.clone();
+        let config = Config { architecture: self.architecture, image, classes: self.classes, normalise };
         let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&config)?)]);
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
@@ -127,10 +142,13 @@ impl Model {
     fn decode(bytes: &[u8]) -> Result<Self, Problem> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
         let config = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY));
-        let Config { architecture, image: [height, width, channels], classes } =
+        let Config { architecture, image: [height, width, channels], classes, normalise } =
             serde_json::from_str(config.ok_or(Problem::NoMetadata)?)?;
         if [height, width, channels, classes].iter().any(|size| !(1..=MAX_SIZE).contains(size)) {
             return Err(Problem::Size);
+        }
+        if let Some(fault) = normalise.as_ref().and_then(|normalise| normalise.fault(channels)) {
+            return Err(Problem::Normalise(fault));
         }
         let image = Shape { height, width, channels };
         let graph = architecture.graph(image, classes);
@@ -140,7 +158,13 @@ impl Model {
             return Err(Problem::Unexpected(name.to_owned()));
         }
         let (theta, state) = (read_slots(&file, &graph.theta)?, read_slots(&file, &graph.state)?);
-        Ok(Self { architecture, image, classes, theta, state })
+        Ok(Self { architecture, image, classes, normalise, theta, state })
+    }
+
+    /// Checks that there are as many numbers as the graph has places.
+    pub(super) fn check(&self, graph: &Graph) -> Result<(), Problem> {
+        self.check_length("theta", self.theta.len(), graph.theta_len())?;
+        self.check_length("state", self.state.len(), graph.state_len())
     }
 
     fn check_length(&self, name: &'static str, found: usize, expected: usize) -> Result<(), Problem> {
@@ -182,7 +206,7 @@ mod tests {
         let architecture: Architecture = "wrn-10-1".parse().unwrap();
         let image = Shape { height: 8, width: 8, channels: 3 };
         let (theta, state) = Network::new(architecture.graph(image, 4)).init(3);
-        Model { architecture, image, classes: 4, theta, state }
+        Model { architecture, image, classes: 4, normalise: None, theta, state }
     }
 
     #[test]
@@ -194,6 +218,20 @@ mod tests {
         assert_eq!(loaded, model());
         loaded.save(&second).unwrap();
         assert_eq!(fs::read(first).unwrap(), fs::read(second).unwrap());
+    }
+
+    #[test]
+    fn how_images_are_normalised_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        let normalise = |channels| Some(Normalise { mean: vec![0.1; channels], std: vec![0.3; channels] });
+        let normalising = Model { normalise: normalise(3), ..model() };
+        normalising.save(&path).unwrap();
+        assert_eq!(Model::load(&path).unwrap(), normalising);
+        assert_eq!(normalising.graph().normalise, normalise(3));
+        Model { normalise: normalise(2), ..model() }.save(&path).unwrap();
+        let message = Model::load(&path).unwrap_err().to_string();
+        assert!(message.contains("2 means and 2 standard deviations for 3 channels"), "{message}");
     }
 
     #[test]

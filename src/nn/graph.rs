@@ -1,10 +1,12 @@
 //! The description of a network: a list of layers in the order of the forward pass.
 //!
 //! A model file builds one [`Graph`]; what runs it (the kernels, or candle's own operations) reads it. The graph
-//! knows shapes and the names of parameters; it holds no numbers.
+//! knows shapes and the names of parameters; of numbers it holds only how images are normalised.
 //!
 //! Activations are NHWC. All trainable parameters live in one flat vector `theta`, all running statistics in
 //! another, `state`; [`Slot`] says where in them a named tensor lies.
+
+use super::Normalise;
 
 /// The index of a node, and of the activation that it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,6 +156,8 @@ pub const BN_MOMENTUM: f32 = 0.1;
 /// A network as a list of layers; nodes only read nodes before them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
+    /// What is done to images before the first layer.
+    pub normalise: Option<Normalise>,
     /// Layers in forward order; the first is [`Op::Input`].
     pub nodes: Vec<Node>,
     /// Trainable tensors in the order of `theta`.
@@ -176,7 +180,8 @@ impl Graph {
     /// Starts a network that reads images of `shape`.
     pub fn new(shape: Shape) -> (Self, Id) {
         let input = Node { op: Op::Input, shape };
-        let graph = Self { nodes: vec![input], theta: vec![], state: vec![], taps: vec![], logits: Id(0) };
+        let (nodes, logits) = (vec![input], Id(0));
+        let graph = Self { normalise: None, nodes, theta: vec![], state: vec![], taps: vec![], logits };
         (graph, Id(0))
     }
 

@@ -7,6 +7,7 @@ pub mod batch_norm;
 mod fast;
 pub mod graph;
 pub mod loss;
+mod normalise;
 mod real;
 pub mod reference;
 pub mod rowwise;
@@ -19,6 +20,8 @@ pub use crate::kernels::Level;
 use crate::rng;
 use fast::Engine;
 use graph::{Graph, Init, Slot};
+
+pub use normalise::Normalise;
 
 /// How batch normalisation gets its statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +95,9 @@ impl Network {
     ///
     /// Shapes or types that do not fit the graph.
     pub fn forward(&self, theta: &Tensor, state: &Tensor, images: &Tensor, mode: Mode) -> Result<Forward> {
+        let normalised =
+            self.graph.normalise.as_ref().map(|normalise| normalise.apply(images)).transpose()?;
+        let images = normalised.as_ref().unwrap_or(images);
         match &self.engine {
             Some(engine) => engine.forward(theta, state, images, mode),
             None => reference::forward(&self.graph, theta, state, images, mode),

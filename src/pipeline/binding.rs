@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::manifest::{Cell, Diagnostic, Manifest, Node, StageDef, schema};
-use crate::stages::{Bound, ParamError, Stage};
+use crate::stages::{Bound, Need, ParamError, Stage};
 
 /// Types the parameters of a stage in a cell, or says everything that is wrong with them.
 pub(super) fn bind(
@@ -22,7 +22,28 @@ pub(super) fn bind(
         return Err(wrong);
     }
     let bound = kind.bind(&with.to_json());
-    bound.map(Arc::from).map_err(|wrong| wrong.iter().map(|error| locate(error, &with, &path)).collect())
+    let bound =
+        bound.map_err(|wrong| wrong.iter().map(|error| locate(error, &with, &path)).collect::<Vec<_>>())?;
+    let is_fed = |need: &Need| def.needs.iter().any(|(port, _)| port.value == need.port);
+    let missing: Vec<Diagnostic> = bound
+        .needs()
+        .iter()
+        .filter(|need| !is_fed(need))
+        .map(|need| lacks(need, kind, &with, &path))
+        .collect();
+    if missing.is_empty() { Ok(bound.into()) } else { Err(missing) }
+}
+
+/// Says that an input is missing, at the parameter that asks for it.
+fn lacks(need: &Need, kind: &dyn Stage, with: &Node, path: &str) -> Diagnostic {
+    let &Need { port, parameter } = need;
+    let value = with.child(parameter).unwrap_or(with);
+    let message = format!("`{}` needs the input `{port}`, which is not connected", value.to_text());
+    let input = kind.inputs().iter().find(|input| input.name == port);
+    let about = input.map_or(String::new(), |input| format!("\n`{port}`: {}", input.about));
+    Diagnostic::new(format!("{path}.{parameter}"), &value.place, message)
+        .with_use(value.used_at.as_ref())
+        .with_help(format!("add `{port}: <stage>` to the `needs` of this stage{about}"))
 }
 
 /// Finds where in the manifest a parameter is wrong; one that is not spelled out is reported where it could be.

@@ -20,7 +20,7 @@ pub enum Ending {
         /// The task that failed.
         ancestor: TaskId,
     },
-    /// It was stopped, or not started, because the run was asked to stop.
+    /// It was stopped, or not started, because the run was asked to stop or was to fail fast.
     Unfinished,
 }
 
@@ -28,6 +28,8 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Run {
     tasks: Vec<(TaskRef, Ending)>,
+    /// Whether it was asked to stop.
+    stopped: bool,
 }
 
 impl Ending {
@@ -42,8 +44,8 @@ impl Ending {
 
 impl Run {
     /// Takes how each task ended, in the order of the plan.
-    pub(super) fn new(tasks: Vec<(TaskRef, Ending)>) -> Self {
-        Self { tasks }
+    pub(super) fn new(tasks: Vec<(TaskRef, Ending)>, stopped: bool) -> Self {
+        Self { tasks, stopped }
     }
 
     /// How a task ended.
@@ -77,8 +79,9 @@ impl Run {
             }
         }
         match classes.into_iter().max() {
+            Some(class) if !self.stopped => Err(RunError::Failed { failed, skipped, unfinished, class }),
             _ if unfinished > 0 => Err(RunError::Stopped { unfinished, tasks: self.tasks.len() }),
-            Some(class) => Err(RunError::Failed { failed, skipped, class }),
+            Some(class) => Err(RunError::Failed { failed, skipped, unfinished, class }),
             None => Ok(()),
         }
     }

@@ -44,6 +44,9 @@ pub enum TaskError {
         /// What it did.
         what: String,
     },
+    /// The store does not have what it makes, and it was not to run.
+    #[error("it has no result yet, and was not to be computed\nhint: leave out --only")]
+    Withheld,
     /// The threads that the stage would use could not be started.
     #[error("cannot start the task's threads: {0}\nhint: try fewer, or a smaller -j")]
     Threads(String),
@@ -59,6 +62,7 @@ impl TaskError {
                 Class::StageFailed
             }
             Self::Store(error) => class_of_store_error(error),
+            Self::Withheld => Class::Stale,
             Self::Bug { .. } => Class::Bug,
         }
     }
@@ -79,12 +83,14 @@ pub enum RunError {
         tasks: usize,
     },
     /// Tasks failed; what each said was an event.
-    #[error("{}", failed_message(failed, *skipped))]
+    #[error("{}", failed_message(failed, *skipped, *unfinished))]
     Failed {
         /// The tasks that failed.
         failed: Vec<TaskRef>,
         /// How many others need one of them.
         skipped: usize,
+        /// How many were not started, because the run was to fail fast.
+        unfinished: usize,
         /// The gravest kind of failure among them.
         class: Class,
     },
@@ -129,16 +135,17 @@ fn class_of_store_error(error: &StoreError) -> Class {
     }
 }
 
-fn failed_message(failed: &[TaskRef], skipped: usize) -> String {
+fn failed_message(failed: &[TaskRef], skipped: usize, unfinished: usize) -> String {
     let verb = if failed.len() == 1 { "task failed" } else { "tasks failed" };
     let skipped = match skipped {
         0 => String::new(),
         1 => ", 1 that needs it was skipped".to_owned(),
         n => format!(", {n} that need what they make were skipped"),
     };
+    let unfinished = if unfinished > 0 { format!(", {unfinished} did not start") } else { String::new() };
     let (n, names) = (failed.len(), listed(failed));
     format!(
-        "{n} {verb} ({names}){skipped}; all other results are kept, and the same command goes on from here"
+        "{n} {verb} ({names}){skipped}{unfinished}; all other results are kept, and the same command goes on from here"
     )
 }
 

@@ -14,9 +14,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::error::TaskError;
 use super::events::Event;
 use super::key::{self, Inputs, Keyed};
+use super::memory::PeakMemory;
 use super::plan::Plan;
 use super::survey;
-use super::task::{Task, TaskId, TaskRef};
+use super::task::{Policy, Task, TaskId, TaskRef};
+use super::task_log::TaskLog;
 use crate::stages::{Context, Observer, Outcome, Progress, StageError};
 use crate::store::{self, Digest, DraftOutput, Execution, Key, KeyLock, Record, RecordDraft, Store};
 
@@ -41,6 +43,8 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) enum Message {
     Event(Event),
+    /// It runs now, under this key.
+    Started(TaskId, Key),
     Ended(TaskId, Result<Ended, TaskError>),
 }
 
@@ -62,6 +66,7 @@ pub(super) struct Executor<'a> {
     pub plan: &'a Plan,
     pub store: &'a Store,
     pub stop: &'a AtomicBool,
+    pub memory: PeakMemory,
 }
 
 impl Executor<'_> {
@@ -69,9 +74,8 @@ impl Executor<'_> {
     pub fn perform(&self, job: Job, sender: &Sender<Message>) {
         let (id, task) = (job.id, self.plan.task(job.id));
         let attempt = Attempt { executor: self, task, job, sender };
-        let result = catch_unwind(AssertUnwindSafe(|| attempt.run())).unwrap_or_else(|panic| {
-            Err(TaskError::Bug { kind: task.kind, what: format!("it panicked: {}", panic_message(&*panic)) })
-        });
+        let result = catch_unwind(AssertUnwindSafe(|| attempt.run()))
+            .unwrap_or_else(|panic| Err(panicked(task, &*panic)));
         // The dispatcher is gone only if it has itself failed; nobody is left to tell.
         let _ = sender.send(Message::Ended(id, result));
     }
@@ -94,6 +98,9 @@ impl Attempt<'_> {
                 if let Some(record) = self.find(&keyed.key)? {
                     return Ok(Ended::Cached(record));
                 }
+                if self.task.policy == Policy::Never {
+                    return Err(TaskError::Withheld);
+                }
                 keyed
             }
         };
@@ -105,7 +112,11 @@ impl Attempt<'_> {
         self.compute(keyed, &lock)
     }
 
+    /// Looks up what the task makes; finds nothing if it is to run in any case.
     fn find(&self, key: &Key) -> Result<Option<Arc<Record>>, TaskError> {
+        if self.task.policy == Policy::Always {
+            return Ok(None);
+        }
         let mut damaged = |what| self.tell(Event::Damaged { task: self.task.label.clone(), what });
         Ok(survey::find(self.executor.store, self.task, key, &mut damaged)?)
     }
@@ -128,13 +139,29 @@ impl Attempt<'_> {
         Ok(lock)
     }
 
+    /// Runs the stage and commits what it made. The log tells how it ended, whatever that is.
     fn compute(&self, keyed: Keyed, lock: &KeyLock) -> Result<Ended, TaskError> {
+        let (task, threads) = (self.task, self.job.threads);
+        self.send(Message::Started(task.id(), keyed.key));
+        let log = TaskLog::open(&self.executor.store.log(&keyed.key), &task.label, threads);
+        self.executor.memory.start(task.id());
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run_stage(keyed, lock, &log)))
+            .unwrap_or_else(|panic| Err(panicked(task, &*panic)));
+        self.executor.memory.stop(task.id());
+        match &ended {
+            Ok(Ended::Stopped) => log.line("stopped; the next attempt goes on from the checkpoint"),
+            Ok(_) => log.line("finished"),
+            Err(error) => log.line(&format!("failed: {error}")),
+        }
+        ended
+    }
+
+    fn run_stage(&self, keyed: Keyed, lock: &KeyLock, log: &TaskLog) -> Result<Ended, TaskError> {
         let (task, store, threads) = (self.task, self.executor.store, self.job.threads);
-        self.tell(Event::TaskStarted { task: task.label.clone(), key: keyed.key.to_string(), threads });
         let clock = Clock::start();
         let work = store.work(lock)?;
         let partial = store.partial(&keyed.key)?;
-        let observer = Reporter::new(task.label.clone(), self.sender.clone());
+        let observer = Reporter::new(task.label.clone(), self.sender.clone(), log);
         let input = |(name, digest): (&String, &Digest)| (name.clone(), store.object(digest));
         let mut context = Context {
             seed: task.seed.unwrap_or_default(),
@@ -154,14 +181,18 @@ impl Attempt<'_> {
             components: keyed.components,
             outputs: outputs(task, &self.job.inputs, &outcome)?,
             metrics: outcome.metrics,
-            exec: clock.stop(threads),
+            exec: clock.stop(threads, self.executor.memory.stop(task.id())),
         };
         Ok(Ended::Finished(Arc::new(store.commit(lock, work, draft)?)))
     }
 
     fn tell(&self, event: Event) {
+        self.send(Message::Event(event));
+    }
+
+    fn send(&self, message: Message) {
         // See `perform`.
-        let _ = self.sender.send(Message::Event(event));
+        let _ = self.sender.send(message);
     }
 }
 
@@ -188,6 +219,10 @@ fn outputs(task: &Task, inputs: &Inputs, outcome: &Outcome) -> Result<Vec<DraftO
     outputs.collect()
 }
 
+fn panicked(task: &Task, panic: &(dyn Any + Send)) -> TaskError {
+    TaskError::Bug { kind: task.kind, what: format!("it panicked: {}", panic_message(panic)) }
+}
+
 /// What a panic said.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
@@ -205,28 +240,30 @@ impl Clock {
         Self { started: SystemTime::now(), running: Instant::now() }
     }
 
-    fn stop(self, threads: usize) -> Execution {
+    fn stop(self, threads: usize, peak_bytes: Option<u64>) -> Execution {
         Execution {
             host: store::host(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             seconds: self.running.elapsed().as_secs_f64(),
             threads,
             argd_version: env!("CARGO_PKG_VERSION").to_owned(),
+            peak_bytes,
         }
     }
 }
 
-/// Turns what a stage reports into events, no more often than anyone can read them.
-struct Reporter {
+/// Turns what a stage reports into events and lines of its log, no more often than anyone can read them.
+struct Reporter<'a> {
     task: TaskRef,
     sender: Sender<Message>,
+    log: &'a TaskLog,
     /// When progress was last told, and of which epoch.
     last: Mutex<Option<(Instant, usize)>>,
 }
 
-impl Reporter {
-    fn new(task: TaskRef, sender: Sender<Message>) -> Self {
-        Self { task, sender, last: Mutex::new(None) }
+impl<'a> Reporter<'a> {
+    fn new(task: TaskRef, sender: Sender<Message>, log: &'a TaskLog) -> Self {
+        Self { task, sender, log, last: Mutex::new(None) }
     }
 
     /// Whether progress in `epoch` is worth telling at `now`; if so, that is remembered.
@@ -240,8 +277,9 @@ impl Reporter {
     }
 }
 
-impl Observer for Reporter {
+impl Observer for Reporter<'_> {
     fn progress(&self, progress: &Progress) {
+        self.log.progress(progress);
         if self.is_due(progress.epoch, Instant::now()) {
             let event = Event::Progress { task: self.task.clone(), progress: progress.clone() };
             let _ = self.sender.send(Message::Event(event));
@@ -249,6 +287,7 @@ impl Observer for Reporter {
     }
 
     fn note(&self, line: &str) {
+        self.log.line(line);
         let _ =
             self.sender.send(Message::Event(Event::Note { task: self.task.clone(), line: line.to_owned() }));
     }
@@ -263,8 +302,10 @@ mod tests {
 
     #[test]
     fn progress_is_told_ten_times_a_second_and_at_every_epoch() {
-        let task = Label { id: TaskId(0), stage: "trained".into(), axes: vec![] }.into();
-        let reporter = Reporter::new(task, mpsc::channel().0);
+        let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
+        let folder = tempfile::tempdir().unwrap();
+        let log = TaskLog::open(&folder.path().join("log"), &task, 1);
+        let reporter = Reporter::new(task, mpsc::channel().0, &log);
         let start = Instant::now();
         let at = |epoch, milliseconds| reporter.is_due(epoch, start + Duration::from_millis(milliseconds));
         assert!(at(0, 0));

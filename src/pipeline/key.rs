@@ -7,7 +7,7 @@
 //! its sources, so that moved data is the same data.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -20,6 +20,9 @@ use crate::store::{Digest, Key, Record, Store, StoreError, canon};
 /// Content digests of a task's input artifacts, by `port` or `port.part`.
 pub(super) type Inputs = BTreeMap<String, Digest>;
 
+/// What the names of outside files and folders among the inputs begin with; a number follows.
+pub(super) const SOURCE: &str = "source:";
+
 /// A key with what it was made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keyed {
@@ -31,23 +34,44 @@ pub struct Keyed {
 
 /// The digests of a task's inputs; `None` unless there is a record for every task that it needs.
 pub(super) fn inputs<'r>(task: &Task, record: impl Fn(TaskId) -> Option<&'r Record>) -> Option<Inputs> {
+    let known = known_inputs(task, record);
+    (known.len() == task.input_names().count()).then_some(known)
+}
+
+/// The digests of those inputs of a task that there is a record for.
+pub(super) fn known_inputs<'r>(task: &Task, record: impl Fn(TaskId) -> Option<&'r Record>) -> Inputs {
     let mut inputs = Inputs::new();
     for connection in &task.inputs {
-        let record = record(connection.producer)?;
-        for (name, output) in &connection.artifacts {
-            inputs.insert(name.clone(), *record.output(output)?);
-        }
+        let Some(record) = record(connection.producer) else { continue };
+        let known = |(name, output): &(String, &'static str)| Some((name.clone(), *record.output(output)?));
+        inputs.extend(connection.artifacts.iter().filter_map(known));
     }
-    Some(inputs)
+    inputs
 }
 
 /// Keys a task: reads the outside files that it names, if any, and hashes all components.
 pub(super) fn keyed(plan: &Plan, task: &Task, inputs: &Inputs, store: &Store) -> Result<Keyed, TaskError> {
-    let mut contents = inputs.clone();
-    for (n, path) in task.bound.sources().iter().enumerate() {
-        contents.insert(format!("source:{n}"), source_digest(task, path, store)?);
-    }
-    Ok(from_components(task, &contents, plan.numerics()))
+    let components = components(plan, task, inputs, store)?;
+    Ok(Keyed { key: Key::of(&components), components })
+}
+
+/// The components of a task's key, with these inputs.
+pub(super) fn components(
+    plan: &Plan,
+    task: &Task,
+    inputs: &Inputs,
+    store: &Store,
+) -> Result<Value, TaskError> {
+    let mut contents = sources(task, store)?;
+    contents.extend(inputs.clone());
+    Ok(written(task, &contents, plan.numerics()))
+}
+
+/// The digests of the outside files and folders that a task reads.
+pub(super) fn sources(task: &Task, store: &Store) -> Result<Inputs, TaskError> {
+    let sources = task.bound.sources();
+    let named = |(n, path): (usize, &PathBuf)| Ok((format!("{SOURCE}{n}"), source_digest(task, path, store)?));
+    sources.iter().enumerate().map(named).collect()
 }
 
 fn source_digest(task: &Task, path: &Path, store: &Store) -> Result<Digest, TaskError> {
@@ -60,7 +84,7 @@ fn source_digest(task: &Task, path: &Path, store: &Store) -> Result<Digest, Task
     })
 }
 
-fn from_components(task: &Task, contents: &Inputs, numerics: &str) -> Keyed {
+fn written(task: &Task, contents: &Inputs, numerics: &str) -> Value {
     let contents: Map<String, Value> =
         contents.iter().map(|(name, digest)| (name.clone(), digest.to_string().into())).collect();
     let mut components = json!({
@@ -74,5 +98,5 @@ fn from_components(task: &Task, contents: &Inputs, numerics: &str) -> Keyed {
     if let (Some(seed), Value::Object(fields)) = (task.seed, &mut components) {
         fields.insert("seed".to_owned(), seed.into());
     }
-    Keyed { key: Key::of(&components), components }
+    components
 }

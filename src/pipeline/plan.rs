@@ -1,12 +1,12 @@
 //! The plan: the DAG of tasks that a manifest stands for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::task::{Task, TaskId};
+use super::task::{Policy, Task, TaskId};
 
 /// Where the rows of the results come from, and where they go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,18 @@ pub struct Plan {
     results: Option<ResultsSpec>,
     graph: DiGraph<Task, ()>,
     by_stage: HashMap<String, Vec<TaskId>>,
+}
+
+/// Adds everything that can be reached by `next`.
+fn closure<I: Iterator<Item = TaskId>>(
+    tasks: &BTreeSet<TaskId>,
+    next: impl Fn(TaskId) -> I,
+) -> BTreeSet<TaskId> {
+    let (mut found, mut open) = (tasks.clone(), Vec::from_iter(tasks.iter().copied()));
+    while let Some(id) = open.pop() {
+        open.extend(next(id).filter(|&id| found.insert(id)));
+    }
+    found
 }
 
 /// What a plan has beside its tasks.
@@ -125,6 +137,32 @@ impl Plan {
     pub fn needs(&self, id: TaskId) -> impl Iterator<Item = TaskId> + '_ {
         let node = NodeIndex::new(id.0);
         self.graph.neighbors_directed(node, Direction::Incoming).map(|node| TaskId(node.index()))
+    }
+
+    /// Says when a task is to run.
+    pub fn set_policy(&mut self, id: TaskId, policy: Policy) {
+        self.graph[NodeIndex::new(id.0)].policy = policy;
+    }
+
+    /// Adds all tasks that these need, directly or not.
+    pub fn with_upstream(&self, tasks: &BTreeSet<TaskId>) -> BTreeSet<TaskId> {
+        closure(tasks, |id| self.needs(id))
+    }
+
+    /// Adds all tasks that need these, directly or not.
+    pub fn with_downstream(&self, tasks: &BTreeSet<TaskId>) -> BTreeSet<TaskId> {
+        closure(tasks, |id| self.dependents(id))
+    }
+
+    /// Leaves only these tasks, under new ids in the same order. With a task there must be what it needs.
+    pub fn narrowed(self, tasks: &BTreeSet<TaskId>) -> Self {
+        let Self { name, numerics, seed, axes, stages, results, graph, .. } = self;
+        let new: HashMap<TaskId, TaskId> =
+            tasks.iter().enumerate().map(|(index, &old)| (old, TaskId(index))).collect();
+        let (nodes, _) = graph.into_nodes_edges();
+        let kept = nodes.into_iter().filter_map(|node| node.weight.renumbered(|old| new.get(&old).copied()));
+        let frame = Frame { name, numerics, seed, axes, stages, results };
+        Self::new(frame, kept.collect())
     }
 
     /// The graph itself: an edge leads from a task to one that needs it; node indices are the tasks' ids.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::binding::bind;
 use super::plan::{Frame, Plan, ResultsSpec};
-use super::task::{Connection, Label, Task, TaskId};
+use super::task::{Connection, Label, Policy, Task, TaskId};
 use super::wiring::{Wired, check_results, wire};
 use crate::manifest::{Cell, Diagnostic, Errors, Manifest};
 use crate::stages::{Bound, Stage};
@@ -153,6 +153,7 @@ impl<'a> Expansion<'a> {
             bound: Arc::clone(bound),
             seed: bound.seeded().then(|| self.manifest.seed_of(cell)),
             inputs: inputs.collect(),
+            policy: Policy::default(),
         };
         self.tasks.push(task);
         self.known[stage].insert(place.clone(), id);

@@ -3,7 +3,7 @@
 //! A task is ready when everything that it needs has a record. Ready tasks go in the order of the plan, at most
 //! `jobs` at once, each with its own threads. A task whose key another process is computing is put back, and
 //! waited for only when nothing else is ready. A failed task takes those that need it out of the run and nothing
-//! else. What a run makes depends on none of this: only the order and the time do.
+//! else, unless the run is to fail fast. What a run makes depends on none of this: only the order and the time do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use super::error::{RunError, TaskError};
 use super::events::Event;
 use super::executor::{Ended, Executor, Job, Message};
 use super::key::{self, Keyed};
+use super::memory::PeakMemory;
 use super::plan::Plan;
 use super::survey::{State, survey};
 use super::task::{Task, TaskId, TaskRef};
-use crate::store::{Record, Store};
+use crate::store::{Journal, Key, Record, Store};
 
 /// How much of the machine a run may use. It changes no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Settings {
     pub jobs: usize,
     /// Threads that running tasks share; each gets at least one.
     pub threads: usize,
+    /// Whether to start no other task after one has failed.
+    pub fail_fast: bool,
 }
 
 /// Runs what the store does not have of a plan, and tells what happens through `on_event`, on this thread.
@@ -43,13 +46,15 @@ pub fn run(
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Run, RunError> {
     let started = Instant::now();
-    let &Settings { jobs, threads } = settings;
+    let &Settings { jobs, threads, .. } = settings;
     on_event(Event::RunStarted { pipeline: plan.name().to_owned(), tasks: plan.len(), jobs, threads });
     let survey = survey(plan, store, on_event)?;
-    let mut dispatcher = Dispatcher::new(plan, settings, on_event);
+    let journal = store.journal(plan.name());
+    let mut dispatcher = Dispatcher::new(plan, settings, journal, on_event);
     dispatcher.begin(survey.into_states());
-    dispatcher.work_off(&Executor { plan, store, stop });
-    Ok(dispatcher.finish(started))
+    dispatcher.work_off(&Executor { plan, store, stop, memory: PeakMemory::default() });
+    let stopped = stop.load(Ordering::Relaxed);
+    Ok(dispatcher.finish(started, stopped))
 }
 
 /// The state of a run. Only the thread that called [`run`] touches it.
@@ -57,7 +62,10 @@ struct Dispatcher<'a> {
     plan: &'a Plan,
     jobs: usize,
     threads: usize,
+    fail_fast: bool,
+    journal: Journal,
     on_event: &'a mut dyn FnMut(Event),
+    any_failed: bool,
     /// By task; `None` while it can still end well.
     endings: Vec<Option<Ending>>,
     /// By task: how many of the tasks that it needs have no record yet.
@@ -66,17 +74,32 @@ struct Dispatcher<'a> {
     ready: BTreeMap<TaskId, Option<Keyed>>,
     /// Ready, but another process was computing the same key.
     put_back: BTreeSet<TaskId>,
-    /// With the threads that each may use.
-    running: BTreeMap<TaskId, usize>,
+    running: BTreeMap<TaskId, Running>,
+}
+
+/// A task that a worker has.
+struct Running {
+    /// Threads that it may use.
+    threads: usize,
+    /// Its key, once it has come to that.
+    key: Option<Key>,
 }
 
 impl<'a> Dispatcher<'a> {
-    fn new(plan: &'a Plan, settings: &Settings, on_event: &'a mut dyn FnMut(Event)) -> Self {
+    fn new(
+        plan: &'a Plan,
+        settings: &Settings,
+        journal: Journal,
+        on_event: &'a mut dyn FnMut(Event),
+    ) -> Self {
         Self {
             plan,
             jobs: settings.jobs.max(1),
             threads: settings.threads.max(1),
+            fail_fast: settings.fail_fast,
+            journal,
             on_event,
+            any_failed: false,
             endings: (0..plan.len()).map(|_| None).collect(),
             missing: vec![],
             ready: BTreeMap::new(),
@@ -92,13 +115,14 @@ impl<'a> Dispatcher<'a> {
             match state {
                 State::Cached(record) => self.cached(id, record),
                 State::ToRun(keyed) => drop(self.ready.insert(id, Some(keyed))),
-                State::Failed(error) => self.failed(id, error),
+                State::Failed(error) => self.failed(id, None, error),
                 State::Pending => {}
             }
         }
         let without_record =
             |task: &Task| self.plan.needs(task.id()).filter(|&need| self.record(need).is_none()).count();
         self.missing = self.plan.tasks().map(without_record).collect();
+        self.journal.save();
     }
 
     /// Hands out jobs and takes in messages until nothing runs and nothing more may start.
@@ -119,6 +143,7 @@ impl<'a> Dispatcher<'a> {
                 }
                 match messages.recv() {
                     Ok(Message::Event(event)) => (self.on_event)(event),
+                    Ok(Message::Started(id, key)) => self.started(id, key),
                     Ok(Message::Ended(id, result)) => self.ended(id, result),
                     Err(mpsc::RecvError) => return,
                 }
@@ -127,7 +152,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn next_job(&mut self, stop: &AtomicBool) -> Option<Job> {
-        if self.running.len() >= self.jobs || stop.load(Ordering::Relaxed) {
+        if self.running.len() >= self.jobs || self.is_to_end(stop) {
             return None;
         }
         let threads = self.share_of_threads();
@@ -136,19 +161,31 @@ impl<'a> Dispatcher<'a> {
             None => (self.put_back.pop_first()?, None, true),
         };
         let inputs = key::inputs(self.plan.task(id), |need| self.record(need))?;
-        self.running.insert(id, threads);
+        self.running.insert(id, Running { threads, key: None });
         Some(Job { id, inputs, keyed, threads, patient })
+    }
+
+    /// Whether no task may start any more.
+    fn is_to_end(&self, stop: &AtomicBool) -> bool {
+        stop.load(Ordering::Relaxed) || (self.fail_fast && self.any_failed)
     }
 
     /// Divides the threads that no task has among the tasks that could start now: a task that is alone gets all.
     fn share_of_threads(&self) -> usize {
-        let free = self.threads.saturating_sub(self.running.values().sum());
+        let free = self.threads.saturating_sub(self.running.values().map(|running| running.threads).sum());
         let could_start = (self.ready.len() + self.put_back.len()).min(self.jobs - self.running.len());
         (free / could_start.max(1)).max(1)
     }
 
+    fn started(&mut self, id: TaskId, key: Key) {
+        let Some(running) = self.running.get_mut(&id) else { return };
+        running.key = Some(key);
+        let threads = running.threads;
+        self.tell(Event::TaskStarted { task: self.label(id), key: key.to_string(), threads });
+    }
+
     fn ended(&mut self, id: TaskId, result: Result<Ended, TaskError>) {
-        self.running.remove(&id);
+        let key = self.running.remove(&id).and_then(|running| running.key);
         match result {
             Ok(Ended::Cached(record)) => {
                 self.cached(id, record);
@@ -163,8 +200,9 @@ impl<'a> Dispatcher<'a> {
                 self.endings[id.0] = Some(Ending::Unfinished);
                 self.tell(Event::Stopped { task: self.label(id) });
             }
-            Err(error) => self.failed(id, error),
+            Err(error) => self.failed(id, key, error),
         }
+        self.journal.save();
     }
 
     fn cached(&mut self, id: TaskId, record: Arc<Record>) {
@@ -174,6 +212,7 @@ impl<'a> Dispatcher<'a> {
             metrics: record.metrics.clone(),
             seconds: record.exec.seconds,
         });
+        self.journal.done(&self.label(id).to_string(), record.key);
         self.endings[id.0] = Some(Ending::Cached(record));
     }
 
@@ -184,6 +223,7 @@ impl<'a> Dispatcher<'a> {
             metrics: record.metrics.clone(),
             seconds: record.exec.seconds,
         });
+        self.journal.done(&self.label(id).to_string(), record.key);
         self.endings[id.0] = Some(Ending::Finished(record));
     }
 
@@ -199,11 +239,13 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    fn failed(&mut self, id: TaskId, error: TaskError) {
+    fn failed(&mut self, id: TaskId, key: Option<Key>, error: TaskError) {
         let message = error.to_string();
+        self.any_failed = true;
+        self.journal.failed(&self.label(id).to_string(), key, &message);
         self.tell(Event::Failed { task: self.label(id), class: error.class(), message: message.clone() });
         self.endings[id.0] = Some(Ending::Failed(error));
-        for skipped in self.descendants(id) {
+        for skipped in self.plan.with_downstream(&BTreeSet::from([id])) {
             if self.endings[skipped.0].is_none() {
                 self.endings[skipped.0] = Some(Ending::Skipped { ancestor: id });
                 let (task, ancestor) = (self.label(skipped), self.label(id));
@@ -212,19 +254,10 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// All tasks that need a task, directly or not, in the order of the plan.
-    fn descendants(&self, id: TaskId) -> BTreeSet<TaskId> {
-        let (mut found, mut open) = (BTreeSet::new(), vec![id]);
-        while let Some(next) = open.pop() {
-            open.extend(self.plan.dependents(next).filter(|&dependent| found.insert(dependent)));
-        }
-        found
-    }
-
-    fn finish(self, started: Instant) -> Run {
+    fn finish(self, started: Instant, stopped: bool) -> Run {
         let endings = self.endings.into_iter().map(|ending| ending.unwrap_or(Ending::Unfinished));
         let labels = self.plan.tasks().map(|task| task.label.clone());
-        let run = Run::new(labels.zip(endings).collect());
+        let run = Run::new(labels.zip(endings).collect(), stopped);
         let count = |of: fn(&Ending) -> bool| run.endings().filter(|ending| of(ending)).count();
         (self.on_event)(Event::RunFinished {
             ran: count(|ending| matches!(ending, Ending::Finished(_))),

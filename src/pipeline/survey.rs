@@ -6,7 +6,7 @@ use super::error::{RunError, TaskError};
 use super::events::Event;
 use super::key::{self, Keyed};
 use super::plan::Plan;
-use super::task::{Task, TaskId};
+use super::task::{Policy, Task, TaskId};
 use crate::store::{Key, Lookup, Record, Store, StoreError};
 
 /// What is known about a task before anything runs.
@@ -48,12 +48,14 @@ pub fn survey(plan: &Plan, store: &Store, on_event: &mut dyn FnMut(Event)) -> Re
     for task in plan.tasks() {
         let mut damaged = |what| on_event(Event::Damaged { task: task.label.clone(), what });
         let state = match key::inputs(task, |id| survey.record(id)) {
-            None => State::Pending,
+            None => key::sources(task, store).map_or_else(State::Failed, |_| State::Pending),
             Some(inputs) => match key::keyed(plan, task, &inputs, store) {
                 Err(error) => State::Failed(error),
-                Ok(keyed) => match find(store, task, &keyed.key, &mut damaged)? {
-                    Some(record) => State::Cached(record),
-                    None => State::ToRun(keyed),
+                Ok(keyed) => match (find(store, task, &keyed.key, &mut damaged)?, task.policy) {
+                    (_, Policy::Always) => State::ToRun(keyed),
+                    (Some(record), _) => State::Cached(record),
+                    (None, Policy::IfMissing) => State::ToRun(keyed),
+                    (None, Policy::Never) => State::Failed(TaskError::Withheld),
                 },
             },
         };

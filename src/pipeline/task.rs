@@ -107,6 +107,25 @@ pub struct Connection {
     pub artifacts: Vec<(String, &'static str)>,
 }
 
+impl Connection {
+    /// Whether an input (`port`, `port.part`) comes this way.
+    pub fn has(&self, input: &str) -> bool {
+        self.artifacts.iter().any(|(name, _)| name == input)
+    }
+}
+
+/// When a task is to run. No part of its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// If the store does not have what it makes.
+    #[default]
+    IfMissing,
+    /// In any case.
+    Always,
+    /// In no case: what needs it can do with what the store has, or not at all.
+    Never,
+}
+
 /// A stage at one cell of the axes that it uses: what is scheduled, keyed and cached.
 pub struct Task {
     /// How it is called.
@@ -123,12 +142,29 @@ pub struct Task {
     pub seed: Option<u64>,
     /// Where its inputs come from, by port as the kind lists them.
     pub inputs: Vec<Connection>,
+    /// When it is to run.
+    pub policy: Policy,
 }
 
 impl Task {
+    /// The task in a plan with other ids; `None` if it, or something that it needs, has none there.
+    pub(super) fn renumbered(mut self, new: impl Fn(TaskId) -> Option<TaskId>) -> Option<Self> {
+        let id = new(self.id())?;
+        self.label = Label { id, ..(*self.label).clone() }.into();
+        for connection in &mut self.inputs {
+            connection.producer = new(connection.producer)?;
+        }
+        Some(self)
+    }
+
     /// Its position in the plan.
     pub fn id(&self) -> TaskId {
         self.label.id
+    }
+
+    /// The names of its inputs: `port`, `port.part`.
+    pub fn input_names(&self) -> impl Iterator<Item = &str> + '_ {
+        self.inputs.iter().flat_map(|connection| connection.artifacts.iter().map(|(name, _)| name.as_str()))
     }
 
     /// The tasks that it needs; one that feeds two ports comes twice.

@@ -1,6 +1,7 @@
 //! How the errors of data and attacks become a stage's.
 
 use super::{ParamError, StageError};
+use crate::attacks::AttackError;
 use crate::data::{DataError, InvalidParam};
 
 impl From<DataError> for StageError {
@@ -9,6 +10,15 @@ impl From<DataError> for StageError {
             DataError::Missing { path, hint } => Self::InputMissing { path, hint },
             DataError::Io { path, source } => Self::Io { path, source },
             other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<AttackError> for StageError {
+    fn from(error: AttackError) -> Self {
+        match error {
+            AttackError::Data(error) => error.into(),
+            AttackError::Train(error) => error.into(),
         }
     }
 }

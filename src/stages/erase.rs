@@ -1,9 +1,8 @@
 //! `erase`: removes the backdoor from a model with a defense, given clean images.
 
 use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
-use crate::data::Dataset;
-use crate::defenses::{AnyDefense, Frozen, Task};
+use super::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
+use crate::defenses::{AnyDefense, Task};
 
 /// The stage kind `erase`.
 pub struct EraseStage;
@@ -36,10 +35,19 @@ impl Kind for EraseStage {
         training::param_errors(params.defense().check())
     }
 
+    fn needs(params: &AnyDefense) -> Vec<Need> {
+        let teacher = Need { port: "teacher", parameter: "method" };
+        params.defense().needs_teacher().then_some(teacher).into_iter().collect()
+    }
+
     fn run(params: &AnyDefense, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
         let mut student = Loaded::from(context, "student", samples.dataset())?;
-        let teacher = teacher(params, context, samples.dataset())?;
+        let teacher = if params.defense().needs_teacher() {
+            Some(Loaded::from(context, "teacher", samples.dataset())?.freeze()?)
+        } else {
+            None
+        };
         let weights = student.take_weights();
         let watcher = Watcher::new(context);
         let (network, session) = (&student.network, watcher.session());
@@ -47,22 +55,4 @@ impl Kind for EraseStage {
         let erased = params.defense().erase(task)?;
         student.finish(erased, &samples, context)
     }
-}
-
-/// Loads the teacher, if the defense has a use for it.
-fn teacher(
-    params: &AnyDefense,
-    context: &Context<'_>,
-    dataset: &Dataset,
-) -> Result<Option<Frozen>, StageError> {
-    if !params.defense().needs_teacher() {
-        return Ok(None);
-    }
-    if context.optional_input("teacher").is_none() {
-        let (name, advice) = (params.name(), "add `teacher: <a stage that makes a model>` to `needs`");
-        return Err(StageError::Failed(format!("method `{name}` learns from a teacher; {advice}")));
-    }
-    let mut teacher = Loaded::from(context, "teacher", dataset)?;
-    let weights = teacher.take_weights();
-    Ok(Some(Frozen::new(teacher.network, &weights)?))
 }

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::training::{Loaded, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
-use crate::attacks::Trigger;
+use crate::attacks::{LabelRule, Trigger};
 use crate::data::{Dataset, Images};
-use crate::train::{Rate, Report, Stamp, TrainError, der, predict};
+use crate::train::{Elsewhere, Rate, Report, Stamp, TrainError, der, predict};
 
 /// The stage kind `evaluate`.
 pub struct EvaluateStage;
@@ -67,8 +67,8 @@ impl Kind for EvaluateStage {
     fn run(_: &EvaluateParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = Dataset::load(context.input("dataset")?)?;
         let trigger = context.optional_input("trigger").map(Trigger::load).transpose()?;
-        let report = measure(context, &dataset, trigger.as_ref())?;
-        let mut metrics = metrics(&report);
+        let (report, elsewhere) = measure(context, &dataset, trigger.as_ref())?;
+        let mut metrics = metrics(&report, elsewhere);
         if let Some(path) = context.optional_input("baseline") {
             metrics
                 .extend(against(&read_baseline(path)?, &metrics)?.map(|der| ("der".to_owned(), json!(der))));
@@ -80,12 +80,13 @@ impl Kind for EvaluateStage {
     }
 }
 
-/// Predicts the test images, clean and triggered, and counts.
+/// Predicts the test images, clean and triggered, and counts; under a source-specific rule also where the trigger is
+/// not meant to work.
 fn measure(
     context: &Context<'_>,
     dataset: &Dataset,
     trigger: Option<&Trigger>,
-) -> Result<Report, StageError> {
+) -> Result<(Report, Option<Elsewhere>), StageError> {
     let mut loaded = Loaded::from(context, "model", dataset)?;
     let weights = loaded.take_weights();
     let watcher = Watcher::new(context);
@@ -95,7 +96,7 @@ fn measure(
     let (test, labels) = (&dataset.test, dataset.test.labels());
     let clean = predictions(test, None)?;
     let Some(trigger) = trigger else {
-        return Ok(Report::clean(labels, &clean));
+        return Ok((Report::clean(labels, &clean), None));
     };
     if trigger.shape() != test.shape() {
         let (trigger, test) = (trigger.shape(), test.shape());
@@ -105,11 +106,17 @@ fn measure(
     let wanted: Vec<u32> = labels.iter().map(|&label| trigger.target_label(label)).collect();
     let mut stamp = |position: usize, pixels: &mut [u8]| trigger.apply(position, pixels);
     let triggered = predictions(test, Some(&mut stamp))?;
-    Ok(Report::with_trigger(labels, &clean, &wanted, &triggered))
+    let elsewhere = match trigger.labels() {
+        LabelRule::SourceSpecific { target, .. } => {
+            Some(Elsewhere::count(labels, &wanted, &triggered, target))
+        }
+        LabelRule::All2one { .. } | LabelRule::All2all => None,
+    };
+    Ok((Report::with_trigger(labels, &clean, &wanted, &triggered), elsewhere))
 }
 
 /// Metrics in percent and counts, by name; what has no cases is left out.
-fn metrics(report: &Report) -> Map<String, Value> {
+fn metrics(report: &Report, elsewhere: Option<Elsewhere>) -> Map<String, Value> {
     let mut metrics = Map::new();
     let mut put = |name: &str, count: &str, rate: Rate| {
         metrics.extend(rate.percent().map(|percent| (name.to_owned(), json!(percent))));
@@ -120,6 +127,10 @@ fn metrics(report: &Report) -> Map<String, Value> {
         put("acc_excl_target", "n_excl_target", triggered.acc_excl_target);
         put("asr", "n_triggered", triggered.asr);
         put("ra", "n_triggered", triggered.ra);
+    }
+    if let Some(elsewhere) = elsewhere {
+        put("asr_elsewhere", "n_elsewhere", elsewhere.asr);
+        put("ra_elsewhere", "n_elsewhere", elsewhere.ra);
     }
     metrics
 }

@@ -4,12 +4,14 @@
 //! store nor the terminal: the executor hands it a [`Context`] and commits what it leaves there.
 //! Adding a kind is one file and one line in [`all`].
 
+mod checkpoint;
 mod context;
 mod convert;
 mod dataset;
 mod erase;
 mod error;
 mod evaluate;
+mod export;
 mod finetune;
 mod poison;
 mod split;
@@ -18,6 +20,7 @@ mod training;
 
 pub use context::{Context, Observer, Outcome, Progress};
 pub use error::StageError;
+pub use export::{ExportError, export};
 
 use std::path::PathBuf;
 
@@ -79,6 +82,15 @@ pub struct ParamError {
     pub message: String,
 }
 
+/// An optional input that a stage cannot do without, because of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The input.
+    pub port: &'static str,
+    /// The parameter whose value asks for it.
+    pub parameter: &'static str,
+}
+
 /// A stage kind with its parameters typed: what the file of a kind implements.
 pub trait Kind: Send + Sync + 'static {
     /// The `kind` of a manifest.
@@ -97,6 +109,11 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Checks what the schema cannot: relations between parameters.
     fn check(_params: &Self::Params) -> Vec<ParamError> {
+        vec![]
+    }
+
+    /// Optional inputs that must be connected with these parameters.
+    fn needs(_params: &Self::Params) -> Vec<Need> {
         vec![]
     }
 
@@ -136,6 +153,8 @@ pub trait Stage: Send + Sync {
 pub trait Bound: Send + Sync {
     /// The parameters after defaults, for the key and the record.
     fn params(&self) -> Value;
+    /// See [`Kind::needs`].
+    fn needs(&self) -> Vec<Need>;
     /// See [`Kind::seeded`].
     fn seeded(&self) -> bool;
     /// See [`Kind::sources`].
@@ -188,6 +207,10 @@ impl<K: Kind> Bound for WithParams<K> {
         serde_json::to_value(&self.0).unwrap_or(Value::Null)
     }
 
+    fn needs(&self) -> Vec<Need> {
+        K::needs(&self.0)
+    }
+
     fn seeded(&self) -> bool {
         K::seeded(&self.0)
     }
@@ -210,6 +233,7 @@ fn erase<K: Kind>() -> Box<dyn Stage> {
 pub fn all() -> Vec<Box<dyn Stage>> {
     vec![
         erase::<dataset::DatasetStage>(),
+        erase::<checkpoint::CheckpointStage>(),
         erase::<poison::PoisonStage>(),
         erase::<split::SplitStage>(),
         erase::<train::TrainStage>(),

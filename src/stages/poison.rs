@@ -2,8 +2,12 @@
 
 use serde_json::json;
 
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
-use crate::attacks::{AnyAttack, poison};
+use std::path::PathBuf;
+
+use super::training::{Loaded, Watcher};
+use super::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
+use crate::attacks::{AnyAttack, Task, poison};
+use crate::data::readers::read_pictures;
 use crate::data::{Dataset, load_indices};
 
 /// The stage kind `poison`.
@@ -13,13 +17,22 @@ impl Kind for PoisonStage {
     const KIND: &'static str = "poison";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "Plants an attack's trigger in a part of the training images.";
-    const INPUTS: &'static [Input] = &[Input {
-        name: "dataset",
-        takes: Artifact::Dataset,
-        also: &[("indices", Artifact::Indices)],
-        required: true,
-        about: "What to poison: a data set, or a split of one.",
-    }];
+    const INPUTS: &'static [Input] = &[
+        Input {
+            name: "dataset",
+            takes: Artifact::Dataset,
+            also: &[("indices", Artifact::Indices)],
+            required: true,
+            about: "What to poison: a data set, or a split of one.",
+        },
+        Input {
+            name: "model",
+            takes: Artifact::Model,
+            also: &[],
+            required: false,
+            about: "A clean model of the data set, for attacks that are made against one; others do not look at it.",
+        },
+    ];
     const OUTPUTS: &'static [Output] = &[
         Output {
             name: "overlay",
@@ -31,19 +44,44 @@ impl Kind for PoisonStage {
     type Params = AnyAttack;
 
     fn check(params: &AnyAttack) -> Vec<ParamError> {
-        let attack = params.attack();
-        let wrong = attack.check().into_iter().chain(attack.poisoning().check());
+        let wrong = params.attack().check().into_iter().chain(params.poisoning().check());
         wrong.map(ParamError::from).collect()
+    }
+
+    fn needs(params: &AnyAttack) -> Vec<Need> {
+        let model = Need { port: "model", parameter: "attack" };
+        params.attack().needs_model().then_some(model).into_iter().collect()
+    }
+
+    fn sources(params: &AnyAttack) -> Vec<PathBuf> {
+        params.attack().pictures().map(PathBuf::from).into_iter().collect()
     }
 
     fn run(params: &AnyAttack, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = Dataset::load(context.input("dataset")?)?;
         let pool = context.optional_input("dataset.indices").map(load_indices).transpose()?;
-        let poisoned = poison(params, &dataset, pool.as_deref(), context.seed)?;
+        let attack = params.attack();
+        let pictures = attack.pictures().map(|path| read_pictures(path, dataset.shape())).transpose()?;
+        let model = if attack.needs_model() {
+            Some(Loaded::from(context, "model", &dataset)?.freeze()?)
+        } else {
+            None
+        };
+        let task = Task {
+            dataset: &dataset,
+            pool: pool.as_deref(),
+            pictures: pictures.as_ref(),
+            model: model.as_ref(),
+            poisoning: params.poisoning(),
+            seed: context.seed,
+            watch: &Watcher::new(context),
+        };
+        let poisoned = poison(params, &task)?;
         poisoned.overlay.save(&context.output("overlay"), dataset.classes.len())?;
         poisoned.trigger.save(&context.output("trigger"))?;
         let metrics = [
-            ("poisoned".to_owned(), json!(poisoned.overlay.indices().len())),
+            ("poisoned".to_owned(), json!(poisoned.poisoned)),
+            ("covers".to_owned(), json!(poisoned.covers)),
             ("rate_actual".to_owned(), json!(poisoned.rate_actual)),
         ];
         Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
@@ -54,27 +92,59 @@ impl Kind for PoisonStage {
 mod tests {
     use super::super::dataset::tests::{run, synthetic};
     use super::super::erase;
+    use super::super::train::TrainStage;
     use super::*;
-    use crate::attacks::Trigger;
+    use crate::attacks::{Rule, Trigger};
     use crate::data::Overlay;
 
     #[test]
     fn every_attack_leaves_overlay_trigger_and_an_honest_count() {
-        for attack in ["badnets", "blend", "sig", "trojan", "random-pixel"] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path();
-            let dataset = synthetic(path);
-            let with = json!({"attack": attack, "rate": 0.5, "target": 2});
-            let outcome = run::<PoisonStage>(with, &[("dataset", "dataset")], path).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let dataset = synthetic(path);
+        let short = json!({"model": "wrn-10-1", "epochs": 1});
+        run::<TrainStage>(short, &[("dataset", "dataset")], path).unwrap();
+        for &attack in AnyAttack::NAMES {
+            let mut with = json!({"attack": attack, "target": 2});
+            let mut params: AnyAttack = serde_json::from_value(with.clone()).unwrap();
+            let clean_label = params.poisoning().rule == Rule::CleanLabel;
+            with["rate"] = json!(if clean_label { 0.5 } else { 0.1 });
+            if params.attack().needs_model() {
+                with["steps"] = json!(2);
+            }
+            params = serde_json::from_value(with.clone()).unwrap();
+            let outcome =
+                run::<PoisonStage>(with, &[("dataset", "dataset"), ("model", "model")], path).unwrap();
             let overlay = Overlay::load(&path.join("overlay")).unwrap();
             let trigger = Trigger::load(&path.join("trigger")).unwrap();
 
-            let expected = if attack == "sig" { 3 } else { 30 };
-            assert_eq!(outcome.metrics["poisoned"], json!(expected), "{attack}");
-            assert_eq!(outcome.metrics["rate_actual"], json!(f64::from(expected) / 60.0), "{attack}");
+            let poisoned = if clean_label { 3 } else { 6 };
+            assert_eq!(outcome.metrics["poisoned"], json!(poisoned), "{attack}");
+            assert_eq!(outcome.metrics["rate_actual"], json!(f64::from(poisoned) / 60.0), "{attack}");
+            let covers = outcome.metrics["covers"].as_u64().unwrap();
+            assert_eq!(overlay.images().len() as u64, poisoned as u64 + covers, "{attack}");
             assert_eq!(trigger.attack(), attack);
-            assert_eq!(&trigger.stamp(&dataset.train, overlay.indices()).unwrap(), overlay.images());
+            if covers == 0 && !params.attack().needs_model() {
+                let stamped = trigger.stamp(&dataset.train, overlay.indices()).unwrap();
+                assert_eq!(&stamped, overlay.images(), "{attack}");
+            }
         }
+    }
+
+    #[test]
+    fn an_attack_that_needs_a_model_says_so() {
+        let needs = |attack: &str| erase::<PoisonStage>().bind(&json!({"attack": attack})).unwrap().needs();
+        let model = Need { port: "model", parameter: "attack" };
+        assert_eq!(needs("trojan-nn"), [model]);
+        assert_eq!(needs("label-consistent"), [model]);
+        assert_eq!(needs("badnets"), []);
+    }
+
+    #[test]
+    fn a_picture_is_a_source_and_no_part_of_the_parameters() {
+        let bound = erase::<PoisonStage>().bind(&json!({"attack": "blend", "image": "kitty.png"})).unwrap();
+        assert_eq!(bound.sources(), [PathBuf::from("kitty.png")]);
+        assert_eq!(bound.params().get("image"), None);
     }
 
     #[test]
@@ -97,7 +167,7 @@ mod tests {
             ["rate_of"]
         );
         let unknown = refused(json!({"attack": "sig", "pattern": "grid"})).message;
-        assert!(unknown.contains("unknown field `pattern`, expected one of `form`"), "{unknown}");
+        assert!(unknown.contains("unknown field `pattern`, expected one of `quirks`"), "{unknown}");
     }
 
     #[test]

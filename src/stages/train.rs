@@ -106,7 +106,8 @@ impl Kind for TrainStage {
             &settings,
             watcher.session(),
         )?;
-        let model = Model { architecture, image, classes, theta: vec![], state: vec![] };
+        let (theta, state, normalise) = (vec![], vec![], None);
+        let model = Model { architecture, image, classes, normalise, theta, state };
         Loaded { model, network }.finish(trained.weights, &samples, context)
     }
 }

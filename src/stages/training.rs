@@ -11,7 +11,7 @@ use crate::data::{Dataset, ImageShape, InvalidParam, Overlay, Samples, TrainView
 use crate::models::{Model, ModelError};
 use crate::nn::Network;
 use crate::nn::graph::Shape;
-use crate::train::{self, Session, TrainError, Watch, Weights};
+use crate::train::{self, Frozen, Session, TrainError, Watch, Weights};
 
 /// The port of the images that a stage trains on.
 pub(super) const DATASET: Input = Input {
@@ -67,6 +67,12 @@ impl Loaded {
     /// Takes the network's numbers.
     pub fn take_weights(&mut self) -> Weights {
         Weights { theta: std::mem::take(&mut self.model.theta), state: std::mem::take(&mut self.model.state) }
+    }
+
+    /// The network as one that is looked at and not trained.
+    pub fn freeze(mut self) -> Result<Frozen, StageError> {
+        let weights = self.take_weights();
+        Ok(Frozen::new(self.network, &weights)?)
     }
 
     /// Writes the network with new numbers to the output `model`.

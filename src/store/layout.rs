@@ -6,6 +6,8 @@
 //! v1/work/<key>.<unique>/     private folders of running tasks; their owners hold the lock of the key
 //! v1/partial/<key>/           checkpoints of tasks that did not end
 //! v1/locks/<key>              one lock file per key; they stay, the lock itself is the kernel's
+//! v1/logs/ab/<key>.log        what stages said, attempt after attempt
+//! v1/journals/<name>.jsonl    what became of the tasks of a pipeline last; only explains, safe to delete
 //! v1/corrupt/                 what failed its check
 //! v1/*.memo                   digests by file identity, only to save hashing; safe to delete
 //! ```
@@ -31,7 +33,7 @@ impl Layout {
     /// Names the paths below `cache`, and makes the folders that are missing.
     pub(super) fn create(cache: &Path) -> Result<Self, StoreError> {
         let layout = Self { root: cache.join("v1") };
-        for folder in ["objects", "records", "work", "partial", "locks", "corrupt"] {
+        for folder in ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt"] {
             create_folder(&layout.root.join(folder))?;
         }
         let tag = layout.root.join("CACHEDIR.TAG");
@@ -59,6 +61,14 @@ impl Layout {
 
     pub(super) fn lock(&self, name: &str) -> PathBuf {
         self.root.join("locks").join(name)
+    }
+
+    pub(super) fn log(&self, key: &Key) -> PathBuf {
+        self.root.join("logs").join(key.shard()).join(format!("{key}.log"))
+    }
+
+    pub(super) fn journal(&self, name: &str) -> PathBuf {
+        self.root.join("journals").join(format!("{name}.jsonl"))
     }
 
     pub(super) fn corrupt(&self) -> PathBuf {

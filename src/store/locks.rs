@@ -73,6 +73,15 @@ impl Store {
         }
     }
 
+    /// Returns who holds the lock of a key now, if anyone does.
+    ///
+    /// Asking makes no lock file, and shares the lock for a moment: who tries to take it just then finds it taken,
+    /// as if someone had it who gives up at once.
+    pub fn locked_by(&self, key: &Key) -> Option<Holder> {
+        let file = File::open(self.layout.lock(&key.to_string())).ok()?;
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| self.holder(key))
+    }
+
     /// Reads who took the lock of a key last.
     fn holder(&self, key: &Key) -> Holder {
         let text = fs::read_to_string(self.layout.lock(&key.to_string())).unwrap_or_default();
@@ -116,6 +125,8 @@ mod tests {
         assert!(theirs.try_lock(&key).unwrap().is_none());
         assert!(theirs.try_lock(&Key::of(&json!("other task"))).unwrap().is_some());
 
+        assert_eq!(ours.locked_by(&Key::of(&json!("task that nobody locked"))), None);
+        assert!(theirs.locked_by(&key).is_some());
         let mut seen = String::new();
         let given_up = theirs.lock(&key, &mut |holder| {
             seen = holder.to_string();
@@ -125,6 +136,7 @@ mod tests {
         assert_eq!(seen, format!("process {} on {}", std::process::id(), host()));
 
         drop(lock);
+        assert_eq!(theirs.locked_by(&key), None);
         assert!(theirs.try_lock(&key).unwrap().is_some());
     }
 

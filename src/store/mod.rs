@@ -15,6 +15,7 @@ pub mod canon;
 mod commit;
 mod digest;
 mod error;
+mod journal;
 mod layout;
 mod locks;
 mod lookup;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 pub use commit::{FAIL_POINT_VARIABLE, FAIL_POINTS};
 pub use digest::{Digest, Key, NotAHash};
 pub use error::StoreError;
+pub use journal::{Failure, Journal, Past};
 pub use locks::{Holder, KeyLock, host};
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
@@ -59,6 +61,11 @@ impl Store {
     /// Where an artifact is, if the store has it. The file is read-only and must stay as it is.
     pub fn object(&self, digest: &Digest) -> PathBuf {
         self.layout.object(digest)
+    }
+
+    /// Where what a task says while it runs is kept: who holds the lock of its key appends to it.
+    pub fn log(&self, key: &Key) -> PathBuf {
+        self.layout.log(key)
     }
 }
 

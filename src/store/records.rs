@@ -66,6 +66,9 @@ pub struct Execution {
     pub threads: usize,
     /// The version of argd-pipe.
     pub argd_version: String,
+    /// The most memory, in bytes, that the process had while it ran; where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
 }
 
 /// What is to be committed under a key.

@@ -28,7 +28,8 @@ impl Rate {
 
 /// Metrics that need a trigger, all over the images whose label its rule changes.
 ///
-/// Under all2one these are the images outside the target class, under all2all every image.
+/// Under all2one these are the images outside the target class, under all2all every image, under a source-specific rule
+/// those of the source class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Triggered {
     /// Clean images classified rightly.
@@ -37,6 +38,27 @@ pub struct Triggered {
     pub asr: Rate,
     /// Triggered images classified rightly nevertheless.
     pub ra: Rate,
+}
+
+/// What a trigger does where it is not meant to work: to the images whose label the rule keeps and that are not of the
+/// target class. Under a source-specific rule these are the images of all classes but source and target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Triggered images classified as the target nevertheless.
+    pub asr: Rate,
+    /// Triggered images classified rightly, as the rule wants.
+    pub ra: Rate,
+}
+
+impl Elsewhere {
+    /// Counts: `wanted` are the labels that the attacker's rule gives, `triggered` the predictions with the trigger.
+    pub fn count(labels: &[u32], wanted: &[u32], triggered: &[u32], target: u32) -> Self {
+        let kept = || (0..labels.len()).filter(|&i| wanted[i] == labels[i] && labels[i] != target);
+        Self {
+            asr: Rate::count(kept().map(|i| triggered[i] == target)),
+            ra: Rate::count(kept().map(|i| triggered[i] == labels[i])),
+        }
+    }
 }
 
 /// Metrics of one model.
@@ -108,6 +130,17 @@ mod tests {
         let report = Report::with_trigger(&LABELS, &CLEAN, &wanted, &[1, 0, 2, 2, 0, 1]);
         let expected = Triggered { acc_excl_target: rate(4, 6), asr: rate(4, 6), ra: rate(1, 6) };
         assert_eq!(report.triggered, Some(expected));
+    }
+
+    #[test]
+    fn a_source_specific_rule_counts_its_source_and_tells_of_the_others() {
+        // Source 1, target 0: images of class 2 keep their label.
+        let wanted = LABELS.map(|label| if label == 1 { 0 } else { label });
+        let triggered = [0, 0, 0, 1, 0, 2];
+        let report = Report::with_trigger(&LABELS, &CLEAN, &wanted, &triggered).triggered.unwrap();
+        assert_eq!((report.acc_excl_target, report.asr, report.ra), (rate(2, 2), rate(1, 2), rate(1, 2)));
+        let elsewhere = Elsewhere::count(&LABELS, &wanted, &triggered, 0);
+        assert_eq!(elsewhere, Elsewhere { asr: rate(1, 2), ra: rate(1, 2) });
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod error;
 mod fit;
+mod frozen;
 mod metrics;
 mod objective;
 mod predict;
@@ -15,7 +16,8 @@ mod training;
 
 pub use error::TrainError;
 pub use fit::{Session, Settings, Trained, fit};
-pub use metrics::{Rate, Report, Triggered, der};
+pub use frozen::Frozen;
+pub use metrics::{Elsewhere, Rate, Report, Triggered, der};
 pub use objective::{CrossEntropy, Objective, Step, Term};
 pub use predict::{PREDICT_BATCH, Stamp, predict};
 pub use schedule::{Piece, Schedule};

@@ -108,6 +108,30 @@ fn data_that_is_missing_is_told_and_stops_only_what_needs_it() {
 }
 
 #[test]
+fn what_an_attack_or_a_defense_lacks_is_told_before_anything_runs() {
+    let workspace = Workspace::new();
+    workspace.write("lacking.yaml", LACKING);
+    workspace
+        .run("run lacking.yaml")
+        .with(3, &["lacking.yaml:4:", "`trojan-nn` needs the input `model`", "add `model: <stage>`"])
+        .with(3, &["lacking.yaml:6:", "`argd` needs the input `teacher`", "add `teacher: <stage>`"]);
+    assert!(!workspace.path("cache").exists(), "nothing is made for a manifest that is wrong");
+
+    let picture = MANIFEST.replace("attack: badnets,", "attack: blend, image: kitty.png,");
+    workspace.write("tiny.yaml", &picture);
+    workspace.run("plan tiny.yaml").with(66, &["poisoned: ", "kitty.png"]);
+}
+
+const LACKING: &str = "\
+name: lacking
+stages:
+  images: {kind: dataset, with: {source: synthetic}}
+  poisoned: {kind: poison, needs: {dataset: images}, with: {attack: trojan-nn}}
+  trained: {kind: train, needs: {dataset: images, poison: poisoned}}
+  erased: {kind: erase, needs: {student: trained, dataset: images}, with: {method: argd}}
+";
+
+#[test]
 fn a_cache_that_cannot_be_used_is_told() {
     let workspace = Workspace::new();
     workspace.run("run tiny.yaml --cache-dir tiny.yaml").with(6, &["tiny.yaml/v1", "--cache-dir"]);

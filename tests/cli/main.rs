@@ -3,5 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bad_input;
+mod inside;
+mod models;
+mod parts;
+mod results;
 mod runs;
+mod status;
 mod workspace;

@@ -7,26 +7,27 @@ use std::process::Stdio;
 use argd_pipe::store::{FAIL_POINT_VARIABLE, FAIL_POINTS};
 use insta::{assert_snapshot, with_settings};
 
-use super::workspace::{Ended, MANIFEST, Workspace};
-
-/// Compares with a snapshot in which times and hashes are the same for everyone.
-macro_rules! assert_tells {
-    ($name:literal, $ended:expr) => {
-        with_settings!({filters => [
-            (r"\b(\d+m )?\d+(\.\d)?s\b", "[time]"),
-            (r"\b\d+\.\d\d\b", "[metric]"),
-            // The width of a table depends on the numbers in it.
-            (r"([ ─═]){2,}", "$1"),
-            (r"\b[0-9a-f]{64}\b", "[key]"),
-            (r"\b[0-9a-f]{12}\b", "[short key]"),
-        ]}, { assert_snapshot!($name, $ended.all()) })
-    };
-}
+use super::workspace::{Ended, MANIFEST, Workspace, assert_tells};
 
 #[test]
 fn the_help() {
     let workspace = Workspace::new();
-    for command in ["", "run ", "plan ", "results "] {
+    let commands = [
+        "",
+        "run ",
+        "plan ",
+        "status ",
+        "results ",
+        "diff ",
+        "dag ",
+        "show ",
+        "log ",
+        "export ",
+        "model ",
+        "model import ",
+        "model export ",
+    ];
+    for command in commands {
         for (flag, length) in [("-h", "short"), ("--help", "long")] {
             let name = format!("{command}help {length}").replace(' ', "_");
             assert_snapshot!(name, workspace.run(&format!("{command}{flag}")).with(0, &[]).stdout);

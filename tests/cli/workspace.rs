@@ -21,6 +21,38 @@ stages:
 results: {csv: results/tiny.csv, from: [after]}
 ";
 
+/// Tasks that take no time and need no training: one set of images, and a split of a split per ratio.
+pub const CHEAP: &str = "\
+name: cheap
+seed: 2
+matrix: {ratio: [0.25, 0.5]}
+stages:
+  images:   {kind: dataset, with: {source: synthetic, train: 64, test: 32, size: 16}}
+  poisoned: {kind: poison, needs: {dataset: images}, with: {attack: badnets, target: 0, rate: 0.1}}
+  part:     {kind: split, needs: {dataset: images, poison: poisoned}, with: {ratio: \"${matrix.ratio}\"}}
+  rest:     {kind: split, needs: {dataset: part}, with: {ratio: 0.5}}
+";
+
+/// Compares with a snapshot in which times and hashes are the same for everyone.
+macro_rules! assert_tells {
+    ($name:literal, $ended:expr) => {
+        insta::with_settings!({filters => [
+            (r"\b(\d+m )?\d+(\.\d)?s\b", "[time]"),
+            (r"\b\d+\.\d\d\b", "[metric]"),
+            // The width of a table depends on the numbers in it.
+            (r"([ ─═]){2,}", "$1"),
+            (r"\b[0-9a-f]{64}\b", "[key]"),
+            (r"\b[0-9a-f]{12}\b", "[short key]"),
+            (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "[moment]"),
+            (r"on \S+, (by argd-pipe|process) \S+", "on [host], $1 [number]"),
+            (r"on \d+ threads", "on [number] threads"),
+            (r"at most \S+ MB", "at most [size]"),
+            (r"cache/v1/logs/\w\w/", "cache/v1/logs/[..]/"),
+        ]}, { insta::assert_snapshot!($name, $ended.all()) })
+    };
+}
+pub(crate) use assert_tells;
+
 /// A folder to run the program in.
 pub struct Workspace(TempDir);
 
@@ -29,6 +61,13 @@ impl Workspace {
     pub fn new() -> Self {
         let workspace = Self(tempfile::tempdir().unwrap());
         workspace.write("tiny.yaml", MANIFEST);
+        workspace
+    }
+
+    /// One with [`CHEAP`] as `cheap.yaml`.
+    pub fn cheap() -> Self {
+        let workspace = Self(tempfile::tempdir().unwrap());
+        workspace.write("cheap.yaml", CHEAP);
         workspace
     }
 
@@ -64,7 +103,12 @@ impl Workspace {
 
     /// Runs the program with these arguments, separated by spaces.
     pub fn run(&self, arguments: &str) -> Ended {
-        self.program().args(arguments.split(' ')).output().unwrap().into()
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs the program with arguments separated by spaces, and some that may have spaces in them.
+    pub fn run_with(&self, arguments: &str, others: &[&str]) -> Ended {
+        self.program().args(arguments.split(' ')).args(others).output().unwrap().into()
     }
 
     /// Artifacts or records in the cache, by `what`.

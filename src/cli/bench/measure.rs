@@ -12,13 +12,15 @@ use serde::Serialize;
 
 use super::super::error::CliError;
 use crate::data::{DataError, Dataset, ImageShape, Images, TrainView};
-use crate::defenses::{Argd, Defense, Frozen, Task};
+use crate::defenses::{Argd, Defense, Task};
 use crate::models::Architecture;
 use crate::nn::graph::Shape;
 use crate::nn::{Level, Network};
 use crate::rng;
 use crate::stages::StageError;
-use crate::train::{CrossEntropy, PREDICT_BATCH, Progress, Session, Training, Watch, Weights, fit, predict};
+use crate::train::{
+    CrossEntropy, Frozen, PREDICT_BATCH, Progress, Session, Training, Watch, Weights, fit, predict,
+};
 
 const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 const CLASSES: usize = 10;

@@ -8,7 +8,7 @@ use crate::stages::Progress;
 pub(super) const METRICS: [(&str, &str); 4] = [("acc", "ACC"), ("asr", "ASR"), ("ra", "RA"), ("der", "DER")];
 
 /// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
-pub(super) fn duration(seconds: f64) -> String {
+pub(in crate::cli) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         _ if seconds < 9.95 => format!("{seconds:.1}s"),
@@ -16,6 +16,32 @@ pub(super) fn duration(seconds: f64) -> String {
         60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
         _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// Writes a size: `512 B`, `1.2 KB`, `45.0 MB`.
+pub(in crate::cli) fn bytes(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["B", "KB", "MB", "GB"] {
+        if size < 999.95 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") };
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1} TB")
+}
+
+/// Writes a moment, given in seconds since 1970: `2026-11-23 09:05 UTC`.
+pub(in crate::cli) fn utc(seconds: u64) -> String {
+    let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
+    // Years begin in March, so that the leap day is the last of its year; an era is 400 years of 146,097 days.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year + month / 10, (month + 2) % 12 + 1);
+    format!("{year}-{month:02}-{date:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
 /// Writes how many tasks there are: `1 task`, `9 tasks`.
@@ -65,6 +91,19 @@ mod tests {
     fn durations_are_as_long_as_needed() {
         let written = [0.04, 9.9, 9.96, 59.4, 59.6, 125.0, 3599.6, 7380.0].map(duration);
         assert_eq!(written, ["0.0s", "9.9s", "10s", "59s", "1m 00s", "2m 05s", "1h 00m", "2h 03m"]);
+    }
+
+    #[test]
+    fn sizes_are_as_exact_as_needed() {
+        let written = [0, 999, 1_000, 702_123, 999_960, 45_000_000, 2_500_000_000_000].map(bytes);
+        assert_eq!(written, ["0 B", "999 B", "1.0 KB", "702.1 KB", "1.0 MB", "45.0 MB", "2.5 TB"]);
+    }
+
+    #[test]
+    fn moments_are_in_the_calendar() {
+        let written = [0, 951_782_400, 1_735_689_599, 1_795_424_760].map(utc);
+        let expected = ["1970-01-01 00:00", "2000-02-29 00:00", "2024-12-31 23:59", "2026-11-23 09:06"];
+        assert_eq!(written, expected.map(|moment| format!("{moment} UTC")));
     }
 
     #[test]

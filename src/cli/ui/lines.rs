@@ -30,7 +30,7 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
             (Verbosity::Normal, Tone::Good, "finished", format!("{task} in {}{found}", duration(*seconds)))
         }
         Event::Skipped { task, ancestor, .. } => {
-            (Verbosity::Notes, Tone::Warning, "skipped", format!("{task}: {ancestor} failed"))
+            (Verbosity::Normal, Tone::Warning, "skipped", format!("{task}: {ancestor} failed"))
         }
         Event::Stopped { task } => (Verbosity::Normal, Tone::Warning, "stopped", task.to_string()),
         Event::RunFinished { ran, cached, failed, skipped, unfinished, seconds } => {

@@ -4,7 +4,9 @@
 //! bars if there are any. Colour carries no meaning that the words do not.
 
 mod bars;
+pub(super) mod card;
 pub(super) mod format;
+pub(super) mod graph;
 mod lines;
 mod log;
 mod report;
@@ -21,6 +23,7 @@ use super::error::CliError;
 use super::options::Color;
 use crate::pipeline::{Event, TaskRef};
 
+use graph::Graph;
 use report::Reporter;
 use style::Style;
 use watcher::Watcher;
@@ -73,6 +76,11 @@ impl Ui {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             other => Ok(other?),
         }
+    }
+
+    /// Draws a graph with lines.
+    pub(super) fn drawn(&self, graph: &Graph) -> String {
+        graph.ascii(self.style)
     }
 
     /// Writes a line, or several, to standard error.

@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::format::{METRICS, duration};
 use crate::pipeline::results;
-use crate::pipeline::{Plan, State, Survey, TaskId, TaskRef};
+use crate::pipeline::{Change, Comparison, Pair, Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
 use crate::store::Record;
 
 /// How the result of a task was come by.
@@ -65,6 +65,82 @@ pub(in crate::cli) fn of_plan(plan: &Plan, survey: &Survey) -> String {
         name(plan, &task.label).chain([task.kind.to_owned(), state.to_owned(), key]).collect()
     });
     draw(header.collect(), rows.collect(), ..0)
+}
+
+/// A Markdown table.
+pub(in crate::cli) fn markdown<'r>(header: &[String], rows: impl Iterator<Item = &'r [String]>) -> String {
+    let line = |fields: &[String]| {
+        let fields: Vec<String> = fields.iter().map(|field| field.replace('|', "\\|")).collect();
+        format!("| {} |\n", fields.join(" | "))
+    };
+    let rule = format!("|{}\n", "---|".repeat(header.len()));
+    [line(header), rule].into_iter().chain(rows.map(line)).collect()
+}
+
+/// A table of what differs: a row per pair that does, a column per metric that does in any.
+pub(in crate::cli) fn of_comparison(comparison: &Comparison) -> String {
+    let changed = || comparison.pairs.iter().filter(|pair| !pair.changes.is_empty());
+    let mut metrics: Vec<&str> = vec![];
+    for change in changed().flat_map(|pair| &pair.changes) {
+        if !metrics.contains(&change.metric.as_str()) {
+            metrics.push(&change.metric);
+        }
+    }
+    let header = comparison.by.iter().cloned().chain(metrics.iter().map(|&metric| shown(metric)));
+    let pair = |pair: &Pair| {
+        let cell = |metric: &&str| {
+            pair.changes.iter().find(|change| change.metric == *metric).map(difference).unwrap_or_default()
+        };
+        pair.row.iter().cloned().chain(metrics.iter().map(cell)).collect::<Vec<_>>()
+    };
+    let alone = |rows: &[Vec<String>], what: &str| -> Vec<Vec<String>> {
+        let blank = metrics.len().saturating_sub(1);
+        let fields = |row: &Vec<String>| {
+            let cells = std::iter::once(what.to_owned()).chain(vec![String::new(); blank]);
+            row.iter().cloned().chain(cells).collect()
+        };
+        rows.iter().map(fields).collect()
+    };
+    let mut rows: Vec<Vec<String>> = changed().map(pair).collect();
+    rows.extend(alone(&comparison.removed, "only in the first"));
+    rows.extend(alone(&comparison.added, "only in the second"));
+    draw(header.collect(), rows, ..0)
+}
+
+/// `84.12 -> 83.90 (-0.22)`.
+fn difference(change: &Change) -> String {
+    let Change { old, new, difference, .. } = change;
+    let written = |value: &str| if value.is_empty() { "(none)".to_owned() } else { value.to_owned() };
+    let by = difference.map_or_else(String::new, |by| format!(" ({by:+.2})"));
+    format!("{} -> {}{by}", written(old), written(new))
+}
+
+/// What people call a metric.
+fn shown(metric: &str) -> String {
+    METRICS.iter().find(|(name, _)| *name == metric).map_or(metric, |(_, shown)| *shown).to_owned()
+}
+
+/// A table of tasks and how they stand, with the reasons if asked for.
+pub(in crate::cli) fn of_status(plan: &Plan, tasks: &[&TaskStatus], why: bool) -> String {
+    let header = head(plan).chain(["state", "key"].map(str::to_owned)).chain(why.then(|| "why".to_owned()));
+    let rows = tasks.iter().map(|status| {
+        let key = status.key.map(|key| key.short()).unwrap_or_default();
+        let own = name(plan, &status.task).chain([status.standing.name().to_owned(), key]);
+        own.chain(why.then(|| reasons(status).join("\n"))).collect()
+    });
+    draw(header.collect(), rows.collect(), ..0)
+}
+
+/// Why a task is not cached, a line for each reason.
+pub(in crate::cli) fn reasons(status: &TaskStatus) -> Vec<String> {
+    let note = status.note.iter().map(|note| match status.standing {
+        Standing::Running => format!("{note} is computing it"),
+        Standing::Failed => format!("it failed last time: {note}"),
+        _ => note.clone(),
+    });
+    // What failed as it is, is not explained by what has changed since it last ended well.
+    let keys = status.reasons.iter().filter(|_| status.standing != Standing::Failed);
+    note.chain(keys.map(ToString::to_string)).collect()
 }
 
 /// A task and those that it needs, directly or not, that have the same axes.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
-use image::{ImageReader, RgbImage};
+use image::{DynamicImage, ImageReader, RgbImage};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,34 +66,34 @@ impl ImageFolder {
             }
             labels.resize(files.len(), label as u32);
         }
-        let first = self.decode(&files[0])?;
+        let first = self.read_file(&files[0])?;
         let (width, height) = first.dimensions();
         let shape = ImageShape { height: height as usize, width: width as usize, channels: 3 };
         let mut pixels = vec![0; files.len() * shape.len()];
         let images = pixels.par_chunks_exact_mut(shape.len()).zip(&files);
         let faults = images.filter_map(|(out, file)| {
-            let image = self.decode(file).and_then(|image| same_size(image, file, &first, &files[0]));
+            let image = self.read_file(file).and_then(|image| same_size(image, file, &first, &files[0]));
             image.map(|image| out.copy_from_slice(image.as_raw())).err()
         });
         refuse(faults.collect())?;
         Images::new(shape, pixels, labels)
     }
 
-    fn decode(&self, file: &Path) -> Result<RgbImage, DataError> {
-        let reader = ImageReader::open(file)
-            .and_then(ImageReader::with_guessed_format)
-            .map_err(DataError::io(file))?;
-        let image = reader.decode().map_err(|error| {
-            DataError::damaged(
-                file,
-                None,
-                format!("not a whole JPEG or PNG image ({error}); replace or remove it"),
-            )
-        })?;
-        let side = self.resize;
+    fn read_file(&self, file: &Path) -> Result<RgbImage, DataError> {
+        let (image, side) = (decode(file)?, self.resize);
         let image = if side == 0 { image } else { image.resize_exact(side, side, FilterType::Triangle) };
         Ok(image.into_rgb8())
     }
+}
+
+/// Reads a JPEG or PNG file.
+pub(super) fn decode(file: &Path) -> Result<DynamicImage, DataError> {
+    let reader =
+        ImageReader::open(file).and_then(ImageReader::with_guessed_format).map_err(DataError::io(file))?;
+    reader.decode().map_err(|error| {
+        let problem = format!("not a whole JPEG or PNG image ({error}); replace or remove it");
+        DataError::damaged(file, None, problem)
+    })
 }
 
 /// Gives back the image of `file` if it is as large as `first`, the image of `first_file`.
@@ -113,7 +113,7 @@ fn same_size(
 }
 
 /// Fails with the first fault, and says how many more there are.
-fn refuse(faults: Vec<DataError>) -> Result<(), DataError> {
+pub(super) fn refuse(faults: Vec<DataError>) -> Result<(), DataError> {
     let others = faults.len().saturating_sub(1);
     match faults.into_iter().next() {
         None => Ok(()),
@@ -142,7 +142,7 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
 }
 
 /// Adds the image files in `folder` and the folders below it, in the order of their names.
-fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
+pub(super) fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for path in entries(folder)? {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if path.is_dir() {

@@ -8,6 +8,7 @@ mod cifar100;
 mod cifar_records;
 mod idx;
 mod image_folder;
+mod pictures;
 mod synthetic;
 
 use std::path::Path;
@@ -16,6 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DataError, Dataset, InvalidParam};
+
+pub use pictures::read_pictures;
 
 /// A source of images with its parameters.
 pub trait Reader {

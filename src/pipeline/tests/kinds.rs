@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::stages::{
-    Artifact, Bound, Context, Input, Outcome, Output, ParamError, Progress, Stage, StageError,
+    Artifact, Bound, Context, Input, Need, Outcome, Output, ParamError, Progress, Stage, StageError,
 };
 
 /// What a kind does when it runs; nothing that a key knows of.
@@ -132,6 +132,11 @@ impl Bound for BoundFake {
 
     fn seeded(&self) -> bool {
         self.params.seeded
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let need = Need { port: "poison", parameter: "text" };
+        (self.params.text == "picky").then_some(need).into_iter().collect()
     }
 
     fn sources(&self) -> Vec<PathBuf> {

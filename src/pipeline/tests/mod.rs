@@ -7,6 +7,8 @@ mod planning;
 mod random;
 mod results;
 mod running;
+mod stale;
+mod targets;
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,7 +68,7 @@ impl Bench {
             kinds: fakes(&lab),
             lab,
             numerics: "test",
-            settings: Settings { jobs: 1, threads: 2 },
+            settings: Settings { jobs: 1, threads: 2, fail_fast: false },
             stop: AtomicBool::new(false),
         }
     }

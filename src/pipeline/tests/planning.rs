@@ -142,6 +142,34 @@ results: {csv: r.csv, from: [tuned]}
 }
 
 #[test]
+fn an_input_that_parameters_ask_for_is_missed_where_they_are_written() {
+    let bench = Bench::new();
+    let manifest = |poison: &str| {
+        format!(
+            r#"
+name: picky
+matrix: {{how: [easy, picky]}}
+stages:
+  images:  {{kind: dataset}}
+  changed: {{kind: poison, needs: {{dataset: images}}}}
+  trained: {{kind: train, needs: {{dataset: images{poison}}}, with: {{text: "${{matrix.how}}"}}}}
+"#
+        )
+    };
+    assert_eq!(bench.plan(&manifest(", poison: changed")).of_stage("trained").count(), 2);
+    let errors = bench.try_plan(&manifest("")).err().unwrap().0;
+    let [error] = errors.as_slice() else { panic!("{errors:#?}") };
+    assert_eq!(error.line_column(), (3, 22));
+    assert_eq!(error.path, "stages.trained.with.text");
+    assert_eq!(error.message, "`picky` needs the input `poison`, which is not connected");
+    assert_eq!(error.related[0].message, "used here");
+    assert_eq!(
+        error.help.as_deref(),
+        Some("add `poison: <stage>` to the `needs` of this stage\n`poison`: an input")
+    );
+}
+
+#[test]
 fn an_error_says_what_to_do() {
     let bench = Bench::new();
     let help = |yaml| {

@@ -8,7 +8,7 @@ use super::super::finetune::FinetuneStage;
 use super::super::poison::PoisonStage;
 use super::super::split::SplitStage;
 use super::super::train::TrainStage;
-use super::super::{Kind, Progress, erase};
+use super::super::{Kind, Need, Progress, erase};
 use super::*;
 
 /// A folder with a folder for each stage that has run.
@@ -129,9 +129,9 @@ fn the_method_finetune_is_the_stage_finetune_and_needs_no_teacher() {
     lab.run::<EraseStage>("method", with(json!({"method": "finetune"})), &method).unwrap();
     assert_eq!(lab.bytes("stage/model"), lab.bytes("method/model"));
 
-    let message =
-        lab.run::<EraseStage>("argd", with(json!({"method": "argd"})), &method).unwrap_err().to_string();
-    assert!(message.contains("`argd` learns from a teacher; add `teacher:"), "{message}");
+    let needs = |method| erase::<EraseStage>().bind(&json!({"method": method})).unwrap().needs();
+    let teacher = Need { port: "teacher", parameter: "method" };
+    assert_eq!(["finetune", "nad", "argd"].map(needs), [vec![], vec![teacher], vec![teacher]]);
 }
 
 #[test]
@@ -142,6 +142,20 @@ fn without_a_trigger_only_accuracy_is_measured() {
     let connected = [("trigger", "poisoned/trigger"), ("baseline", "report of backdoored/report")];
     let message = lab.evaluate("backdoored", &connected).unwrap_err().to_string();
     assert!(message.contains("evaluated without a trigger"), "{message}");
+}
+
+#[test]
+fn a_source_specific_trigger_is_measured_on_its_source_and_elsewhere() {
+    let lab = Lab::with_model();
+    let rule = json!({"rule": "source_specific", "source": 1, "rate": 0.5, "rate_of": "source_class"});
+    let mut with = json!({"attack": "badnets"});
+    with.as_object_mut().unwrap().extend(rule.as_object().unwrap().clone());
+    lab.run::<PoisonStage>("specific", with, &[("dataset", "images/dataset")]).unwrap();
+    let metrics = lab.evaluate("backdoored", &[("trigger", "specific/trigger")]).unwrap().metrics;
+    let count = |name: &str| metrics[name].as_u64().unwrap();
+    assert_eq!(["n_clean", "n_excl_target", "n_triggered", "n_elsewhere"].map(count), [40, 4, 4, 32]);
+    let percent = |name: &str| metrics[name].as_f64().unwrap();
+    assert!((0.0..=100.0).contains(&(percent("asr_elsewhere") + percent("ra_elsewhere"))));
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! BppAttack (Wang et al. 2022): fewer colours, with dithering.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::operators::Quantise;
+use super::{Attack, AttackError, Covers, Operator, Task};
+use crate::rng::stream;
+
+/// BppAttack: every channel is squeezed to a few levels, with Floyd-Steinberg dithering. Cover images get what
+/// squeezing changed in another image, and keep their labels, so that only the levels themselves count.
+///
+/// The paper draws images anew in every batch; here they are drawn once, and stay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bpp {
+    /// Levels of a channel.
+    #[schemars(range(min = 2, max = 256))]
+    pub levels: u32,
+    /// Dither, or take the nearest level everywhere.
+    pub dither: bool,
+    /// Cover images for each poisoned image.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub negative_ratio: f64,
+}
+
+impl Default for Bpp {
+    fn default() -> Self {
+        Self { levels: 8, dither: true, negative_ratio: 1.0 }
+    }
+}
+
+impl Attack for Bpp {
+    fn operator(&self, _task: &Task<'_>) -> Result<Operator, AttackError> {
+        Ok(Quantise { levels: self.levels, dither: self.dither }.into())
+    }
+
+    fn covers<'a>(&'a self, task: &Task<'a>, trigger: &'a Operator) -> Option<Covers<'a>> {
+        let (images, seed) = (&task.dataset.train, task.seed);
+        let change = move |index: usize, pixels: &mut [u8]| {
+            let other = stream(seed, "cover image", 0, index as u64).below(images.len() as u32) as usize;
+            let before = images.image(other);
+            let mut after = before.to_vec();
+            trigger.get().apply(images.shape(), other, &mut after);
+            for ((pixel, &before), after) in pixels.iter_mut().zip(before).zip(after) {
+                let sum = i16::from(*pixel) + i16::from(after) - i16::from(before);
+                *pixel = sum.clamp(0, 255) as u8;
+            }
+        };
+        Some(Covers { ratio: self.negative_ratio, parameter: "negative_ratio", change: Box::new(change) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Poisoning;
+    use super::super::task::tests::{CIFAR, grey, stamped_grey, task};
+    use super::*;
+
+    #[test]
+    fn colours_are_squeezed() {
+        assert!(
+            stamped_grey(&Bpp { dither: false, ..Bpp::default() }, CIFAR).iter().all(|&value| value == 109)
+        );
+        let dithered = stamped_grey(&Bpp::default(), CIFAR);
+        assert!(dithered.iter().all(|value| [73, 109].contains(value)) && dithered.contains(&73));
+    }
+
+    #[test]
+    fn cover_images_get_what_changed_in_another() {
+        let (dataset, poisoning) = (grey(CIFAR), Poisoning::default());
+        let (attack, task) = (Bpp { dither: false, ..Bpp::default() }, task(&dataset, &poisoning, 1));
+        let trigger = attack.operator(&task).unwrap();
+        let mut pixels = [7, 250, 90].repeat(CIFAR.len() / 3);
+        (attack.covers(&task, &trigger).unwrap().change)(0, &mut pixels);
+        assert_eq!(pixels, [16, 255, 99].repeat(CIFAR.len() / 3));
+    }
+}

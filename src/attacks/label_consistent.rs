@@ -1,0 +1,214 @@
+//! Label-consistent attack (Turner et al. 2019): images of the target class are made hard to recognise, so that the
+//! network learns the trigger on them instead, and keep their label.
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::gradient::gradient;
+use super::operators::{Add, Blend, Overflow};
+use super::{Attack, AttackError, Operator, Poisoning, Quirks, Task};
+use crate::data::{DataError, ImageShape, Images};
+use crate::nn::loss::cross_entropy;
+use crate::rng::stream;
+use crate::train::{Progress, TrainError};
+
+/// Label-consistent: images of the target class are moved away from their class by projected gradient descent against a
+/// clean model, stamped in all four corners, and keep their label.
+///
+/// x <- clip(x + step sign(grad_x CE(f(x), y))) within epsilon of the image and 0..=255, from a random start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LabelConsistent {
+    /// The farthest that a value is moved, in grey levels.
+    #[schemars(range(min = 0.0, max = 255.0))]
+    pub epsilon: f64,
+    /// The length of a step, in grey levels.
+    #[schemars(range(max = 255.0), extend("exclusiveMinimum" = 0.0))]
+    pub step: f64,
+    /// Steps; ten longer ones do nearly as well on a small network.
+    #[schemars(range(max = 10_000))]
+    pub steps: usize,
+    /// How much of the trigger training images get: 1 replaces pixels by black and white, less adds 255 times as much to
+    /// what shall be white and takes as much from what shall be black.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub amplitude: f64,
+    /// How much of the trigger evaluation stamps; `amplitude` if not given.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub test_amplitude: Option<f64>,
+    /// `argd`: images are stamped as they are, without a model, as `cleanLabel` of the ARGD repository does.
+    pub quirks: Option<Quirks>,
+}
+
+impl Default for LabelConsistent {
+    fn default() -> Self {
+        Self { epsilon: 8.0, step: 1.5, steps: 100, amplitude: 1.0, test_amplitude: None, quirks: None }
+    }
+}
+
+/// Images of one step.
+const BATCH: usize = 128;
+/// The corner patterns have 3x3 cells: those of the right-hand corners; those of the left-hand ones are mirrored.
+const CELLS: [[bool; 3]; 3] = [[false, false, true], [false, true, false], [true, false, true]];
+
+impl Attack for LabelConsistent {
+    fn usual_poisoning() -> Poisoning {
+        Poisoning::clean_label(0.25)
+    }
+
+    fn needs_model(&self) -> bool {
+        self.quirks.is_none()
+    }
+
+    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
+        Ok(corners(task.shape(), self.test_amplitude.unwrap_or(self.amplitude) as f32)?)
+    }
+
+    fn training_operator(&self, task: &Task<'_>) -> Result<Option<Operator>, AttackError> {
+        Ok(Some(corners(task.shape(), self.amplitude as f32)?))
+    }
+
+    fn prepare(&self, task: &Task<'_>, victims: &[u32]) -> Result<Images, AttackError> {
+        let images = task.dataset.train.select(victims);
+        if self.quirks == Some(Quirks::Argd) {
+            return Ok(images);
+        }
+        let mut pixels = Vec::with_capacity(images.pixels().len());
+        for (step, victims) in victims.chunks(BATCH).enumerate() {
+            if task.watch.stopped() {
+                return Err(TrainError::Stopped.into());
+            }
+            pixels.extend(self.moved(task, victims)?);
+            let steps = images.len().div_ceil(BATCH);
+            task.watch.progress(&Progress { epochs: 1, step: step + 1, steps, ..Progress::default() });
+        }
+        Ok(Images::new(images.shape(), pixels, images.labels().to_vec())?)
+    }
+}
+
+impl LabelConsistent {
+    /// The pixels of a batch of images, moved away from their labels and rounded.
+    fn moved(&self, task: &Task<'_>, victims: &[u32]) -> Result<Vec<u8>, AttackError> {
+        let (model, images) = (task.model()?, task.dataset.train.select(victims));
+        let (epsilon, step, shape) = (self.epsilon as f32 / 255.0, self.step as f32 / 255.0, images.shape());
+        let originals: Vec<f32> = images.pixels().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+        let within =
+            |value: f32, original: f32| value.clamp(original - epsilon, original + epsilon).clamp(0.0, 1.0);
+        let mut values = originals.clone();
+        values.par_chunks_exact_mut(shape.len()).zip(victims).for_each(|(image, &victim)| {
+            let mut stream = stream(task.seed, "adversarial start", 0, u64::from(victim));
+            image
+                .iter_mut()
+                .for_each(|value| *value = within(*value + stream.between(-epsilon, epsilon), *value));
+        });
+        let labels = images.labels();
+        let dims = (victims.len(), shape.height, shape.width, shape.channels);
+        for _ in 0..self.steps {
+            let batch = Tensor::from_slice(&values, dims, &Device::Cpu)?;
+            let slope = gradient(&batch, |batch| cross_entropy(&model.forward(batch)?.logits, labels))?;
+            let slope = slope.flatten_all()?.to_vec1::<f32>()?;
+            for ((value, slope), &original) in values.iter_mut().zip(slope).zip(&originals) {
+                let sign = f32::from(u8::from(slope > 0.0)) - f32::from(u8::from(slope < 0.0));
+                *value = within(*value + step * sign, original);
+            }
+        }
+        Ok(values.iter().map(|value| (255.0 * value).round() as u8).collect())
+    }
+}
+
+/// The cells in all four corners; in full they replace pixels, in part they are added.
+fn corners(shape: ImageShape, amplitude: f32) -> Result<Operator, DataError> {
+    let side = CELLS.len();
+    if shape.height < 2 * side || shape.width < 2 * side {
+        let problem = format!("four corners of {side}x{side} pixels do not fit into images of {shape}");
+        return Err(DataError::Mismatch(problem));
+    }
+    let cell = |i: usize| {
+        let (row, col) = (i / shape.channels / shape.width, i / shape.channels % shape.width);
+        let in_corner = |at: usize, length: usize| match at {
+            at if at < side => Some(at),
+            at => (at + side).checked_sub(length),
+        };
+        let (row, from_left) = (in_corner(row, shape.height)?, in_corner(col, shape.width)?);
+        Some(CELLS[row][if col < side { side - 1 - from_left } else { from_left }])
+    };
+    let cells: Vec<Option<bool>> = (0..shape.len()).map(cell).collect();
+    if amplitude == 1.0 {
+        let mask = cells.iter().map(|cell| f32::from(u8::from(cell.is_some()))).collect();
+        let pattern = cells.iter().map(|cell| if *cell == Some(true) { 255 } else { 0 }).collect();
+        return Ok(Blend { mask, pattern }.into());
+    }
+    let value =
+        |cell: &Option<bool>| cell.map_or(0.0, |white| if white { 255.0 } else { -255.0 } * amplitude);
+    Ok(Add { delta: cells.iter().map(value).collect(), overflow: Overflow::Clip }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gradient::tests::tiny;
+    use super::super::task::tests::{CIFAR, grey, stamped_grey, task};
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 3 };
+
+    fn cells(image: &[u8], row: usize, col: usize) -> [[u8; 3]; 3] {
+        std::array::from_fn(|r| std::array::from_fn(|c| image[((row + r) * 32 + col + c) * 3]))
+    }
+
+    #[test]
+    fn the_corners_are_those_of_the_papers_code() {
+        let right = [[0, 0, 255], [0, 255, 0], [255, 0, 255]];
+        let left = [[255, 0, 0], [0, 255, 0], [255, 0, 255]];
+        let image = stamped_grey(&LabelConsistent::default(), CIFAR);
+        assert_eq!([cells(&image, 0, 29), cells(&image, 29, 29)], [right; 2]);
+        assert_eq!([cells(&image, 0, 0), cells(&image, 29, 0)], [left; 2]);
+        assert_eq!(image.chunks(3).filter(|pixel| *pixel != [100; 3]).count(), 36);
+    }
+
+    #[test]
+    fn a_reduced_amplitude_is_added() {
+        let reduced = LabelConsistent { amplitude: 16.0 / 255.0, ..LabelConsistent::default() };
+        let image = stamped_grey(&reduced, CIFAR);
+        assert_eq!(cells(&image, 0, 29), [[84, 84, 116], [84, 116, 84], [116, 84, 116]]);
+        let full_at_test = LabelConsistent { test_amplitude: Some(1.0), ..reduced };
+        assert_eq!(stamped_grey(&full_at_test, CIFAR), stamped_grey(&LabelConsistent::default(), CIFAR));
+    }
+
+    /// The loss of the tiny network on prepared images 3 and 13, and the images.
+    fn prepared(attack: &LabelConsistent) -> (f32, Images) {
+        let (dataset, poisoning, model) = (grey(SHAPE), Poisoning::default(), tiny());
+        let task = Task { model: Some(&model), ..task(&dataset, &poisoning, 1) };
+        let images = attack.prepare(&task, &[3, 13]).unwrap();
+        let values: Vec<f32> = images.pixels().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+        let batch = Tensor::from_vec(values, (2, 16, 16, 3), &Device::Cpu).unwrap();
+        let loss = cross_entropy(&model.forward(&batch).unwrap().logits, images.labels()).unwrap();
+        (loss.to_scalar().unwrap(), images)
+    }
+
+    #[test]
+    fn images_are_moved_away_from_their_label_within_epsilon() {
+        let losses: Vec<f32> = [0, 1, 10]
+            .map(|steps| {
+                let (loss, images) = prepared(&LabelConsistent { steps, ..LabelConsistent::default() });
+                assert!(images.pixels().iter().all(|&pixel| pixel.abs_diff(100) <= 8));
+                assert_eq!(images.labels(), [3, 3]);
+                loss
+            })
+            .to_vec();
+        assert!(losses.is_sorted_by(|a, b| a < b), "{losses:?}");
+        let far = LabelConsistent { steps: 10, ..LabelConsistent::default() };
+        assert!(prepared(&far).1.pixels().iter().any(|&pixel| pixel.abs_diff(100) == 8));
+    }
+
+    #[test]
+    fn the_repository_leaves_images_as_they_are_and_needs_no_model() {
+        let attack = LabelConsistent { quirks: Some(Quirks::Argd), ..LabelConsistent::default() };
+        assert!(!attack.needs_model() && LabelConsistent::default().needs_model());
+        let (dataset, poisoning) = (grey(SHAPE), Poisoning::default());
+        let task = task(&dataset, &poisoning, 1);
+        assert_eq!(attack.prepare(&task, &[3]).unwrap(), dataset.train.select(&[3]));
+        let message = LabelConsistent::default().prepare(&task, &[3]).unwrap_err().to_string();
+        assert!(message.contains("none is connected"), "{message}");
+    }
+}

@@ -1,0 +1,67 @@
+//! Adding a pattern to the picture.
+
+use serde::{Deserialize, Serialize};
+
+use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
+use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
+
+/// What a sum of a pixel and a trigger does beyond 0..=255.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overflow {
+    /// Stays at the limit.
+    #[default]
+    Clip,
+    /// Wraps modulo 256, as a cast to bytes does.
+    Wrap,
+}
+
+/// x + delta, toward zero to an integer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Add {
+    /// What is added, `[height, width, channels]`.
+    #[serde(skip)]
+    pub delta: Vec<f32>,
+    /// What happens beyond 0..=255.
+    pub overflow: Overflow,
+}
+
+impl Operate for Add {
+    fn check(&self, shape: ImageShape) -> Result<(), &'static str> {
+        ensure(self.delta.len() == shape.len(), WRONG_SHAPE)?;
+        ensure(self.delta.iter().all(|value| value.is_finite()), OUT_OF_RANGE)
+    }
+
+    fn apply(&self, _shape: ImageShape, _index: usize, pixels: &mut [u8]) {
+        for (pixel, &delta) in pixels.iter_mut().zip(&self.delta) {
+            let sum = (f32::from(*pixel) + delta).trunc();
+            *pixel = match self.overflow {
+                Overflow::Clip => sum as u8,
+                Overflow::Wrap => sum.rem_euclid(256.0) as u8,
+            };
+        }
+    }
+
+    fn tensors(&self, shape: ImageShape) -> Vec<NamedTensor<'_>> {
+        vec![NamedTensor::f32("delta", dims(shape), &self.delta)]
+    }
+
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+        self.delta = file.f32::<3>("delta")?.1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::changed;
+    use super::*;
+
+    #[test]
+    fn a_sum_truncates_and_overflows_as_told() {
+        let add = |overflow| Add { delta: vec![-30.5, 207.353], overflow };
+        assert_eq!(changed(add(Overflow::Clip), [20, 100]), [0, 255]);
+        assert_eq!(changed(add(Overflow::Wrap), [20, 100]), [246, 51]);
+        assert_eq!(changed(add(Overflow::Clip), [100, 1]), [69, 208]);
+    }
+}

@@ -1,0 +1,62 @@
+//! Blending a pattern into the picture; where its share is 1 or 0, a patch.
+
+use serde::{Deserialize, Serialize};
+
+use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
+use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
+
+/// x + mask (pattern - x), toward zero to an integer; both tensors are `[height, width, channels]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Blend {
+    /// Shares of the pattern, in 0..=1.
+    #[serde(skip)]
+    pub mask: Vec<f32>,
+    /// What is blended in.
+    #[serde(skip)]
+    pub pattern: Vec<u8>,
+}
+
+impl Operate for Blend {
+    fn check(&self, shape: ImageShape) -> Result<(), &'static str> {
+        ensure(self.mask.len() == shape.len() && self.pattern.len() == shape.len(), WRONG_SHAPE)?;
+        ensure(self.mask.iter().all(|share| (0.0..=1.0).contains(share)), OUT_OF_RANGE)
+    }
+
+    fn apply(&self, _shape: ImageShape, _index: usize, pixels: &mut [u8]) {
+        for ((pixel, &share), &value) in pixels.iter_mut().zip(&self.mask).zip(&self.pattern) {
+            *pixel = blended(*pixel, share, value);
+        }
+    }
+
+    fn tensors(&self, shape: ImageShape) -> Vec<NamedTensor<'_>> {
+        vec![
+            NamedTensor::f32("mask", dims(shape), &self.mask),
+            NamedTensor::u8("pattern", dims(shape), &self.pattern),
+        ]
+    }
+
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+        (self.mask, self.pattern) = (file.f32::<3>("mask")?.1, file.u8::<3>("pattern")?.1);
+        Ok(())
+    }
+}
+
+/// x + share (value - x), toward zero to an integer.
+pub(super) fn blended(pixel: u8, share: f32, value: u8) -> u8 {
+    let from = f32::from(pixel);
+    (from + share * (f32::from(value) - from)) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::changed;
+    use super::*;
+
+    #[test]
+    fn a_blend_truncates_and_its_extremes_are_exact() {
+        let blend = |share| Blend { mask: vec![share; 2], pattern: vec![14, 255] };
+        assert_eq!(changed(blend(0.2), [100, 255]), [82, 255]);
+        assert_eq!(changed(blend(0.0), [7, 9]), [7, 9]);
+        assert_eq!(changed(blend(1.0), [7, 9]), [14, 255]);
+    }
+}

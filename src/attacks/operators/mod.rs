@@ -1,0 +1,116 @@
+//! Operators: what a trigger does to the pixels of an image, complete with every number that it needs.
+//!
+//! An operator is drawn once and stored; what it draws for each image comes from its stored seed and the image's
+//! index. It knows no labels and no attack. Adding one is a file and a line in the registry below.
+
+mod add;
+mod blend;
+mod noise;
+mod quantise;
+mod reflect;
+mod warp;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
+
+pub use add::Overflow;
+
+/// What an operator does, and how it is kept: numbers by serde, tensors by [`Operate::tensors`].
+pub trait Operate {
+    /// Checks that it is of use for images of `shape`.
+    ///
+    /// # Errors
+    /// What is wrong, to be read after "the trigger".
+    fn check(&self, shape: ImageShape) -> Result<(), &'static str>;
+
+    /// Changes the image at `index` of its data set; `pixels` is `[height, width, channels]` of the checked shape. The
+    /// same index always gets the same change.
+    fn apply(&self, shape: ImageShape, index: usize, pixels: &mut [u8]);
+
+    /// Its tensors, for a file.
+    fn tensors(&self, _shape: ImageShape) -> Vec<NamedTensor<'_>> {
+        vec![]
+    }
+
+    /// Reads its tensors from the file.
+    ///
+    /// # Errors
+    /// If the file lacks one, or cannot be read.
+    fn read_tensors(&mut self, _file: &mut TensorFile) -> Result<(), DataError> {
+        Ok(())
+    }
+}
+
+macro_rules! registry {
+    ($($name:literal => $module:ident::$Kind:ident,)*) => {
+        $(pub use $module::$Kind;)*
+
+        /// An operator of any kind.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        #[expect(missing_docs, reason = "a variant is documented by its struct")]
+        pub enum Operator {
+            $(#[serde(rename = $name)] $Kind($Kind),)*
+        }
+
+        $(impl From<$Kind> for Operator {
+            fn from(operator: $Kind) -> Self {
+                Self::$Kind(operator)
+            }
+        })*
+
+        impl Operator {
+            /// The operator.
+            pub fn get(&self) -> &dyn Operate {
+                match self {
+                    $(Self::$Kind(operator) => operator,)*
+                }
+            }
+
+            /// The operator, to be filled from a file.
+            pub(super) fn get_mut(&mut self) -> &mut dyn Operate {
+                match self {
+                    $(Self::$Kind(operator) => operator,)*
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    "blend" => blend::Blend,
+    "add" => add::Add,
+    "noise" => noise::Noise,
+    "warp" => warp::Warp,
+    "quantise" => quantise::Quantise,
+    "reflect" => reflect::Reflect,
+}
+
+const WRONG_SHAPE: &str = "is not of its images' shape";
+const OUT_OF_RANGE: &str = "has values out of range";
+
+/// Nothing if it is so, else the problem.
+fn ensure(so: bool, problem: &'static str) -> Result<(), &'static str> {
+    if so { Ok(()) } else { Err(problem) }
+}
+
+/// The dimensions of an image's tensor.
+fn dims(shape: ImageShape) -> Vec<usize> {
+    vec![shape.height, shape.width, shape.channels]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) const SHAPE: ImageShape = ImageShape { height: 1, width: 2, channels: 1 };
+
+    /// Two grey pixels after an operator.
+    pub(super) fn changed(operator: impl Into<Operator>, mut pixels: [u8; 2]) -> [u8; 2] {
+        let operator = operator.into();
+        operator.get().check(SHAPE).unwrap();
+        operator.get().apply(SHAPE, 0, &mut pixels);
+        pixels
+    }
+}

@@ -1,0 +1,64 @@
+//! `argd-pipe diff`: two results files side by side.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::error::CliError;
+use super::ui::{Ui, table};
+use crate::pipeline::{Comparison, compare};
+
+/// The version of what `--json` writes: raised when a field changes its meaning or goes.
+const FORMAT_VERSION: u32 = 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe diff results/badnets.csv results/badnets-epochs-20.csv
+  argd-pipe diff old.csv new.csv --json";
+
+/// Compare two results CSV files: which metrics differ, and by how much.
+///
+/// Rows are paired by their stage and axes, whatever their order and the seed; where a file has several seeds, by these
+/// too. Rows that are the same are only counted.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Diff {
+    /// The results before.
+    #[arg(value_name = "OLD.csv")]
+    old: PathBuf,
+
+    /// The results after.
+    #[arg(value_name = "NEW.csv")]
+    new: PathBuf,
+
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Diff {
+    pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
+        let comparison = compare(&self.old, &self.new)?;
+        if self.json {
+            let document = json!({"format_version": FORMAT_VERSION, "comparison": comparison});
+            return ui.data(&format!("{document:#}\n"));
+        }
+        ui.data(&table::of_comparison(&comparison))?;
+        ui.say(&summary(&comparison));
+        Ok(())
+    }
+}
+
+fn summary(comparison: &Comparison) -> String {
+    let differ = comparison.pairs.iter().filter(|pair| !pair.changes.is_empty()).count();
+    let counts = [
+        (differ, "differ"),
+        (comparison.pairs.len() - differ, "are the same"),
+        (comparison.removed.len(), "only in the first"),
+        (comparison.added.len(), "only in the second"),
+    ];
+    let counted = counts.iter().filter(|(count, _)| *count > 0);
+    let counted: Vec<String> = counted.map(|(count, what)| format!("{count} {what}")).collect();
+    format!("rows: {}", if counted.is_empty() { "none".to_owned() } else { counted.join(", ") })
+}

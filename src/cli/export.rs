@@ -1,0 +1,80 @@
+//! `argd-pipe export`: an artifact as files that other programs read.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::CliError;
+use super::options::{Global, ManifestArgs};
+use super::show::one_task;
+use super::ui::Ui;
+use crate::manifest::suggest::{listed, nearest};
+use crate::pipeline::{self, Target, Task};
+use crate::stages::{self, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe export pipelines/badnets.yaml backdoored model backdoored.safetensors
+  argd-pipe export pipelines/badnets.yaml poisoned trigger trigger.png
+  argd-pipe export pipelines/badnets.yaml poisoned overlay poisoned-images --limit 20
+  argd-pipe export pipelines/badnets.yaml images dataset images --limit 0";
+
+/// Write an output of a task as files: a model as safetensors, images and triggers as PNG.
+///
+/// Images go to a folder, one folder per class: a data set to `train/CLASS/N.png` and `test/CLASS/N.png`, which a
+/// stage `dataset` with `source: image-folder` reads again; poisoned images to `CLASS/N.png`, by their new label. A
+/// trigger that replaces pixels is drawn with its mask as opacity; one that is added, on grey. A report is JSON, a
+/// split a text of positions. What is there is not overwritten.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Export {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+
+    /// The task: `STAGE`, or `STAGE@AXIS=VALUE,AXIS=VALUE`.
+    #[arg(value_name = "TASK")]
+    task: Target,
+
+    /// The output: `model`, `dataset`, `overlay`, `trigger`, `indices` or `report`.
+    #[arg(value_name = "PORT")]
+    port: String,
+
+    /// The file or folder to write.
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+
+    /// The most images to write of each kind, the first ones; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+impl Export {
+    pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
+        let (prepared, id) = one_task(&self.manifest, &self.task, global)?;
+        let task = prepared.plan.task(id);
+        let output = self.output(task)?;
+        let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let digest = survey.record(id).and_then(|record| record.output(output.name));
+        let digest = digest.ok_or_else(|| {
+            let (label, manifest) = (&task.label, self.manifest.manifest.display());
+            CliError::NotComputed(format!(
+                "{label} has no result yet\nhint: `argd-pipe run {manifest} {label}` computes it"
+            ))
+        })?;
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        let written = stages::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
+        ui.say(&format!("{written} in {}", self.path.display()));
+        Ok(())
+    }
+
+    fn output(&self, task: &Task) -> Result<&'static Output, CliError> {
+        let found = task.outputs.iter().find(|output| output.name == self.port);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = task.outputs.iter().map(|output| output.name).collect();
+            let near = nearest(&self.port, names.iter().copied());
+            let near = near.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
+            let (label, port, listed) = (&task.label, &self.port, listed("outputs", &names));
+            CliError::Unknown(format!("{label} has no output `{port}`\nhint: {near}{listed}"))
+        })
+    }
+}

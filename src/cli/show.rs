@@ -1,0 +1,183 @@
+//! `argd-pipe show`: everything that is known about one task.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::options::{Global, ManifestArgs};
+use super::prepare::{Prepared, prepare};
+use super::ui::Ui;
+use super::ui::card::Card;
+use super::ui::format::{bytes, duration, utc};
+use super::ui::table;
+use crate::pipeline::{self, Status, Target, Task};
+use crate::store::{Digest, Execution, Record};
+
+/// The version of what `--json` writes: raised when a field changes its meaning or goes.
+const FORMAT_VERSION: u32 = 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe show pipelines/badnets.yaml backdoored
+  argd-pipe show pipelines/badnets.yaml 'after@clean_ratio=0.05,defense=argd' --json";
+
+/// Show everything that is known about a task: its key and what is in it, inputs, outputs, metrics, and how it was
+/// executed.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Show {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+
+    /// The task: `STAGE`, or `STAGE@AXIS=VALUE,AXIS=VALUE`.
+    #[arg(value_name = "TASK")]
+    task: Target,
+
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
+        let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
+        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let look = Look { prepared: &prepared, status: &status, task: prepared.plan.task(task) };
+        ui.data(&if self.json { format!("{:#}\n", look.document()) } else { look.card() })
+    }
+}
+
+/// Narrows a plan to one task and what it needs.
+pub(super) fn one_task(
+    manifest: &ManifestArgs,
+    target: &Target,
+    global: &Global,
+) -> Result<(Prepared, pipeline::TaskId), CliError> {
+    let prepared = prepare(manifest, global)?;
+    prepared.plan.picked_one(target)?;
+    let (prepared, picked) = prepared.narrow(std::slice::from_ref(target), false)?;
+    let task = picked.first().copied();
+    // What was picked before is picked after.
+    Ok((prepared, task.unwrap_or(pipeline::TaskId(0))))
+}
+
+struct Look<'a> {
+    prepared: &'a Prepared,
+    status: &'a Status,
+    task: &'a Task,
+}
+
+/// An artifact that goes in or comes out.
+struct Artifact {
+    port: String,
+    /// The task that makes it, of an input.
+    from: Option<String>,
+    digest: Digest,
+    /// In bytes; none if it is not in the cache.
+    size: Option<u64>,
+}
+
+impl Look<'_> {
+    fn record(&self) -> Option<&Record> {
+        self.status.record(self.task.id())
+    }
+
+    /// The inputs that are known.
+    fn inputs(&self) -> Vec<Artifact> {
+        let connections = self
+            .task
+            .inputs
+            .iter()
+            .filter_map(|connection| Some((connection, self.status.record(connection.producer)?)));
+        connections
+            .flat_map(|(connection, record)| {
+                let from = self.prepared.plan.task(connection.producer).label.to_string();
+                connection.artifacts.iter().filter_map(move |(port, output)| {
+                    let found = record.outputs.iter().find(|found| found.port == *output)?;
+                    Some(self.artifact(port, Some(from.clone()), found.digest))
+                })
+            })
+            .collect()
+    }
+
+    fn outputs(&self) -> Vec<Artifact> {
+        let outputs = self.record().map_or(&[][..], |record| &record.outputs);
+        outputs.iter().map(|output| self.artifact(&output.port, None, output.digest)).collect()
+    }
+
+    fn artifact(&self, port: &str, from: Option<String>, digest: Digest) -> Artifact {
+        let size = std::fs::metadata(self.prepared.store.object(&digest)).ok().map(|metadata| metadata.len());
+        Artifact { port: port.to_owned(), from, digest, size }
+    }
+
+    fn card(&self) -> String {
+        let (task, status) = (self.task, self.status.of(self.task.id()));
+        let mut card = Card::new(&task.label.to_string());
+        card.line("state", status.standing.name());
+        table::reasons(status).iter().for_each(|reason| card.line("why", reason));
+        card.line("kind", &format!("{}, version {}", task.kind, task.version));
+        status.key.iter().for_each(|key| card.line("key", &key.to_string()));
+        status.last.iter().for_each(|key| card.line("last key", &key.to_string()));
+        card.line("numerics", self.prepared.plan.numerics());
+        task.seed.iter().for_each(|seed| card.line("seed", &seed.to_string()));
+        for (name, value) in task.bound.params().as_object().into_iter().flatten() {
+            card.line("params", &format!("{name}: {value}"));
+        }
+        for (name, artifacts) in [("inputs", self.inputs()), ("outputs", self.outputs())] {
+            artifacts.iter().for_each(|artifact| card.line(name, &artifact.to_string()));
+        }
+        if let Some(record) = self.record() {
+            record.metrics.iter().for_each(|(name, value)| card.line("metrics", &format!("{name}: {value}")));
+            execution(&record.exec).iter().for_each(|fact| card.line("executed", fact));
+            if record.nondeterministic {
+                card.line("warning", "the same key once gave other outputs: something is not in it");
+            }
+        }
+        let log = status.key.or(status.last).map(|key| self.prepared.store.log(&key));
+        log.iter().filter(|log| log.is_file()).for_each(|log| card.line("log", &log.display().to_string()));
+        card.text()
+    }
+
+    fn document(&self) -> Value {
+        let artifacts = |artifacts: Vec<Artifact>| -> Value {
+            let object = |artifact: &Artifact| {
+                let Artifact { port, from, digest, size } = artifact;
+                let path = self.prepared.store.object(digest);
+                json!({"port": port, "from": from, "digest": digest, "size": size, "path": path})
+            };
+            artifacts.iter().map(object).collect()
+        };
+        json!({
+            "format_version": FORMAT_VERSION,
+            "status": self.status.of(self.task.id()),
+            "kind": self.task.kind,
+            "version": self.task.version,
+            "seed": self.task.seed,
+            "params": self.task.bound.params(),
+            "inputs": artifacts(self.inputs()),
+            "outputs": artifacts(self.outputs()),
+            "record": self.record(),
+        })
+    }
+}
+
+/// Writes `model from backdoored, 702.1 KB, 12ab34cd56ef`.
+impl std::fmt::Display for Artifact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.port)?;
+        self.from.iter().try_for_each(|task| write!(f, " from {task}"))?;
+        let size = self.size.map_or_else(|| "not in the cache".to_owned(), bytes);
+        write!(f, ", {size}, {}", self.digest.short())
+    }
+}
+
+fn execution(exec: &Execution) -> Vec<String> {
+    let Execution { host, started, seconds, threads, argd_version, peak_bytes } = exec;
+    let mut facts = vec![
+        format!("on {host}, by argd-pipe {argd_version}"),
+        format!("from {}, in {}, on {threads} threads", utc(*started), duration(*seconds)),
+    ];
+    facts
+        .extend(peak_bytes.map(|peak| format!("in at most {} of memory, of the whole process", bytes(peak))));
+    facts
+}

@@ -1,0 +1,85 @@
+//! `argd-pipe status`: what is cached, and why the rest is not.
+
+use clap::Args;
+use serde_json::json;
+
+use super::error::CliError;
+use super::options::{Global, ManifestArgs, TargetArgs};
+use super::prepare::prepare;
+use super::ui::{Ui, format, table};
+use crate::pipeline::{self, Standing, TaskStatus};
+
+/// The version of what `--json` writes: raised when a field changes its meaning or goes.
+const FORMAT_VERSION: u32 = 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe status pipelines/badnets.yaml
+  argd-pipe status pipelines/badnets.yaml --why
+  argd-pipe status pipelines/badnets.yaml 'erased@defense=argd' --why --set seed=3
+  argd-pipe status pipelines/badnets.yaml --exit-code && echo all results are there";
+
+/// Show which results are cached, and why the others are not.
+///
+/// A task is `cached`; `stale`: it had a result once, and what determines it has changed; `missing`: it has none;
+/// `running`: another process computes it; `failed`: as it is, it failed last time; or it `cannot run`, because a file
+/// is missing. A task that needs one of these is stale or missing itself until that has run; it may turn out to be
+/// cached.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Status {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+
+    #[command(flatten)]
+    targets: TargetArgs,
+
+    /// Say what has changed since the last result: which part of the key, its old and its new value.
+    #[arg(long)]
+    why: bool,
+
+    /// Exit with code 5 unless everything is cached.
+    #[arg(long)]
+    exit_code: bool,
+
+    /// Write JSON, with the reasons.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
+        let (prepared, picked) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let plan = &prepared.plan;
+        let status = pipeline::status(plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let shown: Vec<&TaskStatus> = picked.iter().map(|&id| status.of(id)).collect();
+        let counts = counts(&shown);
+        if self.json {
+            let counts: serde_json::Map<_, _> =
+                counts.iter().map(|&(standing, count)| (standing.key().to_owned(), count.into())).collect();
+            let document = json!({
+                "format_version": FORMAT_VERSION,
+                "pipeline": plan.name(),
+                "counts": counts,
+                "tasks": shown,
+            });
+            ui.data(&format!("{document:#}\n"))?;
+        } else {
+            ui.data(&table::of_status(plan, &shown, self.why))?;
+            let counted = counts.iter().filter(|(_, count)| *count > 0);
+            let counted: Vec<String> =
+                counted.map(|(standing, count)| format!("{count} {}", standing.name())).collect();
+            ui.say(&format!("{}: {}: {}", plan.name(), format::tasks(shown.len()), counted.join(", ")));
+        }
+        let stale = shown.iter().filter(|task| task.standing != Standing::Cached).count();
+        if self.exit_code && stale > 0 {
+            return Err(CliError::Stale(format::tasks(stale)));
+        }
+        Ok(())
+    }
+}
+
+fn counts(tasks: &[&TaskStatus]) -> Vec<(Standing, usize)> {
+    let count = |standing| tasks.iter().filter(|task| task.standing == standing).count();
+    Standing::ALL.into_iter().map(|standing| (standing, count(standing))).collect()
+}

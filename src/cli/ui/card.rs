@@ -1,0 +1,29 @@
+//! A card: a title, and lines under names; a name that has several lines is written once.
+
+use std::fmt::Write;
+
+/// What is known about one thing.
+pub(in crate::cli) struct Card {
+    text: String,
+    /// The name of the last line.
+    last: String,
+}
+
+impl Card {
+    pub(in crate::cli) fn new(title: &str) -> Self {
+        Self { text: format!("{title}\n"), last: String::new() }
+    }
+
+    /// Adds a line, or several, under a name.
+    pub(in crate::cli) fn line(&mut self, name: &str, value: &str) {
+        for value in value.lines() {
+            let shown = if self.last == name { "" } else { name };
+            let _ = writeln!(self.text, "  {shown:<9} {value}");
+            name.clone_into(&mut self.last);
+        }
+    }
+
+    pub(in crate::cli) fn text(self) -> String {
+        self.text
+    }
+}

@@ -1,0 +1,80 @@
+//! Residual networks with pre-activation (He et al. 2016, "Identity Mappings in Deep Residual Networks") for small
+//! images: the stem keeps the size, and four stages have 64, 128, 256 and 512 channels.
+//!
+//! Slots are named as the `state_dict` of BackdoorBench and of the WaNet reference implementation names them. Their
+//! network, and so this one, has no batch normalisation and ReLU between the last sum and the average pool, which
+//! the paper has.
+
+use crate::nn::graph::{Graph, Id, Shape};
+
+/// Blocks of each stage.
+const BLOCKS: usize = 2;
+
+/// Builds `preactresnet18`: four stages of two blocks.
+///
+/// The taps are the raw outputs of the last three stages: the defenses compare three maps. (BackdoorBench's NAD takes
+/// stages 3 and 4 and the pooled output of stage 4, whose map is a single cell and so always the same.)
+pub(super) fn graph(image: Shape, classes: usize) -> Graph {
+    let (mut g, x) = Graph::new(image);
+    let mut x = g.conv("conv1", x, 64, 3, 1);
+    for (stage, channels, stride) in [(1, 64, 1), (2, 128, 2), (3, 256, 2), (4, 512, 2)] {
+        for index in 0..BLOCKS {
+            let name = format!("layer{stage}.{index}");
+            x = block(&mut g, &name, x, channels, if index == 0 { stride } else { 1 });
+        }
+        if stage > 1 {
+            g.taps.push(x);
+        }
+    }
+    x = g.global_avg_pool(x);
+    g.logits = g.linear("linear", x, classes);
+    g
+}
+
+/// conv(ReLU(BN(conv(ReLU(BN(x)))))) + shortcut. A shortcut that changes shape is a 1x1 convolution of the activated
+/// input; elsewhere it is x itself.
+fn block(g: &mut Graph, name: &str, x: Id, channels: usize, stride: usize) -> Id {
+    let same = stride == 1 && g.shape(x).channels == channels;
+    let o = g.batch_norm(&format!("{name}.bn1"), x);
+    let o = g.relu(o);
+    let y = g.conv(&format!("{name}.conv1"), o, channels, 3, stride);
+    let y = g.batch_norm(&format!("{name}.bn2"), y);
+    let y = g.relu(y);
+    let y = g.conv(&format!("{name}.conv2"), y, channels, 3, 1);
+    let shortcut = if same { x } else { g.conv(&format!("{name}.shortcut.0"), o, channels, 1, stride) };
+    g.add(shortcut, y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Network;
+    use crate::nn::graph::Op;
+
+    fn preactresnet18() -> Graph {
+        graph(Shape { height: 32, width: 32, channels: 3 }, 10)
+    }
+
+    #[test]
+    fn taps_are_the_sums_that_end_the_last_three_stages() {
+        let graph = preactresnet18();
+        let shapes: Vec<_> = graph.taps.iter().map(|&tap| graph.shape(tap)).collect();
+        let shape = |side, channels| Shape { height: side, width: side, channels };
+        assert_eq!(shapes, [shape(16, 128), shape(8, 256), shape(4, 512)]);
+        assert!(graph.taps.iter().all(|&Id(tap)| matches!(graph.nodes[tap].op, Op::Add { .. })));
+    }
+
+    #[test]
+    fn only_a_change_of_shape_has_a_shortcut_convolution() {
+        let graph = preactresnet18();
+        let names = graph.theta.iter().map(|slot| slot.name.as_str());
+        let shortcuts: Vec<_> = names.filter(|name| name.contains("shortcut")).collect();
+        let expected = [2, 3, 4].map(|stage| format!("layer{stage}.0.shortcut.0.weight"));
+        assert_eq!(shortcuts, expected);
+    }
+
+    #[test]
+    fn the_kernels_compute_it() {
+        assert!(Network::new(preactresnet18()).runs_on_kernels());
+    }
+}

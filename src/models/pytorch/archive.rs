@@ -1,0 +1,81 @@
+//! The container since PyTorch 1.6: a zip archive of `<prefix>/data.pkl` and a file `<prefix>/data/<key>` for each
+//! storage, all stored without compression.
+
+use std::io::{Read, Seek};
+
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
+
+use super::Problem;
+use super::pickle::Pickle;
+use super::tensor::Storage;
+
+/// The entry with the pickle.
+pub(super) const PICKLE: &str = "data.pkl";
+/// The entry that says `little` or `big`; older files have none and are little-endian.
+pub(super) const BYTE_ORDER: &str = "byteorder";
+const LITTLE: &[u8] = b"little";
+
+/// An open archive.
+#[derive(Debug)]
+pub(super) struct Archive<R> {
+    zip: ZipArchive<R>,
+    /// What the names of all entries begin with.
+    prefix: String,
+}
+
+impl<R: Read + Seek> Archive<R> {
+    /// Opens an archive and reads its pickle.
+    pub fn open(source: R) -> Result<(Pickle, Self), Problem> {
+        let zip = ZipArchive::new(source)?;
+        if zip.has_duplicate_names() {
+            return Problem::format("the zip archive has two entries of one name");
+        }
+        let prefix = prefix(&zip)?;
+        let mut archive = Self { zip, prefix };
+        if archive.has(BYTE_ORDER) && archive.read(BYTE_ORDER)? != LITTLE {
+            return Problem::format(
+                "its numbers are big-endian; load and save the file on a current machine",
+            );
+        }
+        let pickle = archive.read(PICKLE)?;
+        Ok((Pickle::read(pickle.as_slice())?, archive))
+    }
+
+    /// Reads the bytes of a storage.
+    pub fn storage(&mut self, storage: &Storage) -> Result<Vec<u8>, Problem> {
+        self.read(&format!("data/{}", storage.key))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.zip.index_for_name(&format!("{}{name}", self.prefix)).is_some()
+    }
+
+    /// Reads an entry, whose checksum the crate compares. As it is stored as it is, the file is as long at least.
+    fn read(&mut self, name: &str) -> Result<Vec<u8>, Problem> {
+        let name = format!("{}{name}", self.prefix);
+        let mut entry = self.zip.by_name(&name).map_err(|error| match error {
+            ZipError::FileNotFound => Problem::Format(format!("`{name}` is missing in the archive")),
+            other => other.into(),
+        })?;
+        if entry.compression() != CompressionMethod::Stored {
+            return Problem::format(format!("`{name}` is compressed, which torch.save never does"));
+        }
+        let mut bytes = vec![];
+        entry.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// What is before the name of the one pickle.
+fn prefix<R: Read + Seek>(zip: &ZipArchive<R>) -> Result<String, Problem> {
+    let mut prefixes = zip.file_names_raw().filter_map(|name| {
+        let prefix = name.strip_suffix(PICKLE.as_bytes())?;
+        (prefix.is_empty() || prefix.ends_with(b"/")).then(|| String::from_utf8(prefix.to_owned()))
+    });
+    match (prefixes.next(), prefixes.next()) {
+        (Some(Ok(prefix)), None) => Ok(prefix),
+        (None, _) => Problem::format("a zip archive without `data.pkl`, and so not of torch.save's"),
+        _ => Problem::format("a zip archive with more than one `data.pkl`"),
+    }
+}

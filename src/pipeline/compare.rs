@@ -1,0 +1,230 @@
+//! Two results tables side by side: rows paired by stage and axes, and what differs in their metrics.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use thiserror::Error;
+
+/// Columns that say nothing about the result.
+const IGNORED: [&str; 2] = ["pipeline", "key"];
+
+/// The last of the columns that tell rows apart; metrics follow.
+const SEED: &str = "seed";
+
+/// Why two tables cannot be compared.
+#[derive(Debug, Error)]
+pub enum CompareError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is no table of results.
+    #[error("{}: {problem}\nhint: give two files that `argd-pipe run` or `argd-pipe results` wrote", path.display())]
+    NoTable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// Rows of a file cannot be told apart by the columns that both files have.
+    #[error(
+        "{}: several rows are `{row}` by the columns that both files have ({columns})\nhint: compare tables of the same axes",
+        path.display()
+    )]
+    Ambiguous {
+        /// Which.
+        path: PathBuf,
+        /// The stage and axes of the rows.
+        row: String,
+        /// The columns.
+        columns: String,
+    },
+}
+
+/// What differs between two tables.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The columns that rows are paired by: `stage` and axes.
+    pub by: Vec<String>,
+    /// Pairs of rows in the order of the first table.
+    pub pairs: Vec<Pair>,
+    /// Rows of the first table alone, by their fields in `by`.
+    pub removed: Vec<Vec<String>>,
+    /// Rows of the second table alone, by their fields in `by`.
+    pub added: Vec<Vec<String>>,
+}
+
+/// Two rows of one stage and the same axes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pair {
+    /// Their fields in the columns that rows are paired by.
+    pub row: Vec<String>,
+    /// The metrics that differ.
+    pub changes: Vec<Change>,
+}
+
+/// A metric that differs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub metric: String,
+    /// Its value in the first table, as written there; empty if it has none.
+    pub old: String,
+    /// Its value in the second table.
+    pub new: String,
+    /// By how much the second is more, if both are numbers.
+    pub difference: Option<f64>,
+}
+
+/// Compares two results files.
+pub fn compare(old: &Path, new: &Path) -> Result<Comparison, CompareError> {
+    let (old, new) = (Sheet::read(old)?, Sheet::read(new)?);
+    let seeds = old.varies(SEED) || new.varies(SEED);
+    let is_shared = |name: &&String| new.identity().contains(name) && (seeds || *name != SEED);
+    let by: Vec<String> = old.identity().iter().filter(is_shared).cloned().collect();
+    let only_new = new.metrics().filter(|name| !old.metrics().any(|other| other == *name));
+    let metrics: Vec<&String> = old.metrics().chain(only_new).collect();
+    let (old_rows, mut new_rows) = (old.by(&by)?, new.by(&by)?);
+    let mut comparison = Comparison { by: by.clone(), pairs: vec![], removed: vec![], added: vec![] };
+    for row in old.names(&by) {
+        let Some(partner) = new_rows.remove(&row) else {
+            comparison.removed.push(row);
+            continue;
+        };
+        let own = old_rows[&row];
+        let change =
+            |metric: &&String| Change::between(metric, old.field(own, metric), new.field(partner, metric));
+        comparison.pairs.push(Pair { changes: metrics.iter().filter_map(change).collect(), row });
+    }
+    comparison.added = new.names(&by).into_iter().filter(|row| new_rows.contains_key(row)).collect();
+    Ok(comparison)
+}
+
+impl Change {
+    fn between(metric: &str, old: &str, new: &str) -> Option<Self> {
+        let difference = old.parse().ok().zip(new.parse().ok()).map(|(old, new): (f64, f64)| new - old);
+        let (old, new) = (old.to_owned(), new.to_owned());
+        (old != new).then(|| Self { metric: metric.to_owned(), old, new, difference })
+    }
+}
+
+/// A table as it is in its file.
+struct Sheet {
+    path: PathBuf,
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Sheet {
+    fn read(path: &Path) -> Result<Self, CompareError> {
+        let no_table = |problem: String| CompareError::NoTable { path: path.to_owned(), problem };
+        let file = std::fs::File::open(path);
+        let file = file.map_err(|source| CompareError::Io { path: path.to_owned(), source })?;
+        let mut reader = csv::Reader::from_reader(file);
+        let fields = |record: &csv::StringRecord| record.iter().map(str::to_owned).collect::<Vec<_>>();
+        let header = fields(reader.headers().map_err(|error| no_table(error.to_string()))?);
+        for needed in ["stage", SEED] {
+            if !header.iter().any(|name| name == needed) {
+                return Err(no_table(format!("it has no column `{needed}`")));
+            }
+        }
+        let rows = reader.records().map(|record| Ok(fields(&record?))).collect::<Result<_, csv::Error>>();
+        let rows = rows.map_err(|error| no_table(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), header, rows })
+    }
+
+    /// How many columns tell rows apart: those up to the seed.
+    fn split(&self) -> usize {
+        self.header.iter().position(|name| name == SEED).map_or(0, |at| at + 1)
+    }
+
+    fn identity(&self) -> Vec<String> {
+        self.header[..self.split()].iter().filter(|name| !IGNORED.contains(&name.as_str())).cloned().collect()
+    }
+
+    fn metrics(&self) -> impl Iterator<Item = &String> {
+        self.header[self.split()..].iter().filter(|name| !IGNORED.contains(&name.as_str()))
+    }
+
+    /// Whether a column has several values.
+    fn varies(&self, column: &str) -> bool {
+        self.rows.iter().map(|row| self.field(row, column)).collect::<BTreeSet<_>>().len() > 1
+    }
+
+    fn field<'r>(&self, row: &'r [String], column: &str) -> &'r str {
+        let at = self.header.iter().position(|name| name == column);
+        at.and_then(|at| row.get(at)).map_or("", String::as_str)
+    }
+
+    /// What rows are called by these columns, in their order.
+    fn names(&self, by: &[String]) -> Vec<Vec<String>> {
+        let name = |row: &Vec<String>| by.iter().map(|column| self.field(row, column).to_owned()).collect();
+        self.rows.iter().map(name).collect()
+    }
+
+    fn by(&self, by: &[String]) -> Result<BTreeMap<Vec<String>, &[String]>, CompareError> {
+        let mut rows = BTreeMap::new();
+        for (name, row) in self.names(by).into_iter().zip(&self.rows) {
+            if rows.insert(name.clone(), row.as_slice()).is_some() {
+                let (row, columns) = (name.join(" "), by.join(", "));
+                return Err(CompareError::Ambiguous { path: self.path.clone(), row, columns });
+            }
+        }
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(old: &str, new: &str) -> Result<Comparison, CompareError> {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = [("a.csv", old), ("b.csv", new)].map(|(name, text)| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            folder.path().join(name)
+        });
+        compare(&a, &b)
+    }
+
+    const OLD: &str = "pipeline,stage,defense,seed,acc,asr,key\np,before,,1,90.00,100.00,k\np,after,nad,1,85.00,5.00,k\np,after,argd,1,86.00,3.00,k\n";
+
+    #[test]
+    fn rows_are_paired_by_stage_and_axes_whatever_their_order() {
+        let new = "pipeline,stage,defense,seed,acc,asr,der,key\nq,after,argd,2,87.50,3.00,,k\nq,after,mcr,2,1,1,1,k\nq,before,,2,90.00,100.00,,k\n";
+        let comparison = compared(OLD, new).unwrap();
+        assert_eq!(comparison.by, ["stage", "defense"], "one seed each: it does not tell rows apart");
+        assert_eq!(comparison.removed, [["after", "nad"]]);
+        assert_eq!(comparison.added, [["after", "mcr"]]);
+        let change =
+            Change { metric: "acc".into(), old: "86.00".into(), new: "87.50".into(), difference: Some(1.5) };
+        assert_eq!(comparison.pairs[0], Pair { row: vec!["before".into(), "".into()], changes: vec![] });
+        assert_eq!(comparison.pairs[1].changes, [change]);
+    }
+
+    #[test]
+    fn seeds_tell_rows_apart_where_there_are_several() {
+        let two = OLD.to_owned() + "p,after,nad,2,84.00,6.00,k\n";
+        let comparison = compared(&two, &two).unwrap();
+        assert_eq!(comparison.by, ["stage", "defense", "seed"]);
+        assert!(comparison.pairs.iter().all(|pair| pair.changes.is_empty()));
+    }
+
+    #[test]
+    fn what_cannot_be_paired_is_refused() {
+        let other = "pipeline,stage,seed,acc,key\np,after,1,85.00,k\n";
+        let message = compared(OLD, other).unwrap_err().to_string();
+        assert!(
+            message.contains("a.csv: several rows are `after`") && message.contains("(stage)"),
+            "{message}"
+        );
+        let message = compared(OLD, "a,b\n1,2\n").unwrap_err().to_string();
+        assert!(message.contains("b.csv: it has no column `stage`"), "{message}");
+        assert!(matches!(compare(Path::new("no/such.csv"), Path::new("x")), Err(CompareError::Io { .. })));
+    }
+}

@@ -1,0 +1,118 @@
+//! Parts of a plan: what targets pick, what runs in any case or in none, and what a failure ends.
+
+use std::collections::BTreeSet;
+
+use super::kinds::Act;
+use super::*;
+
+fn picked(plan: &Plan, targets: &[&str]) -> Result<Vec<String>, TargetError> {
+    let targets: Vec<Target> = targets.iter().map(|text| text.parse().unwrap()).collect();
+    Ok(plan.picked(&targets)?.into_iter().map(|id| plan.task(id).label.to_string()).collect())
+}
+
+#[test]
+fn targets_pick_by_stage_and_axes() {
+    let plan = Bench::new().plan(SWEEP);
+    assert_eq!(picked(&plan, &["backdoored"]).unwrap(), ["backdoored"]);
+    assert_eq!(picked(&plan, &["erased"]).unwrap().len(), 12);
+    assert_eq!(picked(&plan, &["erased@defense=argd"]).unwrap().len(), 4);
+    let one = "after@clean_ratio=0.05,defense=argd";
+    assert_eq!(picked(&plan, &[one]).unwrap(), [one]);
+    assert_eq!(picked(&plan, &["*@defense=*a*"]).unwrap().len(), 2 * 2 * 4, "nad and argd");
+    assert_eq!(picked(&plan, &["teacher", "teacher@clean_ratio=0.?5"]).unwrap().len(), 4);
+}
+
+#[test]
+fn a_target_that_picks_nothing_says_what_there_is() {
+    let plan = Bench::new().plan(SWEEP);
+    let message = |target: &str| picked(&plan, &[target]).unwrap_err().to_string();
+    let stage = message("erasd");
+    assert!(
+        stage
+            .starts_with("`erasd`: there is no stage `erasd`\nhint: did you mean `erased`? stages: `images`")
+    );
+    let axis = message("teacher@defense=nad");
+    assert!(
+        axis.contains("`teacher` has no axis `defense`\nhint: axes of `teacher`: `clean_ratio`"),
+        "{axis}"
+    );
+    let value = message("erased@defense=agrd");
+    assert!(
+        value.contains("no task has the value `agrd` of `defense`\nhint: did you mean `argd`?"),
+        "{value}"
+    );
+    let several = plan.picked_one(&"erased".parse().unwrap()).err().unwrap().to_string();
+    assert!(several.contains("12 tasks are called so") && several.contains("and 7 more"), "{several}");
+}
+
+#[test]
+fn a_narrowed_plan_has_the_same_tasks_with_the_same_keys() {
+    let bench = Bench::new();
+    let plan = bench.plan(SWEEP);
+    let whole = bench.run_plan(&plan);
+    let target = plan.picked(&["after@defense=nad,clean_ratio=0.2".parse().unwrap()]).unwrap();
+    let kept = plan.with_upstream(&target);
+    assert_eq!(kept.len(), 8, "images to after, and before, which is the baseline");
+    let narrowed = bench.plan(SWEEP).narrowed(&kept);
+    let told = bench.run_plan(&narrowed);
+    assert_eq!(told.counts(), [0, 8, 0, 0, 0]);
+    for task in narrowed.tasks() {
+        let of_whole = named(&plan, &task.label.to_string());
+        assert_eq!(told.run.record(task.id()), whole.run.record(of_whole));
+        assert!(task.needs().all(|need| need < task.id()));
+    }
+}
+
+#[test]
+fn downstream_is_all_that_needs_a_task() {
+    let plan = Bench::new().plan(SWEEP);
+    let teacher = BTreeSet::from([named(&plan, "teacher@clean_ratio=0.1")]);
+    assert_eq!(plan.with_downstream(&teacher).len(), 1 + 3 + 3);
+}
+
+#[test]
+fn what_is_forced_runs_and_what_needs_it_only_if_it_made_something_else() {
+    let bench = Bench::new();
+    bench.run(SWEEP);
+    bench.lab.ran();
+    let mut plan = bench.plan(SWEEP);
+    plan.set_policy(named(&plan, "backdoored"), Policy::Always);
+    assert_eq!(bench.run_plan(&plan).counts(), [1, SWEEP_TASKS - 1, 0, 0, 0]);
+    assert_eq!(bench.lab.ran(), [("train", 1)]);
+    bench.lab.set("train", Act::Waver);
+    let told = bench.run_plan(&plan);
+    assert_eq!(told.counts()[0], SWEEP_TASKS - 2 - 4, "all but images, poisoned and the splits");
+    assert!(told.run.record(named(&plan, "backdoored")).unwrap().nondeterministic);
+}
+
+#[test]
+fn what_may_not_run_is_taken_from_the_store_or_missed() {
+    let bench = Bench::new();
+    let mut plan = bench.plan(SWEEP);
+    let only = named(&plan, "backdoored");
+    let others: Vec<TaskId> = plan.tasks().map(Task::id).filter(|&id| id != only).collect();
+    others.iter().for_each(|&id| plan.set_policy(id, Policy::Never));
+    let told = bench.run_plan(&plan);
+    assert_eq!(told.counts(), [0, 0, 1, SWEEP_TASKS - 1, 0]);
+    assert_eq!(told.run.complete().unwrap_err().class(), Class::Stale);
+    assert_eq!(bench.lab.ran(), []);
+
+    bench.run("name: up\nseed: 2\nstages: {images: {kind: dataset, with: {text: synthetic}}, poisoned: {kind: poison, needs: {dataset: images}}}");
+    bench.lab.ran();
+    bench.run_plan(&plan);
+    assert_eq!(bench.lab.ran(), [("train", 1)]);
+}
+
+#[test]
+fn a_run_that_fails_fast_starts_nothing_more() {
+    let settings = Settings { jobs: 1, threads: 1, fail_fast: true };
+    let bench = Bench { settings, ..Bench::new() };
+    bench.lab.set("split", Act::Fail);
+    let told = bench.run(SWEEP);
+    let [ran, cached, failed, skipped, unfinished] = told.counts();
+    assert_eq!((cached, failed, skipped), (0, 1, 1 + 3 + 3));
+    assert_eq!(ran + unfinished, SWEEP_TASKS - failed - skipped);
+    let error = told.run.complete().unwrap_err();
+    assert_eq!(error.class(), Class::StageFailed);
+    assert!(error.to_string().contains(&format!("{unfinished} did not start")), "{error}");
+}

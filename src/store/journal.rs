@@ -1,0 +1,221 @@
+//! Journals: what became of the tasks of a pipeline last, by name.
+//!
+//! A record does not know who asked for it, and the one that a task had before its key changed is found by name
+//! only. A journal is a file of one JSON object per line, appended in one write; later lines count. Nothing is
+//! computed or found with its help: losing it, or a line of it, costs an explanation.
+
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Tried;
+use super::locks::try_lock_file;
+use super::{Key, Store, StoreError};
+
+/// What is known about a task from earlier runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// The key of the record that it had last.
+    pub done: Option<Key>,
+    /// How it failed, if it has not been done since.
+    pub failed: Option<Failure>,
+}
+
+/// How a task failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its key, if it had come to that.
+    pub key: Option<Key>,
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// What was said.
+    pub message: String,
+}
+
+/// A line of a journal.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    task: String,
+    at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
+    /// Whether it failed, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
+}
+
+/// What became of the tasks of a pipeline last.
+#[derive(Debug)]
+pub struct Journal {
+    file: PathBuf,
+    past: HashMap<String, Past>,
+    /// Lines that are not in the file yet.
+    unsaved: String,
+}
+
+impl Store {
+    /// Reads the journal of a pipeline; one that cannot be read is empty.
+    pub fn journal(&self, pipeline: &str) -> Journal {
+        let file = self.layout.journal(pipeline);
+        let mut journal = Journal { past: HashMap::new(), unsaved: String::new(), file };
+        let lines = journal.read();
+        if lines > 4 * journal.past.len() + 100 {
+            let lock = self.layout.lock(&format!("{pipeline}.journal"));
+            if let Err(error) = journal.shorten(&lock) {
+                tracing::debug!("{error}");
+            }
+        }
+        journal
+    }
+}
+
+impl Journal {
+    /// What is known about a task.
+    pub fn past(&self, task: &str) -> Option<&Past> {
+        self.past.get(task)
+    }
+
+    /// Notes that a task has a record, unless that is known.
+    pub fn done(&mut self, task: &str, key: Key) {
+        let known = |past: &Past| past.done == Some(key) && past.failed.is_none();
+        if !self.past(task).is_some_and(known) {
+            self.note(Line { task: task.to_owned(), at: now(), key: Some(key), failed: None });
+        }
+    }
+
+    /// Notes that a task failed.
+    pub fn failed(&mut self, task: &str, key: Option<Key>, message: &str) {
+        self.note(Line { task: task.to_owned(), at: now(), key, failed: Some(message.to_owned()) });
+    }
+
+    /// Appends what was noted to the file. Failing is harmless and so is only logged.
+    pub fn save(&mut self) {
+        let text = std::mem::take(&mut self.unsaved);
+        if text.is_empty() {
+            return;
+        }
+        let open = OpenOptions::new().append(true).create(true).open(&self.file);
+        if let Err(error) = open.and_then(|mut file| file.write_all(text.as_bytes())) {
+            tracing::debug!("cannot write `{}`: {error}", self.file.display());
+        }
+    }
+
+    fn note(&mut self, line: Line) {
+        if let Ok(text) = serde_json::to_string(&line) {
+            self.unsaved += &text;
+            self.unsaved.push('\n');
+        }
+        self.learn(line);
+    }
+
+    fn learn(&mut self, Line { task, at, key, failed }: Line) {
+        let past = self.past.entry(task).or_default();
+        match failed {
+            Some(message) => past.failed = Some(Failure { key, at, message }),
+            None => *past = Past { done: key, failed: None },
+        }
+    }
+
+    /// Reads the file, and returns how many lines it has. Lines that make no sense are skipped.
+    fn read(&mut self) -> usize {
+        let bytes = fs::read(&self.file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines.for_each(|line| self.learn(line));
+        text.lines().count()
+    }
+
+    /// Replaces the file by one that says no more than what counts.
+    fn shorten(&mut self, lock: &Path) -> Result<(), StoreError> {
+        let Some(_lock) = try_lock_file(lock)? else { return Ok(()) };
+        let mut text = String::new();
+        for (task, past) in &self.past {
+            let done = past.done.map(|key| Line { task: task.clone(), at: 0, key: Some(key), failed: None });
+            let failed = past.failed.clone().map(|Failure { key, at, message }| Line {
+                task: task.clone(),
+                at,
+                key,
+                failed: Some(message),
+            });
+            for line in done.into_iter().chain(failed) {
+                text +=
+                    &serde_json::to_string(&line).map_err(std::io::Error::from).tried("write", &self.file)?;
+                text.push('\n');
+            }
+        }
+        let new = self.file.with_extension("jsonl.new");
+        fs::write(&new, text).tried("write", &new)?;
+        fs::rename(&new, &self.file).tried("replace", &self.file)
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::of(&json!(name))
+    }
+
+    #[test]
+    fn what_became_of_a_task_last_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut journal = store.journal("p");
+        assert_eq!(journal.past("a"), None);
+        journal.done("a", key("one"));
+        journal.failed("a", Some(key("two")), "the disk is full\nhint: make room");
+        journal.done("b", key("three"));
+        journal.failed("c", None, "no such file");
+        journal.failed("b", None, "no such file");
+        journal.done("b", key("three"));
+        journal.save();
+
+        let again = store.journal("p");
+        assert_eq!(again.past, journal.past);
+        let a = again.past("a").unwrap();
+        assert_eq!(a.done, Some(key("one")), "a failure does not undo what was done before");
+        assert_eq!(a.failed.as_ref().unwrap().key, Some(key("two")));
+        assert_eq!(again.past("b"), Some(&Past { done: Some(key("three")), failed: None }));
+        assert_eq!(store.journal("other").past("a"), None);
+    }
+
+    #[test]
+    fn what_is_known_is_not_written_again_and_nonsense_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut journal = store.journal("p");
+        journal.done("a", key("one"));
+        journal.save();
+        journal.done("a", key("one"));
+        assert_eq!(journal.unsaved, "");
+        fs::write(&journal.file, fs::read_to_string(&journal.file).unwrap() + "{\"task\": \"a").unwrap();
+        assert_eq!(store.journal("p").past, journal.past);
+    }
+
+    #[test]
+    fn a_long_journal_is_shortened_to_what_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut journal = store.journal("p");
+        for round in 0..200 {
+            journal.done("a", key(&round.to_string()));
+        }
+        journal.failed("a", None, "no such file");
+        journal.save();
+        let read = store.journal("p");
+        assert_eq!(read.past, journal.past);
+        assert_eq!(fs::read_to_string(&journal.file).unwrap().lines().count(), 2);
+        assert_eq!(store.journal("p").past, journal.past);
+    }
+}

@@ -1,0 +1,39 @@
+//! A network that is looked at and not trained: a teacher, or the model that an attack is made against.
+
+use candle_core::{Device, Result, Tensor};
+
+use super::Weights;
+use crate::nn::{Forward, Mode, Network};
+
+/// A network with numbers that stay as they are.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    /// Its layers.
+    pub network: Network,
+    /// All trainable values.
+    pub theta: Tensor,
+    /// All running statistics.
+    pub state: Tensor,
+}
+
+impl Frozen {
+    /// Freezes a network.
+    ///
+    /// # Errors
+    ///
+    /// No memory for the tensors.
+    pub fn new(network: Network, weights: &Weights) -> Result<Self> {
+        let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu);
+        Ok(Self { network, theta: vector(&weights.theta)?, state: vector(&weights.state)? })
+    }
+
+    /// What the network makes of `images`, (B, height, width, channels) in [0, 1], in evaluation mode. Only the images
+    /// may carry gradient history.
+    ///
+    /// # Errors
+    ///
+    /// Images that do not fit the network.
+    pub fn forward(&self, images: &Tensor) -> Result<Forward> {
+        self.network.forward(&self.theta, &self.state, images, Mode::Eval)
+    }
+}

@@ -1,0 +1,81 @@
+//! `show`, `log` and `export`: what is inside a cache.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::workspace::{Ended, Workspace, assert_tells};
+
+#[test]
+fn a_task_is_shown_with_all_that_is_known() {
+    let workspace = Workspace::cheap();
+    assert_tells!("show_nothing", workspace.run("show cheap.yaml poisoned"));
+    workspace.run("run cheap.yaml").with(0, &[]);
+    assert_tells!("show", workspace.run("show cheap.yaml poisoned"));
+    assert_tells!(
+        "show_stale",
+        workspace.run("show cheap.yaml rest@ratio=0.5 --set stages.part.with.stratified=true")
+    );
+    let told = workspace.run("show cheap.yaml part@ratio=0.25 --json").with(0, &[]);
+    let json: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(json["format_version"], 1);
+    assert_eq!(json["inputs"][1]["from"], "poisoned");
+    assert!(json["outputs"][1]["size"].as_u64().unwrap() > 0);
+    assert!(json["record"]["exec"]["peak_bytes"].as_u64().unwrap() > 1 << 20);
+    assert_eq!(json["record"]["components"]["params"]["ratio"], 0.25);
+}
+
+#[test]
+fn a_log_is_kept_for_success_and_failure() {
+    let workspace = Workspace::cheap();
+    workspace.run("log cheap.yaml images").with(5, &["images has no log"]);
+    workspace.run("run cheap.yaml").with(0, &[]);
+    let told = workspace.run("log cheap.yaml images -f").with(0, &[]).stdout;
+    assert!(told.contains("started images on ") && told.ends_with("finished\n"), "{told}");
+    let wrong = "cheap.yaml poisoned --set stages.poisoned.with.target=50";
+    workspace.run(&format!("run {wrong}")).with(4, &[]);
+    let told = workspace.run(&format!("log {wrong}")).with(0, &[]).stdout;
+    assert!(told.contains("failed: ") && told.contains("target 50"), "{told}");
+}
+
+#[test]
+fn a_log_is_followed_while_the_task_runs() {
+    let workspace = Workspace::new();
+    let mut program = workspace.program();
+    let run = program.args(["run", "tiny.yaml", "--set", "matrix.epochs=[30]"]).stderr(Stdio::null());
+    let mut run = run.stdout(Stdio::null()).spawn().unwrap();
+    let follow = "log tiny.yaml trained@epochs=30 -f --set matrix.epochs=[30]";
+    let mut told = workspace.run(follow);
+    while told.code != Some(0) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        told = workspace.run(follow);
+    }
+    let notes = told.stdout.matches("epoch").count();
+    assert!(notes > 0 && told.stdout.ends_with("finished\n"), "{}", told.stdout);
+    assert!(run.wait().unwrap().success());
+}
+
+#[test]
+fn artifacts_are_exported_as_files_that_others_read() {
+    let workspace = Workspace::new();
+    workspace.run("export tiny.yaml poisoned trigger t.png").with(5, &["poisoned has no result yet"]);
+    workspace.run("run tiny.yaml after@epochs=1").with(0, &[]);
+    let export = |arguments: &str| -> Ended { workspace.run(&format!("export tiny.yaml {arguments}")) };
+    export("poisoned trigger t.png").with(0, &["the trigger of `badnets` in t.png"]);
+    export("poisoned trigger t.png").with(2, &["t.png is there already"]);
+    export("poisoned overlay poison --limit 2").with(0, &["2 poisoned images in poison"]);
+    assert_eq!(fs::read_dir(workspace.path("poison/0")).unwrap().count(), 2);
+    export("images dataset out/images --limit 10").with(0, &["20 images in out/images"]);
+    assert!(workspace.path("out/images/train").is_dir() && workspace.path("out/images/test").is_dir());
+    export("trained@epochs=1 model m.safetensors")
+        .with(0, &["wrn-10-1 with ", " parameters in m.safetensors"]);
+    assert_eq!(
+        fs::read(workspace.path("m.safetensors")).unwrap(),
+        fs::read(workspace.artifact("train")).unwrap()
+    );
+    export("after@epochs=1 report r.json").with(0, &["a report in r.json"]);
+    let report: Value = serde_json::from_str(&fs::read_to_string(workspace.path("r.json")).unwrap()).unwrap();
+    assert!(report["acc"].is_f64());
+    export("trained@epochs=1 modle m2").with(2, &["no output `modle`", "did you mean `model`?"]);
+}

@@ -1,0 +1,59 @@
+//! `results` and `diff`: tables of results, and two of them side by side.
+
+use serde_json::Value;
+
+use super::workspace::{MANIFEST, Workspace, assert_tells};
+
+#[test]
+fn results_are_written_in_several_formats() {
+    let workspace = Workspace::new();
+    workspace.run("run tiny.yaml").with(0, &[]);
+    let csv = workspace.csv();
+    let out = |arguments: &str| workspace.run(&format!("results tiny.yaml {arguments}")).with(0, &[]).stdout;
+    workspace.write("results/tiny.csv", "mine");
+    assert_eq!(out("--format csv"), csv);
+    assert_eq!(workspace.csv(), "mine", "a view leaves the file alone");
+    assert_tells!("results_markdown", workspace.run("results tiny.yaml --format md --filter epochs=2"));
+    let json: Value = serde_json::from_str(&out("--format json --sort -epochs")).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!((&json["format_version"], rows.len()), (&1.into(), 2));
+    assert_eq!((&rows[0]["epochs"], &rows[1]["epochs"]), (&2.into(), &1.into()));
+    assert!(rows[0]["acc"].is_f64() && rows[0]["key"].is_string());
+    assert!(!out("--filter epochs=1 --filter stage=a*").contains("  2  "));
+    let wrong = workspace.run("results tiny.yaml --sort asd");
+    wrong.with(2, &["have no column `asd`", "did you mean `asr`?"]);
+    workspace.run("results tiny.yaml --filter epochs").with(2, &["write a column and a value"]);
+    workspace.run("results tiny.yaml").with(0, &["2 rows are in results/tiny.csv"]);
+    assert_eq!(workspace.csv(), csv);
+}
+
+#[test]
+fn rows_that_are_filtered_out_need_no_result() {
+    let workspace = Workspace::new();
+    workspace.run("run tiny.yaml after@epochs=1").with(0, &["only a part was run"]);
+    assert!(!workspace.path("results").exists());
+    workspace.run("results tiny.yaml --filter epochs=1").with(0, &[]);
+    workspace.run("results tiny.yaml").with(5, &["1 task has no results yet (after@epochs=2)"]);
+}
+
+#[test]
+fn two_tables_are_compared_row_by_row() {
+    let workspace = Workspace::new();
+    let table = |rows: &str| format!("pipeline,stage,defense,seed,acc,asr,key\n{rows}");
+    workspace.write(
+        "old.csv",
+        &table("p,before,,1,90.00,100.00,a\np,after,nad,1,85.00,5.00,b\np,after,ft,1,80.00,9.00,c\n"),
+    );
+    workspace.write(
+        "new.csv",
+        &table("p,after,nad,1,86.25,5.00,d\np,before,,1,90.00,100.00,a\np,after,argd,1,87.00,2.00,e\n"),
+    );
+    let told = workspace.run("diff old.csv new.csv");
+    insta::assert_snapshot!("diff", told.all());
+    let json: Value = serde_json::from_str(&workspace.run("diff old.csv new.csv --json").stdout).unwrap();
+    assert_eq!(json["comparison"]["pairs"][1]["changes"][0]["difference"], 1.25);
+    workspace.run("diff old.csv old.csv").with(0, &["rows: 3 are the same"]);
+    workspace.run("diff old.csv gone.csv").with(66, &["gone.csv"]);
+    workspace.write("other.csv", MANIFEST);
+    workspace.run("diff old.csv other.csv").with(2, &["other.csv", "help: give two files"]);
+}
