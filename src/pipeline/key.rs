@@ -70,7 +70,8 @@ pub(super) fn components(
 /// The digests of the outside files and folders that a task reads.
 pub(super) fn sources(task: &Task, store: &Store) -> Result<Inputs, TaskError> {
     let sources = task.bound.sources();
-    let named = |(n, path): (usize, &PathBuf)| Ok((format!("{SOURCE}{n}"), source_digest(task, path, store)?));
+    let named =
+        |(n, path): (usize, &PathBuf)| Ok((format!("{SOURCE}{n}"), source_digest(task, path, store)?));
     sources.iter().enumerate().map(named).collect()
 }
 
