@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use argd_pipe::manifest::{Diagnostic, Errors, LoadError, Manifest, Override, schema};
+use argd_pipe::manifest::{Diagnostic, Draft, Errors, LoadError, Manifest, Override, schema};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use schemars::JsonSchema;
 
@@ -141,15 +141,15 @@ fn every_mistake_is_shown_with_its_place_and_its_remedy() {
 #[test]
 fn a_file_that_cannot_be_read_says_which_and_why() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = Manifest::load(&folder.path().join("none.yaml"), &[]).unwrap_err();
+    let missing = Draft::load(&folder.path().join("none.yaml"), &[]).unwrap_err();
     assert!(matches!(&missing, LoadError::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound));
     assert!(missing.to_string().contains("none.yaml"), "{missing}");
 
     let binary = folder.path().join("model.pt");
     fs::write(&binary, [b'a', 0xff, b'b']).unwrap();
-    assert!(matches!(Manifest::load(&binary, &[]), Err(LoadError::NotText { offset: 1, .. })));
+    assert!(matches!(Draft::load(&binary, &[]), Err(LoadError::NotText { offset: 1, .. })));
 
     let large = folder.path().join("large.yaml");
     fs::write(&large, vec![b'#'; (1 << 20) + 1]).unwrap();
-    assert!(matches!(Manifest::load(&large, &[]), Err(LoadError::TooLarge { .. })));
+    assert!(matches!(Draft::load(&large, &[]), Err(LoadError::TooLarge { .. })));
 }

@@ -128,7 +128,7 @@ impl CliError {
     /// The errors in the manifest, if it is those that failed the command.
     pub(super) fn in_manifest(&self) -> Option<&Errors> {
         match self {
-            Self::Manifest(LoadError::Invalid(errors)) | Self::Plan(errors) => Some(errors),
+            Self::Plan(errors) => Some(errors),
             _ => None,
         }
     }

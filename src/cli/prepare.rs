@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
-use crate::manifest::Manifest;
+use crate::manifest::Draft;
 use crate::pipeline::{self, Plan, Target, TaskId};
 use crate::stages;
 use crate::store::Store;
@@ -21,8 +21,8 @@ pub(super) struct Prepared {
 
 /// Reads and checks the manifest, then opens the cache: what is wrong in the manifest leaves no trace.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
-    let manifest = Manifest::load(&args.manifest, &args.overrides())?;
-    let plan = pipeline::plan(&manifest, &stages::all(), NUMERICS)?;
+    let draft = Draft::load(&args.manifest, &args.overrides())?;
+    let plan = pipeline::plan(draft, &stages::all(), NUMERICS)?;
     let store = Store::open(&global.cache_dir)?;
     Ok(Prepared { plan, store })
 }

@@ -165,11 +165,15 @@ pub struct Errors(
 
 impl Errors {
     /// Puts errors in the order of the text, each once: a mistake seen from many cells is one mistake.
-    /// Returns `Ok` if there is none.
-    pub fn check(mut errors: Vec<Diagnostic>) -> Result<(), Self> {
+    pub(super) fn new(mut errors: Vec<Diagnostic>) -> Self {
         errors.sort_by(|a, b| a.order().cmp(&b.order()));
         errors.dedup_by(|a, b| a.order() == b.order());
-        if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
+        Self(errors)
+    }
+
+    /// Returns `Ok` if there is no error.
+    pub fn check(errors: Vec<Diagnostic>) -> Result<(), Self> {
+        if errors.is_empty() { Ok(()) } else { Err(Self::new(errors)) }
     }
 }
 

@@ -67,7 +67,7 @@ pub struct Manifest {
     pub results: Option<Results>,
 }
 
-/// Why there is no manifest.
+/// Why a manifest could not be read.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The file could not be read. `NotFound` is the caller's to tell apart.
@@ -93,16 +93,23 @@ pub enum LoadError {
         /// The first byte that is at fault.
         offset: usize,
     },
-    /// The manifest is not valid.
-    #[error(transparent)]
-    Invalid(#[from] Errors),
 }
 
-impl Manifest {
-    /// Reads a manifest file and checks it.
+/// A manifest as far as it can be read, with what is wrong in it so far: what knows the stage kinds can look for
+/// more, so that all errors are told in one go.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What can be made of the text; where there are errors, what is at fault is left out of it.
+    manifest: Option<Manifest>,
+    /// At least one if there is no manifest.
+    errors: Vec<Diagnostic>,
+}
+
+impl Draft {
+    /// Reads a manifest file.
     ///
     /// # Errors
-    /// If the file cannot be read or is not text, or with everything that is wrong in it.
+    /// If the file cannot be read or is not text.
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, LoadError> {
         let io = |error| LoadError::Io { path: path.to_owned(), error };
         let mut bytes = vec![];
@@ -115,29 +122,61 @@ impl Manifest {
             path: path.to_owned(),
             offset: error.utf8_error().valid_up_to(),
         })?;
-        Ok(Self::parse(&path.display().to_string(), text, overrides)?)
+        Ok(Self::parse(&path.display().to_string(), text, overrides))
     }
 
+    /// Checks the text of a manifest; `name` is how messages call it. After a syntax error nothing else is looked
+    /// for.
+    pub fn parse(name: &str, text: impl Into<String>, overrides: &[Override]) -> Self {
+        let source = Arc::new(Source { name: name.to_owned(), text: text.into() });
+        let parse::Parsed { node, errors: syntax } = parse::parse(&source, 0..source.text.len(), "");
+        let mut draft = Self { manifest: None, errors: syntax };
+        if let Some(mut root) = node {
+            draft.errors.extend(overrides::apply(&mut root, overrides));
+            let mut fields = Fields::default();
+            draft.manifest = read::manifest(&mut fields, &root);
+            draft = draft.with(fields.errors);
+        }
+        if draft.manifest.is_none() && draft.errors.is_empty() {
+            draft.errors.push(read::empty(&Place::new(&source, Span::default())));
+        }
+        draft
+    }
+
+    /// What can be made of the text.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// Adds errors, but for those in places that are at fault already: what was refused as text is not worth a second
+    /// complaint about its type.
+    #[must_use]
+    pub fn with(mut self, errors: Vec<Diagnostic>) -> Self {
+        let already = |error: &Diagnostic| self.errors.iter().any(|first| first.place == error.place);
+        let more: Vec<Diagnostic> = errors.into_iter().filter(|error| !already(error)).collect();
+        self.errors.extend(more);
+        self
+    }
+
+    /// The manifest, if nothing is wrong with it.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub fn finish(self) -> Result<Manifest, Errors> {
+        match self.manifest {
+            Some(manifest) if self.errors.is_empty() => Ok(manifest),
+            _ => Err(Errors::new(self.errors)),
+        }
+    }
+}
+
+impl Manifest {
     /// Checks the text of a manifest; `name` is how messages call it.
     ///
     /// # Errors
     /// With everything that is wrong in it. After a syntax error nothing else is looked for.
     pub fn parse(name: &str, text: impl Into<String>, overrides: &[Override]) -> Result<Self, Errors> {
-        let source = Arc::new(Source { name: name.to_owned(), text: text.into() });
-        let parse::Parsed { node, errors: mut syntax } = parse::parse(&source, 0..source.text.len(), "");
-        let Some(mut root) = node else {
-            let place = Place::new(&source, Span::default());
-            syntax.extend(syntax.is_empty().then(|| read::empty(&place)));
-            return Err(Errors(syntax));
-        };
-        syntax.extend(overrides::apply(&mut root, overrides));
-        let mut fields = Fields::default();
-        let manifest = read::manifest(&mut fields, &root);
-        // What was refused as text is not worth a second complaint about its type.
-        let already = |error: &Diagnostic| syntax.iter().any(|first| first.place == error.place);
-        fields.errors.retain(|error| !already(error));
-        Errors::check(syntax.into_iter().chain(fields.errors).collect())?;
-        manifest.ok_or_else(|| read::empty(&root.place).into())
+        Draft::parse(name, text, overrides).finish()
     }
 
     /// Returns every cell of the matrix; without a matrix one, which is empty.

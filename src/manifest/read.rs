@@ -15,7 +15,7 @@ use super::stage::{self, StageDef};
 
 const EXAMPLE: &str = "a manifest begins like this:\n  name: badnets\n  stages:\n    images: {kind: dataset}";
 
-/// Reads the tree. What is wrong goes to `fields`; if nothing is, there is a manifest.
+/// Reads the tree, as far as it is a manifest. What is wrong goes to `fields`.
 pub(super) fn manifest(fields: &mut Fields, root: &Node) -> Option<Manifest> {
     let colons = "write a space after the colon of each `key: value`";
     let entries = fields.map("", root, if root.as_str().is_some() { colons } else { EXAMPLE })?;
@@ -33,9 +33,9 @@ pub(super) fn manifest(fields: &mut Fields, root: &Node) -> Option<Manifest> {
     let results = find("results").and_then(|entry| stage::read_results(fields, entry, &stage_names));
     Some(Manifest {
         source: Arc::clone(&root.place.source),
-        name: name?,
+        name: name.unwrap_or_default(),
         description: description.map(|text| text.value),
-        seed: seed?,
+        seed: seed.unwrap_or_default(),
         vars,
         matrix,
         stages,

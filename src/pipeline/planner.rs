@@ -12,7 +12,7 @@ use super::binding::bind;
 use super::plan::{Frame, Plan, ResultsSpec};
 use super::task::{Connection, Label, Policy, Task, TaskId};
 use super::wiring::{Wired, check_results, wire};
-use crate::manifest::{Cell, Diagnostic, Errors, Manifest};
+use crate::manifest::{Cell, Diagnostic, Draft, Errors, Manifest};
 use crate::stages::{Bound, Stage};
 
 /// The axis whose value replaces the manifest's seed.
@@ -27,21 +27,24 @@ type Bindings = HashMap<Coordinates, Arc<dyn Bound>>;
 /// Makes the plan of a manifest out of stage kinds, or says everything that is wrong with it.
 ///
 /// `numerics` names the class of arithmetic whose results are interchangeable; it enters every key.
-pub fn plan(manifest: &Manifest, kinds: &[Box<dyn Stage>], numerics: &str) -> Result<Plan, Errors> {
+pub fn plan(draft: Draft, kinds: &[Box<dyn Stage>], numerics: &str) -> Result<Plan, Errors> {
+    let (stages, errors) = draft.manifest().map_or((vec![], vec![]), |manifest| check(manifest, kinds));
+    let manifest = draft.with(errors).finish()?;
+    let tasks = Expansion::new(&manifest, &stages).expand(&manifest.cells());
+    Ok(Plan::new(frame(&manifest, numerics), tasks))
+}
+
+/// Finds everything that is wrong with the stages; if nothing is, every one of them is there.
+fn check<'k>(manifest: &Manifest, kinds: &'k [Box<dyn Stage>]) -> (Vec<StagePlan<'k>>, Vec<Diagnostic>) {
     let mut errors = vec![];
+    let cells = manifest.cells();
     let wired = wire(manifest, kinds, &mut errors);
     errors.extend(check_results(manifest, &wired));
-    let cells = manifest.cells();
-    let stages: Vec<Option<StagePlan<'_>>> = wired
-        .into_iter()
-        .enumerate()
-        .map(|(stage, wired)| wired.map(|wired| StagePlan::new(manifest, stage, wired, &cells, &mut errors)))
-        .collect();
-    Errors::check(errors)?;
-    // Without errors, every stage has its kind.
-    let stages: Vec<StagePlan<'_>> = stages.into_iter().flatten().collect();
-    let tasks = Expansion::new(manifest, &stages).expand(&cells);
-    Ok(Plan::new(frame(manifest, numerics), tasks))
+    let planned = wired.into_iter().enumerate().filter_map(|(stage, wired)| {
+        wired.map(|wired| StagePlan::new(manifest, stage, wired, &cells, &mut errors))
+    });
+    let stages = planned.collect();
+    (stages, errors)
 }
 
 fn frame(manifest: &Manifest, numerics: &str) -> Frame {
@@ -79,7 +82,9 @@ impl<'k> StagePlan<'k> {
         let own_axes: Vec<bool> =
             manifest.matrix.axes.iter().map(|axis| def.axes.contains(&axis.name)).collect();
         let mut bindings: HashMap<Coordinates, Option<Arc<dyn Bound>>> = HashMap::new();
-        for cell in cells {
+        // The cells of a matrix that is broken have no values, which is not worth a second complaint.
+        let has_values = |cell: &&Cell| def.axes.iter().all(|axis| cell.contains_key(axis) || axis == SEED);
+        for cell in cells.iter().filter(has_values) {
             let bind_once =
                 || bind(manifest, def, wired.kind, &schema, cell).map_err(|wrong| errors.extend(wrong)).ok();
             bindings.entry(coordinates(manifest, cell, |axis| own_axes[axis])).or_insert_with(bind_once);

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use image::{Rgb, RgbImage};
+
 use super::workspace::{Ended, MANIFEST, Workspace};
 
 #[test]
@@ -62,7 +64,15 @@ fn all_errors_of_the_stages_are_told_at_once() {
     let workspace = Workspace::new();
     workspace.write("wrong.yaml", WRONG);
     let words = ["stages.images.with.train", "stages.clean.with.ratio", "stages.rest.needs", "wrong.yaml:5:"];
-    workspace.run("plan wrong.yaml").with(3, &words).with(3, &["errors in the manifest; nothing was run"]);
+    workspace.run("plan wrong.yaml").with(3, &words).with(3, &["3 errors in the manifest; nothing was run"]);
+
+    let structure =
+        WRONG.replace("name: wrong", "seed: two\nvars: {a: \"${vars.gone}\"}\nmatrix: {part: []}");
+    let structure = structure.replace("ratio: 0.5", "ratio: \"${matrix.part}\", stratified: \"${vars.a}\"");
+    workspace.write("wrong.yaml", &structure);
+    let more =
+        ["`name`", "seed: expected an integer", "vars.gone", "matrix.part", "7 errors in the manifest"];
+    workspace.run("plan wrong.yaml").with(3, &more).with(3, &words[..3]);
 }
 
 const WRONG: &str = "\
@@ -165,6 +175,37 @@ fn data_that_is_damaged_is_told_with_its_place() {
         assert_eq!(workspace.kept("records"), [] as [PathBuf; 0]);
     }
     cifar10().run("run cifar10.yaml").with(0, &["1 ran"]);
+}
+
+#[test]
+fn a_picture_that_is_damaged_is_told_with_its_file() {
+    let manifest = "name: m\nstages: {images: {kind: dataset, with: {source: image-folder, path: data}}}\n";
+    let workspace = Workspace::new();
+    workspace.write("folder.yaml", manifest);
+    for part in ["train", "test"] {
+        for class in ["cat", "dog"] {
+            let folder = workspace.path("data").join(part).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for name in ["a.png", "b.jpg"] {
+                RgbImage::from_fn(16, 16, |x, y| Rgb([(x * y) as u8; 3])).save(folder.join(name)).unwrap();
+            }
+        }
+    }
+    for name in ["train/dog/a.png", "test/cat/b.jpg"] {
+        let file = workspace.path("data").join(name);
+        let whole = fs::read(&file).unwrap();
+        for damaged in [&whole[..whole.len() / 2], b"no picture", b""] {
+            fs::write(&file, damaged).unwrap();
+            workspace.run("run folder.yaml").with(4, &["images: ", name]);
+            assert_eq!(workspace.kept("records"), [] as [PathBuf; 0]);
+        }
+        fs::write(&file, whole).unwrap();
+    }
+    let other = workspace.path("data/test/horse");
+    fs::rename(workspace.path("data/test/dog"), &other).unwrap();
+    workspace.run("run folder.yaml").with(4, &["images: ", "`dog` is in only one of"]);
+    fs::rename(other, workspace.path("data/test/dog")).unwrap();
+    workspace.run("run folder.yaml").with(0, &["1 ran"]);
 }
 
 /// A workspace with a manifest that reads CIFAR-10, ten images to a file.

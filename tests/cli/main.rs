@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod inside;
+mod kills;
 mod models;
 mod parts;
 mod results;

@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
 use super::*;
-use crate::manifest::{Errors, Manifest};
+use crate::manifest::{Draft, Errors};
 use crate::store::Store;
 use kinds::{Fake, Lab, fakes, registry};
 
@@ -80,8 +80,7 @@ impl Bench {
     fn try_plan(&self, yaml: &str) -> Result<Plan, Errors> {
         let path = self.folder.path().join("m.yaml");
         fs::write(&path, yaml).unwrap();
-        let manifest = Manifest::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
-        plan(&manifest, &registry(self.kinds.clone()), self.numerics)
+        plan(Draft::load(&path, &[]).unwrap(), &registry(self.kinds.clone()), self.numerics)
     }
 
     fn plan(&self, yaml: &str) -> Plan {

@@ -174,8 +174,8 @@ fn two_runs_on_one_cache_share_the_work() {
 fn bench_run_other(bench: &Bench) -> Told {
     let path = bench.folder.path().join("other.yaml");
     fs::write(&path, SWEEP).unwrap();
-    let manifest = Manifest::load(&path, &[]).unwrap();
-    bench.run_plan(&plan(&manifest, &registry(bench.kinds.clone()), bench.numerics).unwrap())
+    let draft = Draft::load(&path, &[]).unwrap();
+    bench.run_plan(&plan(draft, &registry(bench.kinds.clone()), bench.numerics).unwrap())
 }
 
 /// One task whose key someone else holds, and the lock.
