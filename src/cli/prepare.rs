@@ -11,7 +11,7 @@ use crate::store::Store;
 
 /// The class of arithmetic that all keys hold: results of the same class are interchangeable. Our kernels give the
 /// same bits on every CPU, so the instruction set is no part of it.
-const NUMERICS: &str = "cpu/f32/kernels-1";
+const NUMERICS: &str = "cpu/f32/kernels-2";
 
 /// A plan and the store that it runs in.
 pub(super) struct Prepared {

@@ -214,11 +214,11 @@ mod x86 {
 
 /// Writes a safe function `$name(level, ...)` that runs the generic kernel `$kernel::<S>` compiled for `level`.
 macro_rules! compiled_for_each_level {
-    ($(#[$doc:meta])* pub fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $kernel:ident) => {
+    ($(#[$doc:meta])* $visible:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $kernel:ident) => {
         $(#[$doc])*
         // A kernel has as many operands as its formula.
         #[allow(clippy::too_many_arguments)]
-        pub fn $name(level: $crate::kernels::Level, $($arg: $type),*) {
+        $visible fn $name(level: $crate::kernels::Level, $($arg: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx2,fma")]

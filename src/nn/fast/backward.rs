@@ -10,11 +10,11 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::super::Mode;
-use super::forward::{Saved, Setting, image_of, with_scratch};
+use super::forward::{Saved, Scratch, Setting, image_of, with_scratch};
 use super::norm;
 use super::plan::{Make, Step};
 use super::pool::Pooled;
-use crate::kernels::conv::{self, ConvPlan};
+use crate::kernels::conv::Convolution;
 use crate::kernels::image::Bordered;
 use crate::kernels::padded;
 use crate::kernels::pointwise::{self, GradientParts};
@@ -75,7 +75,7 @@ impl Setting<'_> {
         for (index, step) in self.plan.steps.iter().enumerate().rev() {
             match &step.make {
                 Make::Conv { input, weight, conv, addend } => {
-                    pass.conv(index, step, *input, *weight, conv, *addend);
+                    pass.conv(index, step, *input, *weight, &**conv, *addend);
                 }
                 Make::Add { a, b } => pass.add(index, step, *a, *b),
             }
@@ -164,14 +164,14 @@ impl<'a> Backward<'a> {
         step: &Step,
         input: usize,
         weight: usize,
-        conv: &ConvPlan,
+        conv: &dyn Convolution,
         addend: Option<usize>,
     ) {
         let (setting, batch) = (self.setting, self.saved.batch);
         let parts = self.take_parts(step.output);
         let (out_len, source) = (setting.plan.buffers[step.output].len(), setting.plan.views[input].buffer);
         let mut kept = addend.map(|_| setting.pool.take(batch * out_len));
-        let packed_len = conv.shape.packed_len();
+        let packed_len = conv.packed_len();
         let mut shares = setting.pool.zeros(batch.div_ceil(GROUP) * packed_len);
         let target = Target::new(self, index, input, weight, conv);
         let (target_len, mut target_values, mut sums) = target.buffers(self);
@@ -191,11 +191,17 @@ impl<'a> Backward<'a> {
                     }
                     let x = this.image(source, i);
                     setting.load(input, x, &this.saved.coefficients, &mut scratch.input);
-                    conv::weight_gradient(setting.level, conv, &scratch.input, &scratch.gradient, share);
+                    conv.weight_gradient(
+                        setting.level,
+                        &mut scratch.room,
+                        &scratch.input,
+                        &scratch.gradient,
+                        share,
+                    );
                     if let Some(to) = to.as_deref_mut() {
                         let to = &mut to[k * target_len..(k + 1) * target_len];
                         let sums = sums.as_deref_mut().map(|sums| &mut sums[k * sum_len..(k + 1) * sum_len]);
-                        target.image(this, &scratch.gradient, x, to, sums);
+                        target.image(this, scratch, x, to, sums);
                     }
                 });
             }
@@ -321,7 +327,7 @@ struct Parts {
 /// Where a convolution's input gradient goes.
 struct Target<'c> {
     view: usize,
-    conv: &'c ConvPlan,
+    conv: &'c dyn Convolution,
     packed: Pooled,
     wanted: bool,
     /// Whether an earlier contribution is there to add to.
@@ -331,7 +337,7 @@ struct Target<'c> {
 }
 
 impl<'c> Target<'c> {
-    fn new(pass: &Backward<'_>, index: usize, view: usize, weight: usize, conv: &'c ConvPlan) -> Self {
+    fn new(pass: &Backward<'_>, index: usize, view: usize, weight: usize, conv: &'c dyn Convolution) -> Self {
         let (plan, graph) = (pass.setting.plan, pass.setting.graph);
         let of = plan.views[view];
         let wanted = of.buffer != 0 || pass.want_images;
@@ -367,18 +373,13 @@ impl<'c> Target<'c> {
     fn image(
         &self,
         pass: &Backward<'_>,
-        gradient: &Bordered,
+        scratch: &mut Scratch,
         x: &[f32],
         to: &mut [f32],
         sums: Option<&mut [f32]>,
     ) {
-        for part in &self.conv.backward {
-            if self.adds {
-                conv::convolve_onto(pass.setting.level, part, gradient, &self.packed, to);
-            } else {
-                conv::convolve(pass.setting.level, part, gradient, &self.packed, None, to);
-            }
-        }
+        let Scratch { gradient, room, .. } = scratch;
+        self.conv.backward(pass.setting.level, room, gradient, &self.packed, self.adds, to);
         if let Some(sums) = sums {
             pass.gate(self.view, x, to, sums);
         }

@@ -11,7 +11,7 @@ use super::norm::{self, Coefficients};
 use super::plan::{Make, Plan, Step};
 use super::pool::{Pool, Pooled};
 use crate::kernels::image::Bordered;
-use crate::kernels::{Level, conv, pointwise};
+use crate::kernels::{Level, pointwise};
 
 /// What every pass needs to know.
 #[derive(Clone, Copy)]
@@ -27,6 +27,8 @@ pub(super) struct Setting<'a> {
 pub(super) struct Scratch {
     pub input: Bordered,
     pub gradient: Bordered,
+    /// For the convolution's own use.
+    pub room: Vec<f32>,
 }
 
 thread_local! {
@@ -57,7 +59,7 @@ pub(super) struct Saved {
 pub(super) fn pack(setting: &Setting<'_>, step: &Step, theta: &[f32]) -> Pooled {
     match &step.make {
         Make::Conv { weight, conv, .. } => {
-            let mut packed = setting.pool.take(conv.shape.packed_len());
+            let mut packed = setting.pool.take(conv.packed_len());
             conv.pack_forward(&theta[setting.graph.theta[*weight].range()], &mut packed);
             packed
         }
@@ -153,7 +155,7 @@ impl Setting<'_> {
                 let source = self.plan.views[*input].buffer;
                 self.load(*input, image(source), coefficients, &mut scratch.input);
                 let addend = addend.map(image);
-                conv::convolve(self.level, &conv.forward, &scratch.input, packed, addend, output);
+                conv.forward(self.level, &mut scratch.room, &scratch.input, packed, addend, output);
             }),
             Make::Add { a, b } => {
                 let [a, b] = [*a, *b].map(|view| (self.plan.views[view], self.view(view, coefficients)));

@@ -4,10 +4,12 @@
 //! are *views* that the next reader applies while it loads. A sum whose one side is a convolution that nothing else
 //! reads is made by that convolution.
 
+use std::sync::Arc;
+
 use candle_core::{Result, bail};
 
 use super::super::graph::{Graph, Id, Op, Shape};
-use crate::kernels::conv::{ConvPlan, ConvShape};
+use crate::kernels::conv::{ConvShape, Convolution, convolution};
 use crate::kernels::image::pitch;
 
 /// A stored activation.
@@ -65,7 +67,7 @@ pub(super) enum Make {
     Conv {
         input: usize,
         weight: usize,
-        conv: ConvPlan,
+        conv: Arc<dyn Convolution>,
         /// A stored activation that is added to the result.
         addend: Option<usize>,
     },
@@ -165,7 +167,7 @@ impl<'a> Planner<'a> {
             Op::Conv { x, weight, kernel, stride } => {
                 let input = self.read(x)?;
                 let source = &self.plan.buffers[self.plan.views[input].buffer];
-                let conv = ConvPlan::new(ConvShape {
+                let conv = convolution(ConvShape {
                     height: source.shape.height,
                     width: source.shape.width,
                     cin: source.shape.channels,

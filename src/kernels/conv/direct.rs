@@ -1,4 +1,4 @@
-//! Convolution of one NHWC image: forward, and the gradients of its input and its weight.
+//! Convolution as it is written down, for any kernel and stride.
 //!
 //! Forward and input gradient are the same computation: for each pixel of the output, a sum over a few *runs* of
 //! consecutive values of a bordered input. Three taps of a kernel row times the channels lie next to each other, so a
@@ -6,45 +6,10 @@
 //! change the lists. The input gradient of stride 2 splits into four passes, one for each parity of row and column,
 //! so that no multiplication by an inserted zero is done.
 
-use super::image::Bordered;
-use super::padded;
-use super::simd::{LANES, Simd, compiled_for_each_level};
-
-/// The sizes of a convolution without bias, padded by `kernel / 2`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConvShape {
-    /// Rows of the input.
-    pub height: usize,
-    /// Columns of the input.
-    pub width: usize,
-    /// Channels of the input.
-    pub cin: usize,
-    /// Distance between two pixels of the input, at least `cin`.
-    pub pitch: usize,
-    /// Channels of the output.
-    pub cout: usize,
-    /// 1 or 3.
-    pub kernel: usize,
-    /// 1 or 2.
-    pub stride: usize,
-}
-
-impl ConvShape {
-    /// Rows of the output.
-    pub fn out_height(&self) -> usize {
-        self.height.div_ceil(self.stride)
-    }
-
-    /// Columns of the output.
-    pub fn out_width(&self) -> usize {
-        self.width.div_ceil(self.stride)
-    }
-
-    /// Values of a weight in the packed form of the forward pass.
-    pub fn packed_len(&self) -> usize {
-        self.kernel * self.kernel * self.pitch * padded(self.cout)
-    }
-}
+use super::{ConvShape, Convolution};
+use crate::kernels::image::Bordered;
+use crate::kernels::simd::{LANES, Simd, compiled_for_each_level};
+use crate::kernels::{Level, padded};
 
 /// Consecutive input values that meet consecutive weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +22,7 @@ struct Run {
 
 /// Sums over runs of the input, for a list of output pixels.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pass {
+pub(super) struct Pass {
     runs: Vec<Run>,
     length: usize,
     /// For each pixel: offset of its input values, offset of its output values.
@@ -69,13 +34,12 @@ pub struct Pass {
 
 /// The passes of a convolution.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ConvPlan {
-    /// The convolution's sizes.
-    pub shape: ConvShape,
+pub(super) struct Direct {
+    shape: ConvShape,
     /// Input to output.
-    pub forward: Pass,
+    forward: Pass,
     /// Gradient of the output (bordered) to gradient of the input.
-    pub backward: Vec<Pass>,
+    backward: Vec<Pass>,
     /// For each pixel of the output: where it lies in the bordered gradient.
     gradient_pixels: Vec<u32>,
 }
@@ -91,7 +55,7 @@ fn taps_of_parity(kernel: usize, stride: usize, parity: usize) -> Vec<(usize, us
     }
 }
 
-impl ConvPlan {
+impl Direct {
     /// Lists the runs and pixels of a convolution.
     pub fn new(shape: ConvShape) -> Self {
         let (oh, ow, out_pitch) = (shape.out_height(), shape.out_width(), padded(shape.cout));
@@ -155,10 +119,20 @@ impl ConvPlan {
             channels_out: padded(pitch),
         }
     }
+}
 
-    /// Packs a weight (kernel, kernel, in, out) for the forward pass: blocks of 16 output channels, each
-    /// (kernel, kernel, in padded, 16).
-    pub fn pack_forward(&self, weight: &[f32], packed: &mut [f32]) {
+impl Convolution for Direct {
+    fn packed_len(&self) -> usize {
+        let ConvShape { kernel, pitch, cout, .. } = self.shape;
+        kernel * kernel * pitch * padded(cout)
+    }
+
+    fn packed_backward_len(&self) -> usize {
+        self.shape.kernel * self.shape.kernel * padded(self.shape.cout) * padded(self.shape.pitch)
+    }
+
+    /// Blocks of 16 output channels, each (kernel, kernel, in padded, 16).
+    fn pack_forward(&self, weight: &[f32], packed: &mut [f32]) {
         let ConvShape { cin, pitch, cout, kernel, .. } = self.shape;
         packed.fill(0.0);
         let depth = kernel * kernel * pitch;
@@ -172,9 +146,8 @@ impl ConvPlan {
         }
     }
 
-    /// Packs a weight for the input gradient: blocks of 16 input channels, each (taps in the order of the passes,
-    /// out padded, 16).
-    pub fn pack_backward(&self, weight: &[f32], packed: &mut [f32]) {
+    /// Blocks of 16 input channels, each (taps in the order of the passes, out padded, 16).
+    fn pack_backward(&self, weight: &[f32], packed: &mut [f32]) {
         let ConvShape { cin, cout, kernel, stride, .. } = self.shape;
         packed.fill(0.0);
         let (out_pitch, depth) = (padded(cout), kernel * kernel * padded(cout));
@@ -188,13 +161,48 @@ impl ConvPlan {
         }
     }
 
-    /// Values of a weight packed for the input gradient.
-    pub fn packed_backward_len(&self) -> usize {
-        self.shape.kernel * self.shape.kernel * padded(self.shape.cout) * padded(self.shape.pitch)
+    fn forward(
+        &self,
+        level: Level,
+        _room: &mut Vec<f32>,
+        input: &Bordered,
+        packed: &[f32],
+        addend: Option<&[f32]>,
+        output: &mut [f32],
+    ) {
+        convolve(level, &self.forward, input, packed, addend, output);
     }
 
-    /// Adds a packed weight gradient to one in the layout (kernel, kernel, in, out).
-    pub fn unpack_gradient(&self, packed: &[f32], gradient: &mut [f32]) {
+    fn backward(
+        &self,
+        level: Level,
+        _room: &mut Vec<f32>,
+        gradient: &Bordered,
+        packed: &[f32],
+        adds: bool,
+        output: &mut [f32],
+    ) {
+        for pass in &self.backward {
+            if adds {
+                convolve_onto(level, pass, gradient, packed, output);
+            } else {
+                convolve(level, pass, gradient, packed, None, output);
+            }
+        }
+    }
+
+    fn weight_gradient(
+        &self,
+        level: Level,
+        _room: &mut Vec<f32>,
+        input: &Bordered,
+        gradient: &Bordered,
+        packed: &mut [f32],
+    ) {
+        weight_gradient(level, self, input, gradient, packed);
+    }
+
+    fn unpack_gradient(&self, packed: &[f32], gradient: &mut [f32]) {
         let ConvShape { cin, pitch, cout, kernel, .. } = self.shape;
         let depth = kernel * kernel * pitch;
         for (tap, values) in gradient.chunks_exact_mut(cin * cout).enumerate() {
@@ -222,15 +230,15 @@ fn packed_tap(kernel: usize, stride: usize, ky: usize, kx: usize) -> usize {
 compiled_for_each_level! {
     /// Runs a pass over one image: `output = sums (+ addend)`.
     ///
-    /// `packed` is the weight as [`ConvPlan::pack_forward`] or [`ConvPlan::pack_backward`] makes it; `addend` has the
+    /// `packed` is the weight as [`Direct::pack_forward`] or [`Direct::pack_backward`] makes it; `addend` has the
     /// layout of `output` and is added last.
-    pub fn convolve(pass: &Pass, input: &Bordered, packed: &[f32], addend: Option<&[f32]>, output: &mut [f32]) =
+    fn convolve(pass: &Pass, input: &Bordered, packed: &[f32], addend: Option<&[f32]>, output: &mut [f32]) =
         convolve_image
 }
 
 compiled_for_each_level! {
     /// Runs a pass whose result is added to what `output` holds.
-    pub fn convolve_onto(pass: &Pass, input: &Bordered, packed: &[f32], output: &mut [f32]) = convolve_onto_image
+    fn convolve_onto(pass: &Pass, input: &Bordered, packed: &[f32], output: &mut [f32]) = convolve_onto_image
 }
 
 #[inline(always)]
@@ -334,7 +342,7 @@ compiled_for_each_level! {
     /// Adds one image's share to a weight gradient in the packed form of the forward pass.
     ///
     /// `input` is what the forward pass read, `gradient` the gradient of its output.
-    pub fn weight_gradient(plan: &ConvPlan, input: &Bordered, gradient: &Bordered, packed: &mut [f32]) =
+    fn weight_gradient(plan: &Direct, input: &Bordered, gradient: &Bordered, packed: &mut [f32]) =
         weight_gradient_image
 }
 
@@ -343,7 +351,7 @@ const GRADIENT_PIXELS: usize = 128;
 
 #[inline(always)]
 unsafe fn weight_gradient_image<S: Simd>(
-    plan: &ConvPlan,
+    plan: &Direct,
     input: &Bordered,
     gradient: &Bordered,
     packed: &mut [f32],
