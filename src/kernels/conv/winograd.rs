@@ -483,7 +483,7 @@ unsafe fn correlate<S: Simd>(
             correlate_channels::<S, 12>(v.add(at), depth, e, pitch, tiles, w.add(at * LANES));
             at += 12;
         }
-        while depth - at >= 6 && (depth - at) % 4 != 0 || depth - at >= 12 {
+        while depth - at >= 12 || !(depth - at).is_multiple_of(4) {
             correlate_channels::<S, 6>(v.add(at), depth, e, pitch, tiles, w.add(at * LANES));
             at += 6;
         }
