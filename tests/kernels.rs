@@ -178,3 +178,28 @@ fn inference_equals_the_eval_mode_forward_pass() {
         }
     }
 }
+
+#[test]
+fn a_gradient_is_the_same_whoever_else_is_asked_for() {
+    let network = Network::new(two_blocks(8, 6, [3, 20, 40], 2, 3));
+    let (theta, state) = parameters(&network);
+    let state = Tensor::new(state, &Device::Cpu).unwrap();
+    let tensors = [
+        Tensor::new(theta, &Device::Cpu).unwrap(),
+        Tensor::from_vec(random("images", 9 * 144, 0.0, 1.0), (9, 8, 6, 3), &Device::Cpu).unwrap(),
+    ];
+    let gradients = |tracked: [bool; 2]| {
+        let vars = tensors.each_ref().map(|tensor| Var::from_tensor(tensor).unwrap());
+        let [theta, images] = [0, 1].map(|i| match tracked[i] {
+            true => vars[i].as_tensor().clone(),
+            false => vars[i].as_detached_tensor(),
+        });
+        let forward = network.forward(&theta, &state, &images, Mode::Eval).unwrap();
+        let gradients = forward.logits.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        [0, 1].map(|i| gradients.get(&vars[i]).map(|of| of.flatten_all().unwrap().to_vec1::<f32>().unwrap()))
+    };
+    let [theta, images] = gradients([true, true]);
+    assert!(theta.is_some() && images.is_some());
+    assert_eq!(gradients([true, false]), [theta, None]);
+    assert_eq!(gradients([false, true]), [None, images]);
+}

@@ -177,6 +177,14 @@ fn data_that_is_damaged_is_told_with_its_place() {
 }
 
 #[test]
+fn a_training_that_diverges_is_told_with_its_place() {
+    let workspace = Workspace::new();
+    let steep = MANIFEST.replace("model: wrn-10-1,", "model: wrn-10-1, schedule: [{epoch: 0, lr: 1e20}],");
+    workspace.write("tiny.yaml", &steep);
+    workspace.run("run tiny.yaml").with(4, &["trained", "is not finite in epoch 2, batch 1", "lower the"]);
+}
+
+#[test]
 fn a_picture_that_is_damaged_is_told_with_its_file() {
     let manifest = "name: m\nstages: {images: {kind: dataset, with: {source: image-folder, path: data}}}\n";
     let workspace = Workspace::new();

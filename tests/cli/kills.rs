@@ -1,9 +1,11 @@
 //! A run that is killed: the same command goes on, and ends as if nothing had happened.
 
-use std::ffi::OsString;
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::workspace::Workspace;
 
@@ -24,8 +26,8 @@ stages:
 results: {csv: results/tiny.csv, from: [before, after]}
 ";
 
-/// Kills per run from nothing to the end.
-const KILLS: u32 = 10;
+/// Interruptions per run from nothing to the end.
+const TIMES: u32 = 10;
 
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
@@ -33,32 +35,44 @@ fn workspace() -> Workspace {
     workspace
 }
 
-/// The digests of all artifacts.
-fn digests(workspace: &Workspace) -> Vec<OsString> {
-    workspace.kept("objects").iter().map(|path| path.file_name().unwrap().to_owned()).collect()
-}
-
-#[test]
-fn a_run_that_is_killed_at_any_moment_goes_on() {
+/// Interrupts a run again and again; whatever is left to do is done at the end, as if nothing had happened.
+fn interrupt(signal: Signal, ended: impl Fn(ExitStatus) -> bool) {
     let undisturbed = workspace();
     let start = Instant::now();
     undisturbed.run("run tiny.yaml").with(0, &[]);
     let whole = start.elapsed();
 
-    let killed = workspace();
-    for kill in 1..=KILLS {
-        let mut program = killed.program();
+    let interrupted = workspace();
+    for time in 1..=TIMES {
+        let mut program = interrupted.program();
         let mut running =
             program.args(["run", "tiny.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Moments spread like those of a low-discrepancy sequence over the first fifth of a whole run: later ones
-        // would leave nothing to kill in the runs after them.
-        let moment = f64::from(kill) * 0.618_034 % 1.0 / 5.0;
+        // would leave nothing to interrupt in the runs after them.
+        let moment = f64::from(time) * 0.618_034 % 1.0 / 5.0;
         thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * moment));
-        running.kill().unwrap();
-        running.wait().unwrap();
+        kill_process(Pid::from_child(&running), signal).unwrap();
+        let status = running.wait().unwrap();
+        assert!(ended(status), "{status}");
     }
-    killed.run("run tiny.yaml").with(0, &[]);
-    assert_eq!(killed.csv(), undisturbed.csv());
-    assert_eq!(digests(&killed), digests(&undisturbed));
-    killed.run("run tiny.yaml").with(0, &["10 cached"]);
+    interrupted.run("run tiny.yaml").with(0, &[]);
+    assert_eq!(interrupted.csv(), undisturbed.csv());
+    assert_eq!(interrupted.digests(), undisturbed.digests());
+    interrupted.run("run tiny.yaml").with(0, &["10 cached"]);
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_goes_on() {
+    interrupt(Signal::KILL, |status| status.signal() == Some(9));
+}
+
+/// Before the program listens to signals, they end it as they end any program.
+fn has_stopped(status: ExitStatus) -> bool {
+    matches!(status.code(), Some(0 | 75)) || matches!(status.signal(), Some(2 | 15))
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_goes_on() {
+    interrupt(Signal::INT, has_stopped);
+    interrupt(Signal::TERM, has_stopped);
 }

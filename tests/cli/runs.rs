@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use argd_pipe::kernels::Level;
 use argd_pipe::store::{FAIL_POINT_VARIABLE, FAIL_POINTS};
 use insta::{assert_snapshot, with_settings};
 
@@ -52,15 +53,20 @@ fn a_run_from_nothing_and_again() {
 }
 
 #[test]
-fn threads_and_jobs_change_no_byte() {
-    let (one, two) = (Workspace::new(), Workspace::new());
-    one.run("run tiny.yaml -j 1 --threads 1").with(0, &[]);
-    two.run("run tiny.yaml -j 2 --threads 2").with(0, &[]);
-    assert_eq!(one.csv(), two.csv());
-    let names = |workspace: &Workspace| -> Vec<_> {
-        workspace.kept("objects").iter().map(|path| path.file_name().unwrap().to_owned()).collect()
+fn threads_jobs_and_instructions_change_no_byte() {
+    let run = |arguments: &str, level: Option<Level>| {
+        let workspace = Workspace::new();
+        let mut program = workspace.program();
+        program.args(["run", "tiny.yaml"]).args(arguments.split(' '));
+        program.envs(level.map(|level| (Level::VARIABLE, level.name())));
+        Ended::from(program.output().unwrap()).with(0, &[]);
+        (workspace.csv(), workspace.digests())
     };
-    assert_eq!(names(&one), names(&two));
+    let one = run("-j 1 --threads 1", None);
+    assert_eq!(run("-j 2 --threads 2", None), one);
+    for level in Level::available() {
+        assert_eq!(run("-j 1", Some(level)), one, "{level:?}");
+    }
 }
 
 #[test]

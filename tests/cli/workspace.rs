@@ -1,5 +1,6 @@
 //! A folder to run the program in, and how the program ended.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -95,7 +96,13 @@ impl Workspace {
     pub fn program(&self) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("argd-pipe"));
         command.current_dir(self.0.path());
-        for variable in ["ARGD_PIPE_CACHE_DIR", "ARGD_PIPE_THREADS", FAIL_POINT_VARIABLE, "RUST_BACKTRACE"] {
+        for variable in [
+            "ARGD_PIPE_CACHE_DIR",
+            "ARGD_PIPE_THREADS",
+            "ARGD_PIPE_SIMD",
+            FAIL_POINT_VARIABLE,
+            "RUST_BACKTRACE",
+        ] {
             command.env_remove(variable);
         }
         command
@@ -120,6 +127,11 @@ impl Workspace {
             .collect();
         files.sort();
         files
+    }
+
+    /// The digests of all artifacts.
+    pub fn digests(&self) -> Vec<OsString> {
+        self.kept("objects").iter().map(|path| path.file_name().unwrap().to_owned()).collect()
     }
 
     /// The first artifact of the only task of a kind.

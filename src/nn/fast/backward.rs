@@ -23,8 +23,16 @@ use crate::kernels::pointwise::{self, GradientParts};
 /// number of threads.
 const GROUP: usize = 8;
 
+/// Which gradients somebody asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub theta: bool,
+    pub images: bool,
+}
+
 /// What a backward pass computes.
 pub(super) struct Gradients {
+    /// Gradient of the parameters; without meaning if it was not asked for.
     pub theta: Vec<f32>,
     /// Gradient of the images, (batch, height, width, channels), if asked for.
     pub images: Option<Vec<f32>>,
@@ -39,7 +47,7 @@ struct Backward<'a> {
     /// Gradient of the flat result: logits, then maps.
     result: &'a [f32],
     gradients: Gradients,
-    want_images: bool,
+    wanted: Wanted,
     /// Gradients of stored activations, from their plain readers.
     plain: HashMap<usize, Pooled>,
     /// Gradients of views; gated and summed once the first reader is done.
@@ -56,7 +64,7 @@ impl Setting<'_> {
         theta: &[f32],
         images: &[f32],
         result: &[f32],
-        want_images: bool,
+        wanted: Wanted,
     ) -> Gradients {
         let gradients = Gradients { theta: vec![0.0; theta.len()], images: None };
         let mut pass = Backward {
@@ -66,7 +74,7 @@ impl Setting<'_> {
             theta,
             result,
             gradients,
-            want_images,
+            wanted,
             plain: HashMap::new(),
             views: HashMap::new(),
             shares: HashMap::new(),
@@ -171,18 +179,20 @@ impl<'a> Backward<'a> {
         let parts = self.take_parts(step.output);
         let (out_len, source) = (setting.plan.buffers[step.output].len(), setting.plan.views[input].buffer);
         let mut kept = addend.map(|_| setting.pool.take(batch * out_len));
+        let groups = batch.div_ceil(GROUP);
         let packed_len = conv.packed_len();
-        let mut shares = setting.pool.zeros(batch.div_ceil(GROUP) * packed_len);
+        let mut shares = self.wanted.theta.then(|| setting.pool.zeros(groups * packed_len));
         let target = Target::new(self, index, input, weight, conv);
         let (target_len, mut target_values, mut sums) = target.buffers(self);
 
-        let keeps = split_optional(kept.as_deref_mut(), GROUP * out_len, batch.div_ceil(GROUP));
-        let targets = split_optional(target_values.as_deref_mut(), GROUP * target_len, batch.div_ceil(GROUP));
+        let shared = split_optional(shares.as_deref_mut(), packed_len, groups);
+        let keeps = split_optional(kept.as_deref_mut(), GROUP * out_len, groups);
+        let targets = split_optional(target_values.as_deref_mut(), GROUP * target_len, groups);
         let sum_len = 2 * setting.plan.buffers[source].pitch;
-        let sum_groups = split_optional(sums.as_deref_mut(), GROUP * sum_len, batch.div_ceil(GROUP));
-        let groups = shares.par_chunks_exact_mut(packed_len).zip(keeps).zip(targets).zip(sum_groups);
+        let summed = split_optional(sums.as_deref_mut(), GROUP * sum_len, groups);
+        let groups = shared.zip(keeps).zip(targets).zip(summed);
         let this = &*self;
-        groups.enumerate().for_each(|(group, (((share, mut keep), mut to), mut sums))| {
+        groups.enumerate().for_each(|(group, (((mut share, mut keep), mut to), mut sums))| {
             for (k, i) in (group * GROUP..batch.min((group + 1) * GROUP)).enumerate() {
                 with_scratch(|scratch| {
                     this.settle(&parts, step.output, i, &mut scratch.gradient);
@@ -190,14 +200,11 @@ impl<'a> Backward<'a> {
                         copy_inside(&scratch.gradient, &mut keep[k * out_len..(k + 1) * out_len]);
                     }
                     let x = this.image(source, i);
-                    setting.load(input, x, &this.saved.coefficients, &mut scratch.input);
-                    conv.weight_gradient(
-                        setting.level,
-                        &mut scratch.room,
-                        &scratch.input,
-                        &scratch.gradient,
-                        share,
-                    );
+                    if let Some(share) = share.as_deref_mut() {
+                        let Scratch { input: reads, gradient, room } = scratch;
+                        setting.load(input, x, &this.saved.coefficients, reads);
+                        conv.weight_gradient(setting.level, room, reads, gradient, share);
+                    }
                     if let Some(to) = to.as_deref_mut() {
                         let to = &mut to[k * target_len..(k + 1) * target_len];
                         let sums = sums.as_deref_mut().map(|sums| &mut sums[k * sum_len..(k + 1) * sum_len]);
@@ -206,8 +213,10 @@ impl<'a> Backward<'a> {
                 });
             }
         });
-        let theta = &mut self.gradients.theta[setting.graph.theta[weight].range()];
-        conv.unpack_gradient(&sum_groups_of(&shares, packed_len), theta);
+        if let Some(shares) = shares {
+            let theta = &mut self.gradients.theta[setting.graph.theta[weight].range()];
+            conv.unpack_gradient(&sum_groups_of(&shares, packed_len), theta);
+        }
         if let (Some(buffer), Some(kept)) = (addend, kept) {
             self.add_plain(buffer, kept);
         }
@@ -340,7 +349,7 @@ impl<'c> Target<'c> {
     fn new(pass: &Backward<'_>, index: usize, view: usize, weight: usize, conv: &'c dyn Convolution) -> Self {
         let (plan, graph) = (pass.setting.plan, pass.setting.graph);
         let of = plan.views[view];
-        let wanted = of.buffer != 0 || pass.want_images;
+        let wanted = of.buffer != 0 || pass.wanted.images;
         let adds =
             if of.is_plain() { pass.plain.contains_key(&of.buffer) } else { pass.views.contains_key(&view) };
         let mut packed = pass.setting.pool.take(if wanted { conv.packed_backward_len() } else { 0 });

@@ -18,6 +18,7 @@ use super::graph::Graph;
 use super::real::values;
 use super::{Forward, Mode};
 use crate::kernels::Level;
+use backward::Wanted;
 use forward::{Saved, Setting};
 use plan::Plan;
 use pool::Pool;
@@ -63,7 +64,7 @@ impl Engine {
             state,
             mode,
             keep: needs_backward || mode == Mode::Train,
-            wants_images: images.track_op(),
+            wanted: Wanted { theta: theta.track_op(), images: images.track_op() },
             saved: Arc::clone(&saved),
         };
         let result = if needs_backward {
@@ -122,7 +123,7 @@ struct NetworkOp {
     state: Vec<f32>,
     mode: Mode,
     keep: bool,
-    wants_images: bool,
+    wanted: Wanted,
     saved: Arc<OnceLock<Saved>>,
 }
 
@@ -168,7 +169,7 @@ impl CustomOp2 for NetworkOp {
         let gradients = with_values(theta, |theta| {
             with_values(images, |images| {
                 with_values(&gradient, |gradient| {
-                    Ok(self.engine.setting().backward(saved, theta, images, gradient, self.wants_images))
+                    Ok(self.engine.setting().backward(saved, theta, images, gradient, self.wanted))
                 })
             })
         })?;
@@ -176,7 +177,11 @@ impl CustomOp2 for NetworkOp {
             Some(values) => Some(Tensor::from_vec(values, images.shape(), images.device())?),
             None => None,
         };
-        Ok((Some(Tensor::from_vec(gradients.theta, theta.shape(), theta.device())?), of_images))
+        let of_theta = match self.wanted.theta {
+            true => Some(Tensor::from_vec(gradients.theta, theta.shape(), theta.device())?),
+            false => None,
+        };
+        Ok((of_theta, of_images))
     }
 }
 
