@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::Exit;
+use crate::data::fetch::FetchError;
 use crate::manifest::{Errors, LoadError};
 use crate::models::{self, ImportError, ModelError};
 use crate::pipeline::{Class, CompareError, NoColumn, RunError, TargetError};
@@ -47,9 +48,9 @@ pub(super) enum CliError {
     /// A name on the command line that there is not.
     #[error("{0}")]
     Unknown(String),
-    /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
+    /// A file could not be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -64,6 +65,45 @@ pub(super) enum CliError {
     /// Results were asked for, but the manifest does not say which.
     #[error("the manifest has no `results`\nhint: add `results: {{csv: results/NAME.csv, from: [STAGE]}}`")]
     NoResults,
+    /// Files of the cache were bad; what each was has been told.
+    #[error("{0} bad in the cache; what needs them is computed again by the next run")]
+    Corrupt(String),
+    /// Computing recorded tasks again gave something else; what has been told.
+    #[error(
+        "non-deterministic: {0} came out differently\nhint: results that rest on it cannot be reproduced"
+    )]
+    Nondeterministic(String),
+    /// Manifests are wrong; what is wrong with each has been told.
+    #[error("{0} of the manifests cannot be used")]
+    Invalid(usize),
+    /// A file that would be made is there already.
+    #[error("`{}` is there already\nhint: name another file, or remove it first", .0.display())]
+    Exists(PathBuf),
+    /// A file that the command makes cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The lock cannot be read.
+    #[error("cannot read the lock `{}`: {source}\nhint: `argd-pipe run --lock` writes it", path.display())]
+    Lock {
+        /// Where it would be.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A run would give, or gave, other results than the locked ones; which has been told.
+    #[error("{0} not as locked\nhint: `argd-pipe run --lock` locks what there is now")]
+    NotAsLocked(String),
+    /// A data set could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A data set is not on this machine.
+    #[error("{0} is not there\nhint: `argd-pipe data fetch {0}` downloads it")]
+    NotFetched(&'static str),
     /// The folder of `-C` cannot be entered.
     #[error("-C {}: {source}", path.display())]
     Folder {
@@ -102,26 +142,26 @@ impl CliError {
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Manifest(LoadError::Io { .. }) => Exit::InputMissing,
-            Self::Manifest(_) | Self::Plan(_) | Self::NoResults => Exit::ManifestInvalid,
+            Self::Manifest(LoadError::Io { .. }) | Self::Fetch(_) | Self::NotFetched(_) => Exit::InputMissing,
+            Self::Manifest(_) | Self::Plan(_) | Self::NoResults | Self::Invalid(_) => Exit::ManifestInvalid,
             Self::Run(error) => error.class().into(),
             Self::CannotRun { class, .. } => (*class).into(),
             Self::Import(error) if error.is_missing() => Exit::InputMissing,
             Self::Model(error) if error.is_missing() => Exit::InputMissing,
-            Self::Import(_) | Self::Model(_) | Self::ExportModel(_) => Exit::StageFailed,
-            Self::NotComputed(_) | Self::Stale(_) => Exit::Stale,
-            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::InputMissing,
-            Self::File { .. } => Exit::StageFailed,
-            Self::Compare(CompareError::Io { .. }) => Exit::InputMissing,
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::InputMissing,
+            Self::Compare(CompareError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
+            Self::NotComputed(_) | Self::Stale(_) | Self::NotAsLocked(_) => Exit::Stale,
+            Self::Corrupt(_) | Self::Nondeterministic(_) => Exit::CacheUnusable,
             Self::Folder { .. }
             | Self::Format(_)
             | Self::Target(_)
             | Self::Column(_)
             | Self::Compare(_)
             | Self::Unknown(_)
+            | Self::Exists(_)
             | Self::Export(ExportError::Exists(_)) => Exit::Usage,
-            Self::Export(_) => Exit::StageFailed,
-            Self::Setup(_) | Self::Output(_) => Exit::StageFailed,
+            Self::Import(_) | Self::Model(_) | Self::Export(_) | Self::ExportModel(_) => Exit::StageFailed,
+            Self::Setup(_) | Self::Output(_) | Self::Read { .. } | Self::Write { .. } => Exit::StageFailed,
         }
     }
 

@@ -18,9 +18,9 @@ pub enum Exit {
     ManifestInvalid = 3,
     /// A stage failed, or the results could not be written.
     StageFailed = 4,
-    /// Results were asked for that have not been computed.
+    /// Results were asked for that have not been computed, or are not as locked.
     Stale = 5,
-    /// The cache cannot be used: unreadable, read-only, or of a newer argd-pipe.
+    /// The cache is corrupt, or cannot be used: unreadable, read-only, or of a newer argd-pipe.
     CacheUnusable = 6,
     /// A file or folder that was named is missing or cannot be read (`EX_NOINPUT`).
     InputMissing = 66,
@@ -59,8 +59,8 @@ Exit codes:
   2    wrong usage
   3    the manifest is invalid; nothing was run
   4    a stage failed
-  5    results have not been computed
-  6    the cache cannot be used
+  5    results have not been computed, or are not as locked
+  6    the cache is corrupt or cannot be used
   66   an input is missing
   75   stopped on request, with checkpoints; the same command goes on
   130  ended by a second Ctrl-C (143: by a second SIGTERM)";

@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
-use crate::manifest::suggest::{listed, nearest};
+use crate::manifest::suggest::did_you_mean;
 use crate::pipeline::{self, Target, Task};
 use crate::stages::{self, Output};
 
@@ -71,10 +71,8 @@ impl Export {
         let found = task.outputs.iter().find(|output| output.name == self.port);
         found.ok_or_else(|| {
             let names: Vec<&str> = task.outputs.iter().map(|output| output.name).collect();
-            let near = nearest(&self.port, names.iter().copied());
-            let near = near.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
-            let (label, port, listed) = (&task.label, &self.port, listed("outputs", &names));
-            CliError::Unknown(format!("{label} has no output `{port}`\nhint: {near}{listed}"))
+            let (label, port, hint) = (&task.label, &self.port, did_you_mean(&self.port, "outputs", &names));
+            CliError::Unknown(format!("{label} has no output `{port}`\nhint: {hint}"))
         })
     }
 }

@@ -57,7 +57,7 @@ impl Log {
 
     fn print(&self, store: &Store, key: &Key, ui: &Ui) -> Result<(), CliError> {
         let path = store.log(key);
-        let failed = |source| CliError::File { path: path.clone(), source };
+        let failed = |source| CliError::Read { path: path.clone(), source };
         let mut file = File::open(&path).map_err(failed)?;
         loop {
             // In this order: what is written before the lock is given back is read after it was seen held.
@@ -75,6 +75,6 @@ impl Log {
 fn read_on(file: &mut File, path: &Path) -> Result<String, CliError> {
     let mut bytes = vec![];
     let read = file.read_to_end(&mut bytes);
-    read.map_err(|source| CliError::File { path: path.to_owned(), source })?;
+    read.map_err(|source| CliError::Read { path: path.to_owned(), source })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

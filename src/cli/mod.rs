@@ -4,29 +4,36 @@
 //! everything else to standard error.
 
 mod bench;
+mod cache;
+mod completions;
 mod dag;
+mod data;
 mod diff;
 mod error;
 mod exit;
 mod export;
+mod init;
 mod log;
 mod model;
 mod options;
 mod plan;
 mod prepare;
+mod recorders;
 mod results;
 mod run;
+mod schema;
 mod show;
 mod signals;
 mod status;
 mod ui;
+mod validate;
 
 pub use exit::Exit;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use error::CliError;
 use options::Global;
@@ -68,6 +75,17 @@ enum Command {
     Export(export::Export),
     Bench(bench::Bench),
     Model(model::ModelCommand),
+    Cache(cache::Cache),
+    Data(data::Data),
+    Init(init::Init),
+    Validate(validate::Validate),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+}
+
+/// Describes the command line: for completions and the reference.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Does what the command line says, and returns the code to exit with.
@@ -115,18 +133,22 @@ impl Cli {
             Command::Export(export) => export.perform(&self.global, ui),
             Command::Bench(bench) => bench.perform(ui),
             Command::Model(model) => model.perform(ui),
+            Command::Cache(cache) => cache.perform(&self.global, ui),
+            Command::Data(data) => data.perform(ui),
+            Command::Init(init) => init.perform(ui),
+            Command::Validate(validate) => validate.perform(ui),
+            Command::Schema(schema) => schema.perform(ui),
+            Command::Completions(completions) => completions.perform(ui),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
 use crate::manifest::Override;
 use crate::pipeline::Target;
@@ -12,7 +12,7 @@ use crate::pipeline::Target;
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// Work in this folder: relative paths, in the manifest too, start here.
-    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, value_hint = ValueHint::DirPath)]
     pub directory: Option<PathBuf>,
 
     /// Where results are kept.
@@ -46,7 +46,7 @@ pub(super) enum Color {
 #[derive(Debug, Args)]
 pub(super) struct ManifestArgs {
     /// The manifest: a YAML file.
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_hint = ValueHint::FilePath)]
     pub manifest: PathBuf,
 
     /// Change a value of the manifest; can be given again.

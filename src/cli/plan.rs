@@ -52,7 +52,7 @@ pub(super) fn show(prepared: &Prepared, json: bool, ui: &Ui) -> Result<(), CliEr
         ui.data(&table::of_plan(plan, &survey))?;
     }
     let Counts { cached, to_run, pending, failed } = survey.counts();
-    let tasks = format::tasks(plan.len());
+    let tasks = format::count(plan.len(), "task");
     ui.say(&format!("{}: {tasks}: {cached} cached, {to_run} to run, {pending} pending", plan.name()));
 
     let mut gravest = None;

@@ -1,17 +1,18 @@
 //! What every command does first: the manifest becomes a plan, and the cache is opened.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
-use crate::manifest::Draft;
+use crate::manifest::{Draft, Override};
 use crate::pipeline::{self, Plan, Target, TaskId};
 use crate::stages;
 use crate::store::Store;
 
 /// The class of arithmetic that all keys hold: results of the same class are interchangeable. Our kernels give the
 /// same bits on every CPU, so the instruction set is no part of it.
-const NUMERICS: &str = "cpu/f32/kernels-2";
+pub(super) const NUMERICS: &str = "cpu/f32/kernels-2";
 
 /// A plan and the store that it runs in.
 pub(super) struct Prepared {
@@ -19,10 +20,14 @@ pub(super) struct Prepared {
     pub store: Store,
 }
 
+/// Reads and checks a manifest.
+pub(super) fn plan(manifest: &Path, overrides: &[Override]) -> Result<Plan, CliError> {
+    Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), NUMERICS)?)
+}
+
 /// Reads and checks the manifest, then opens the cache: what is wrong in the manifest leaves no trace.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
-    let draft = Draft::load(&args.manifest, &args.overrides())?;
-    let plan = pipeline::plan(draft, &stages::all(), NUMERICS)?;
+    let plan = plan(&args.manifest, &args.overrides())?;
     let store = Store::open(&global.cache_dir)?;
     Ok(Prepared { plan, store })
 }
@@ -35,18 +40,17 @@ impl Prepared {
         targets: &[Target],
         downstream: bool,
     ) -> Result<(Self, BTreeSet<TaskId>), CliError> {
-        let Self { plan, store } = self;
         if targets.is_empty() {
-            let all = (0..plan.len()).map(TaskId).collect();
-            return Ok((Self { plan, store }, all));
+            let all = (0..self.plan.len()).map(TaskId).collect();
+            return Ok((self, all));
         }
-        let mut picked = plan.picked(targets)?;
+        let mut picked = self.plan.picked(targets)?;
         if downstream {
-            picked = plan.with_downstream(&picked);
+            picked = self.plan.with_downstream(&picked);
         }
-        let kept = plan.with_upstream(&picked);
+        let kept = self.plan.with_upstream(&picked);
         let picked =
             kept.iter().enumerate().filter(|(_, id)| picked.contains(id)).map(|(at, _)| TaskId(at)).collect();
-        Ok((Self { plan: plan.narrowed(&kept), store }, picked))
+        Ok((Self { plan: self.plan.narrowed(&kept), ..self }, picked))
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
+use super::recorders::{Recording, RunFile};
 use super::ui::Ui;
 use super::ui::table::{self, Executed};
 use super::{plan, results, signals};
@@ -23,6 +24,8 @@ Examples:
   argd-pipe run pipelines/badnets.yaml --matrix seed=1..5 --matrix clean_ratio=0.05,0.1
   argd-pipe run pipelines/badnets.yaml erased --downstream --force
   argd-pipe run pipelines/badnets.yaml --set seed=3 --set stages.backdoored.with.epochs=2
+  argd-pipe run pipelines/badnets.yaml --locked
+  argd-pipe run pipelines/badnets.yaml --events events.jsonl --tensorboard logs
   argd-pipe run pipelines/cifar10/badnets.yaml -j 2 --cache-dir /data/argd-cache";
 
 /// Run a manifest: compute what is not cached, and write the results CSV.
@@ -76,24 +79,23 @@ pub(super) struct Run {
     /// Show what would run, as `argd-pipe plan` does, and run nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    recording: Recording,
 }
 
 impl Run {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let settings = self.settings()?;
-        let (mut prepared, picked) =
-            prepare(&self.manifest, global)?.narrow(&self.targets.targets, self.downstream)?;
+        let prepared = prepare(&self.manifest, global)?;
+        self.recording.check_plan(&prepared, ui)?;
+        let (mut prepared, picked) = prepared.narrow(&self.targets.targets, self.downstream)?;
         self.set_policies(&mut prepared.plan, &picked)?;
         if self.dry_run {
             return plan::show(&prepared, false, ui);
         }
         let stop = signals::stop_flag()?;
-        let Some(table) = execute(&prepared, &settings, &stop, ui)? else { return Ok(()) };
-        if self.targets.targets.is_empty() {
-            return results::write(&prepared.plan, &table, ui);
-        }
-        ui.say("only a part was run: the results CSV is left as it is");
-        Ok(())
+        self.execute(&prepared, &settings, &stop, ui)
     }
 
     /// Says which tasks run in any case, and which in none.
@@ -110,6 +112,35 @@ impl Run {
         Ok(())
     }
 
+    fn execute(
+        &self,
+        prepared: &Prepared,
+        settings: &Settings,
+        stop: &AtomicBool,
+        ui: &Ui,
+    ) -> Result<(), CliError> {
+        let Prepared { plan, store } = prepared;
+        let mut recorders = self.recording.open()?;
+        let run_file = RunFile::start(prepared, &self.manifest.overrides(), settings, ui);
+        let run = {
+            let mut watcher = ui.watch(stop);
+            pipeline::run(plan, store, settings, stop, &mut |event| {
+                recorders.observe(&event);
+                watcher.observe(&event);
+            })?
+        };
+        run_file.finish(&run, ui);
+        let table = show(plan, &run, ui)?;
+        run.complete()?;
+        self.recording.check_run(prepared, &run, ui)?;
+        match table {
+            Some(table) if self.targets.targets.is_empty() => results::write(plan, &table, ui)?,
+            Some(_) => ui.say("only a part was run: the results CSV is left as it is"),
+            None => {}
+        }
+        recorders.finish()
+    }
+
     /// Settles the number of threads, for running tasks as for hashing files.
     fn settings(&self) -> Result<Settings, CliError> {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -120,18 +151,8 @@ impl Run {
     }
 }
 
-/// Runs the plan and shows the results, which it returns if there are any.
-fn execute(
-    prepared: &Prepared,
-    settings: &Settings,
-    stop: &AtomicBool,
-    ui: &Ui,
-) -> Result<Option<Table>, CliError> {
-    let Prepared { plan, store } = prepared;
-    let run = {
-        let mut watcher = ui.watch(stop);
-        pipeline::run(plan, store, settings, stop, &mut |event| watcher.observe(&event))?
-    };
+/// Shows the results that there are.
+fn show(plan: &Plan, run: &pipeline::Run, ui: &Ui) -> Result<Option<Table>, CliError> {
     let table = pipeline::results::table(plan, |id| run.record(id));
     let executed = |id: TaskId| match run.ending(id) {
         Ending::Cached(record) => Some(Executed::cached(record)),
@@ -141,6 +162,5 @@ fn execute(
     if let Some(table) = &table {
         ui.data(&table::of_results(plan, table, executed))?;
     }
-    run.complete()?;
     Ok(table)
 }

@@ -1,5 +1,7 @@
 //! `argd-pipe show`: everything that is known about one task.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -8,9 +10,9 @@ use super::options::{Global, ManifestArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::Ui;
 use super::ui::card::Card;
-use super::ui::format::{bytes, duration, utc};
+use super::ui::format::{bytes, duration};
 use super::ui::table;
-use crate::pipeline::{self, Status, Target, Task};
+use crate::pipeline::{self, Status, Target, Task, Utc};
 use crate::store::{Digest, Execution, Record};
 
 /// The version of what `--json` writes: raised when a field changes its meaning or goes.
@@ -172,10 +174,12 @@ impl std::fmt::Display for Artifact {
 }
 
 fn execution(exec: &Execution) -> Vec<String> {
-    let Execution { host, started, seconds, threads, argd_version, peak_bytes } = exec;
+    let Execution { host, started, seconds, threads, argd_version, peak_bytes, pipeline, task } = exec;
+    let started = Utc::from(UNIX_EPOCH + Duration::from_secs(*started));
     let mut facts = vec![
+        format!("as {pipeline}/{task}"),
         format!("on {host}, by argd-pipe {argd_version}"),
-        format!("from {}, in {}, on {threads} threads", utc(*started), duration(*seconds)),
+        format!("from {started}, in {}, on {threads} threads", duration(*seconds)),
     ];
     facts
         .extend(peak_bytes.map(|peak| format!("in at most {} of memory, of the whole process", bytes(peak))));

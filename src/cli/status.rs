@@ -69,11 +69,16 @@ impl Status {
             let counted = counts.iter().filter(|(_, count)| *count > 0);
             let counted: Vec<String> =
                 counted.map(|(standing, count)| format!("{count} {}", standing.name())).collect();
-            ui.say(&format!("{}: {}: {}", plan.name(), format::tasks(shown.len()), counted.join(", ")));
+            ui.say(&format!(
+                "{}: {}: {}",
+                plan.name(),
+                format::count(shown.len(), "task"),
+                counted.join(", ")
+            ));
         }
         let stale = shown.iter().filter(|task| task.standing != Standing::Cached).count();
         if self.exit_code && stale > 0 {
-            return Err(CliError::Stale(format::tasks(stale)));
+            return Err(CliError::Stale(format::count(stale, "task")));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 mod augment;
 mod batches;
 mod error;
+pub mod fetch;
 mod images;
 mod overlay;
 pub mod readers;

@@ -1,5 +1,6 @@
 //! `--set path.to.key=value` and `--matrix axis=values`: changes to the tree before anything in it is understood.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -109,6 +110,13 @@ impl Override {
             Spanned::new(name.to_owned(), Place::new(&self.source, span))
         };
         self.path().split('.').map(step).collect()
+    }
+}
+
+/// Writes what was given: `path=value`.
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source.text)
     }
 }
 

@@ -19,6 +19,13 @@ pub fn listed(what: &str, names: &[&str]) -> String {
     format!("{what}: {}", quoted.join(", "))
 }
 
+/// Says what a misspelled name was probably meant to be, if one is near enough, and what the valid names are.
+pub fn did_you_mean(wrong: &str, what: &str, names: &[&str]) -> String {
+    let listed = listed(what, names);
+    nearest(wrong, names.iter().copied())
+        .map_or_else(|| listed.clone(), |name| format!("did you mean `{name}`? {listed}"))
+}
+
 fn fold(name: &str) -> String {
     name.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
@@ -54,6 +61,15 @@ mod tests {
         assert_eq!(nearest("mcr", ["finetune", "argd"]), None);
         assert_eq!(nearest("", ["a"]), None);
         assert_eq!(nearest("x", ["a"]), None, "one letter cannot be mostly right");
+    }
+
+    #[test]
+    fn suggests_before_it_lists() {
+        assert_eq!(
+            did_you_mean("agrd", "names", &["nad", "argd"]),
+            "did you mean `argd`? names: `nad`, `argd`"
+        );
+        assert_eq!(did_you_mean("mcr", "names", &["argd"]), "names: `argd`");
     }
 
     #[test]

@@ -52,6 +52,14 @@ impl ModelError {
     pub fn is_missing(&self) -> bool {
         matches!(&self.problem, Problem::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Takes apart an error of reading or writing the file: which one, and why. Any other is given back.
+    pub fn into_io(self) -> Result<(PathBuf, io::Error), Self> {
+        match self.problem {
+            Problem::Io(source) => Ok((self.path, source)),
+            problem => Err(Self { path: self.path, problem }),
+        }
+    }
 }
 
 #[derive(Debug, Error)]

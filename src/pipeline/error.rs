@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::task::TaskRef;
 use crate::stages::StageError;
-use crate::store::StoreError;
+use crate::store::{StoreError, disk_is_full};
 
 /// What kind of failure an error is; each has its own exit code. Ordered: of several, a run reports the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -32,7 +32,7 @@ pub enum Class {
 pub enum TaskError {
     /// The stage says why.
     #[error(transparent)]
-    Stage(#[from] StageError),
+    Stage(StageError),
     /// The store could not find, lock or keep what the stage made.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,6 +50,18 @@ pub enum TaskError {
     /// The threads that the stage would use could not be started.
     #[error("cannot start the task's threads: {0}\nhint: try fewer, or a smaller -j")]
     Threads(String),
+}
+
+impl From<StageError> for TaskError {
+    fn from(error: StageError) -> Self {
+        match error {
+            // A stage writes in the store's folders: the store knows how much room is left, and what to do.
+            StageError::Io { path, source } if disk_is_full(&source) => {
+                Self::Store(StoreError::Io { action: "write", path, source })
+            }
+            other => Self::Stage(other),
+        }
+    }
 }
 
 impl TaskError {
@@ -131,7 +143,9 @@ fn class_of_store_error(error: &StoreError) -> Class {
         StoreError::SourceUnfit { .. } => Class::StageFailed,
         StoreError::OutputMissing { .. } => Class::Bug,
         error if error.disk_full() => Class::StageFailed,
-        StoreError::Io { .. } | StoreError::NewerFormat { .. } => Class::Cache,
+        StoreError::Io { .. } | StoreError::NewerFormat { .. } | StoreError::CannotCollect { .. } => {
+            Class::Cache
+        }
     }
 }
 

@@ -74,6 +74,13 @@ pub enum Event {
         /// Which file, what is wrong with it, and where it is now.
         what: String,
     },
+    /// What a task makes is not determined by its key: computed twice, it came out differently.
+    Nondeterministic {
+        /// Which.
+        task: TaskRef,
+        /// Its key, in hex.
+        key: String,
+    },
     /// A task ran, and what it made is in the store.
     Finished {
         /// Which.
@@ -136,6 +143,7 @@ impl Event {
             | Self::Note { task, .. }
             | Self::WaitingForLock { task, .. }
             | Self::Damaged { task, .. }
+            | Self::Nondeterministic { task, .. }
             | Self::Finished { task, .. }
             | Self::Failed { task, .. }
             | Self::Skipped { task, .. }

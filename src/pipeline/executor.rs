@@ -181,7 +181,12 @@ impl Attempt<'_> {
             components: keyed.components,
             outputs: outputs(task, &self.job.inputs, &outcome)?,
             metrics: outcome.metrics,
-            exec: clock.stop(threads, self.executor.memory.stop(task.id())),
+            exec: Execution {
+                pipeline: self.executor.plan.name().to_owned(),
+                task: task.label.to_string(),
+                peak_bytes: self.executor.memory.stop(task.id()),
+                ..clock.stop(threads)
+            },
         };
         Ok(Ended::Finished(Arc::new(store.commit(lock, work, draft)?)))
     }
@@ -240,14 +245,14 @@ impl Clock {
         Self { started: SystemTime::now(), running: Instant::now() }
     }
 
-    fn stop(self, threads: usize, peak_bytes: Option<u64>) -> Execution {
+    fn stop(self, threads: usize) -> Execution {
         Execution {
             host: store::host(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             seconds: self.running.elapsed().as_secs_f64(),
             threads,
             argd_version: env!("CARGO_PKG_VERSION").to_owned(),
-            peak_bytes,
+            ..Execution::default()
         }
     }
 }

@@ -78,7 +78,11 @@ pub(super) fn sources(task: &Task, store: &Store) -> Result<Inputs, TaskError> {
 fn source_digest(task: &Task, path: &Path, store: &Store) -> Result<Digest, TaskError> {
     store.digest_source(path).map_err(|error| match error {
         StoreError::SourceMissing(path) => {
-            let hint = format!("the stage `{}` reads it; set its path there or by --set", task.label.stage);
+            let mut hint =
+                format!("the stage `{}` reads it; set its path there or by --set", task.label.stage);
+            if let Some(name) = task.bound.public() {
+                hint += &format!("\nhint: `argd-pipe data fetch {name}` downloads {name} and says its path");
+            }
             StageError::InputMissing { path, hint }.into()
         }
         other => other.into(),

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::task::{Policy, Task, TaskId};
+use crate::manifest::Source;
 
 /// Where the rows of the results come from, and where they go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,7 @@ pub struct ResultsSpec {
 
 /// The DAG of tasks that a manifest stands for. Everything in it has been validated.
 pub struct Plan {
+    source: Arc<Source>,
     name: String,
     numerics: String,
     seed: u64,
@@ -43,6 +46,7 @@ fn closure<I: Iterator<Item = TaskId>>(
 
 /// What a plan has beside its tasks.
 pub(super) struct Frame {
+    pub source: Arc<Source>,
     pub name: String,
     pub numerics: String,
     pub seed: u64,
@@ -54,7 +58,7 @@ pub(super) struct Frame {
 impl Plan {
     /// Links tasks, which must be in order: inputs before what needs them, each at the position that its id says.
     pub(super) fn new(frame: Frame, tasks: Vec<Task>) -> Self {
-        let Frame { name, numerics, seed, axes, stages, results } = frame;
+        let Frame { source, name, numerics, seed, axes, stages, results } = frame;
         let edges = tasks.iter().map(|task| task.inputs.len()).sum();
         let mut graph = DiGraph::with_capacity(tasks.len(), edges);
         let mut by_stage: HashMap<String, Vec<TaskId>> = HashMap::new();
@@ -69,7 +73,12 @@ impl Plan {
                 graph.add_edge(NodeIndex::new(need.0), node, ());
             }
         }
-        Self { name, numerics, seed, axes, stages, results, graph, by_stage }
+        Self { source, name, numerics, seed, axes, stages, results, graph, by_stage }
+    }
+
+    /// The text of the manifest.
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// The manifest's name.
@@ -156,12 +165,12 @@ impl Plan {
 
     /// Leaves only these tasks, under new ids in the same order. With a task there must be what it needs.
     pub fn narrowed(self, tasks: &BTreeSet<TaskId>) -> Self {
-        let Self { name, numerics, seed, axes, stages, results, graph, .. } = self;
+        let Self { source, name, numerics, seed, axes, stages, results, graph, .. } = self;
         let new: HashMap<TaskId, TaskId> =
             tasks.iter().enumerate().map(|(index, &old)| (old, TaskId(index))).collect();
         let (nodes, _) = graph.into_nodes_edges();
         let kept = nodes.into_iter().filter_map(|node| node.weight.renumbered(|old| new.get(&old).copied()));
-        let frame = Frame { name, numerics, seed, axes, stages, results };
+        let frame = Frame { source, name, numerics, seed, axes, stages, results };
         Self::new(frame, kept.collect())
     }
 

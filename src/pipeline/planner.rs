@@ -49,6 +49,7 @@ fn check<'k>(manifest: &Manifest, kinds: &'k [Box<dyn Stage>]) -> (Vec<StagePlan
 
 fn frame(manifest: &Manifest, numerics: &str) -> Frame {
     Frame {
+        source: manifest.source.clone(),
         name: manifest.name.clone(),
         numerics: numerics.to_owned(),
         seed: manifest.seed,

@@ -4,7 +4,7 @@
 //! the same records gives the same bytes.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::error::RunError;
 use super::plan::{Plan, ResultsSpec};
 use super::task::{Task, TaskId, TaskRef};
+use super::whole_file::replace_file;
 use crate::store::Record;
 
 /// Metrics in percent that every table has, in the order of the field's tables.
@@ -144,27 +145,7 @@ impl Table {
 
     /// Writes the table to a CSV file, making its folder if need be. The file is replaced whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
-        self.replace(path).map_err(|source| RunError::Results { path: path.to_owned(), source })
+        let replaced = self.to_csv().and_then(|csv| replace_file(path, &csv));
+        replaced.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
-
-    /// The rename is what replaces the file. Syncing before it keeps a power cut from leaving an empty file under
-    /// the new name.
-    fn replace(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new()
-            .prefix(".results.")
-            .permissions(readable_by_all())
-            .tempfile_in(folder)?;
-        file.write_all(&self.to_csv()?)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    }
-}
-
-/// Temporary files are private by default; results are not (the umask still applies).
-fn readable_by_all() -> std::fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::Permissions::from_mode(0o666)
 }

@@ -213,6 +213,7 @@ impl<'a> Dispatcher<'a> {
             seconds: record.exec.seconds,
         });
         self.journal.done(&self.label(id).to_string(), record.key);
+        self.warn_of_chance(id, &record);
         self.endings[id.0] = Some(Ending::Cached(record));
     }
 
@@ -224,7 +225,15 @@ impl<'a> Dispatcher<'a> {
             seconds: record.exec.seconds,
         });
         self.journal.done(&self.label(id).to_string(), record.key);
+        self.warn_of_chance(id, &record);
         self.endings[id.0] = Some(Ending::Finished(record));
+    }
+
+    /// Says so if the key of a record does not determine its outputs.
+    fn warn_of_chance(&mut self, id: TaskId, record: &Record) {
+        if record.nondeterministic {
+            self.tell(Event::Nondeterministic { task: self.label(id), key: record.key.to_string() });
+        }
     }
 
     /// Counts down what each dependent waits for; the last one makes it ready.

@@ -73,7 +73,7 @@ pub(super) fn find(
 ) -> Result<Option<Arc<Record>>, StoreError> {
     let whole = |record: &Record| task.outputs.iter().all(|output| record.output(output.name).is_some());
     match store.lookup(key)? {
-        Lookup::Hit(record) if whole(&record) => Ok(Some(Arc::new(record))),
+        Lookup::Hit(record) if whole(&record) => Ok(Some(Arc::from(record))),
         Lookup::Hit(_) | Lookup::Miss => Ok(None),
         Lookup::Damaged(damages) => {
             damages.iter().for_each(|damage| damaged(damage.to_string()));

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::plan::Plan;
 use super::task::{Task, TaskId};
-use crate::manifest::suggest::{listed, nearest};
+use crate::manifest::suggest::did_you_mean;
 
 /// A pattern that tasks are picked by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,12 +130,6 @@ impl Target {
     fn error(&self, problem: String, hint: String) -> TargetError {
         TargetError { target: self.text.clone(), problem, hint }
     }
-}
-
-fn did_you_mean(wrong: &str, what: &str, names: &[&str]) -> String {
-    let listed = listed(what, names);
-    nearest(wrong, names.iter().copied())
-        .map_or_else(|| listed.clone(), |name| format!("did you mean `{name}`? {listed}"))
 }
 
 /// The first few of many names.

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::results::{Row, Table};
 use super::target::fits;
-use crate::manifest::suggest::{listed, nearest};
+use crate::manifest::suggest::did_you_mean;
 
 /// A name that no column has.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -46,12 +46,9 @@ impl Table {
     }
 
     fn column(&self, name: &str) -> Result<usize, NoColumn> {
-        let names = || self.header.iter().map(String::as_str);
-        names().position(|header| header == name).ok_or_else(|| {
-            let listed = listed("columns", &names().collect::<Vec<_>>());
-            let near =
-                nearest(name, names()).map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-            NoColumn { wanted: name.to_owned(), hint: format!("{near}{listed}") }
+        self.header.iter().position(|header| header == name).ok_or_else(|| {
+            let names: Vec<&str> = self.header.iter().map(String::as_str).collect();
+            NoColumn { wanted: name.to_owned(), hint: did_you_mean(name, "columns", &names) }
         })
     }
 }

@@ -34,6 +34,10 @@ impl Kind for DatasetStage {
         params.reader().path().map(PathBuf::from).into_iter().collect()
     }
 
+    fn public(params: &Source) -> Option<&'static str> {
+        params.reader().public()
+    }
+
     fn run(params: &Source, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = params.reader().read(context.seed)?;
         dataset.save(&context.output("dataset"))?;
@@ -103,7 +107,7 @@ pub(super) mod tests {
     #[test]
     fn a_missing_folder_is_a_missing_input_with_a_hint() {
         let folder = tempfile::tempdir().unwrap();
-        for source in ["image-folder", "cifar10", "cifar100", "idx"] {
+        for source in ["image-folder", "cifar10", "cifar100", "idx", "gtsrb"] {
             let with = json!({"source": source, "path": folder.path().join("nowhere")});
             let error = run::<DatasetStage>(with, &[], folder.path()).unwrap_err();
             assert!(matches!(&error, StageError::InputMissing { .. }), "{error}");

@@ -127,6 +127,11 @@ pub trait Kind: Send + Sync + 'static {
         vec![]
     }
 
+    /// The public data set that one of [`Kind::sources`] can be, as `argd-pipe data` calls it.
+    fn public(_params: &Self::Params) -> Option<&'static str> {
+        None
+    }
+
     /// Runs the stage.
     fn run(params: &Self::Params, context: &mut Context<'_>) -> Result<Outcome, StageError>;
 }
@@ -159,6 +164,8 @@ pub trait Bound: Send + Sync {
     fn seeded(&self) -> bool;
     /// See [`Kind::sources`].
     fn sources(&self) -> Vec<PathBuf>;
+    /// See [`Kind::public`].
+    fn public(&self) -> Option<&'static str>;
     /// Runs the stage.
     fn run(&self, context: &mut Context<'_>) -> Result<Outcome, StageError>;
 }
@@ -217,6 +224,10 @@ impl<K: Kind> Bound for WithParams<K> {
 
     fn sources(&self) -> Vec<PathBuf> {
         K::sources(&self.0)
+    }
+
+    fn public(&self) -> Option<&'static str> {
+        K::public(&self.0)
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<Outcome, StageError> {

@@ -149,7 +149,10 @@ impl From<TrainError> for StageError {
 
 impl From<ModelError> for StageError {
     fn from(error: ModelError) -> Self {
-        Self::Failed(error.to_string())
+        match error.into_io() {
+            Ok((path, source)) => Self::Io { path, source },
+            Err(error) => Self::Failed(error.to_string()),
+        }
     }
 }
 

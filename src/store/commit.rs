@@ -34,6 +34,7 @@ impl Store {
     /// When this returns, the record has reached the disk; when it fails, the key is a miss or still has its old
     /// record. The record that is returned equals the one that a later lookup reads.
     pub fn commit(&self, lock: &KeyLock, work: Work, draft: RecordDraft) -> Result<Record, StoreError> {
+        let _barrier = self.uses.using(lock.key());
         let outputs = self.publish_outputs(&work, draft.outputs)?;
         let mut record = Record {
             format_version: FORMAT_VERSION,
@@ -48,6 +49,18 @@ impl Store {
         self.publish_record(&work, &record)?;
         self.clean_up(lock, work);
         Ok(record)
+    }
+
+    /// Notes in a record that computing its key again gave something else.
+    pub fn mark_nondeterministic(
+        &self,
+        lock: &KeyLock,
+        work: Work,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        debug_assert_eq!(lock.key(), &record.key);
+        let _barrier = self.uses.using(lock.key());
+        self.publish_record(&work, &Record { nondeterministic: true, ..record.clone() })
     }
 
     /// Step 1 and 2: files of the work folder become objects.

@@ -53,12 +53,22 @@ pub enum StoreError {
         /// The latest version that this program reads.
         known: u32,
     },
+    /// Garbage cannot be collected beside a record whose artifacts are not known.
+    #[error(
+        "`{}` was written by a newer argd-pipe, so what it needs is not known; nothing was removed\n\
+         hint: collect with the newer one",
+        path.display()
+    )]
+    CannotCollect {
+        /// The record's file.
+        path: PathBuf,
+    },
 }
 
 impl StoreError {
     /// Whether a file system ran out of space.
     pub fn disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_full(source))
+        matches!(self, Self::Io { source, .. } if disk_is_full(source))
     }
 }
 
@@ -74,7 +84,8 @@ impl<T> Tried<T> for io::Result<T> {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether a file could not be written because its file system ran out of space.
+pub fn disk_is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded)
 }
@@ -90,7 +101,7 @@ impl fmt::Display for Advice<'_> {
         use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
         let elsewhere = "choose another folder with --cache-dir or ARGD_PIPE_CACHE_DIR";
         match self.source.kind() {
-            _ if is_full(self.source) => {
+            _ if disk_is_full(self.source) => {
                 if let Some(free) = free_bytes(self.path) {
                     write!(f, " ({:.1} MiB are free)", free as f64 / f64::from(1 << 20))?;
                 }

@@ -9,6 +9,8 @@
 //! v1/logs/ab/<key>.log        what stages said, attempt after attempt
 //! v1/journals/<name>.jsonl    what became of the tasks of a pipeline last; only explains, safe to delete
 //! v1/corrupt/                 what failed its check
+//! v1/runs/<time>-<name>/      what was run; not needed by anything here
+//! v1/live/<unique>            what each live process uses; locked as long as it lives
 //! v1/*.memo                   digests by file identity, only to save hashing; safe to delete
 //! ```
 
@@ -33,7 +35,9 @@ impl Layout {
     /// Names the paths below `cache`, and makes the folders that are missing.
     pub(super) fn create(cache: &Path) -> Result<Self, StoreError> {
         let layout = Self { root: cache.join("v1") };
-        for folder in ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt"] {
+        for folder in
+            ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt", "live"]
+        {
             create_folder(&layout.root.join(folder))?;
         }
         let tag = layout.root.join("CACHEDIR.TAG");
@@ -43,28 +47,44 @@ impl Layout {
         Ok(layout)
     }
 
+    pub(super) fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
     pub(super) fn object(&self, digest: &Digest) -> PathBuf {
-        self.root.join("objects").join(digest.shard()).join(digest.to_string())
+        self.objects().join(digest.shard()).join(digest.to_string())
+    }
+
+    pub(super) fn records(&self) -> PathBuf {
+        self.root.join("records")
     }
 
     pub(super) fn record(&self, key: &Key) -> PathBuf {
-        self.root.join("records").join(key.shard()).join(format!("{key}.json"))
+        self.records().join(key.shard()).join(format!("{key}.json"))
     }
 
     pub(super) fn work(&self) -> PathBuf {
         self.root.join("work")
     }
 
+    pub(super) fn partials(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
     pub(super) fn partial(&self, key: &Key) -> PathBuf {
-        self.root.join("partial").join(key.to_string())
+        self.partials().join(key.to_string())
     }
 
     pub(super) fn lock(&self, name: &str) -> PathBuf {
         self.root.join("locks").join(name)
     }
 
+    pub(super) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
     pub(super) fn log(&self, key: &Key) -> PathBuf {
-        self.root.join("logs").join(key.shard()).join(format!("{key}.log"))
+        self.logs().join(key.shard()).join(format!("{key}.log"))
     }
 
     pub(super) fn journal(&self, name: &str) -> PathBuf {
@@ -73,6 +93,14 @@ impl Layout {
 
     pub(super) fn corrupt(&self) -> PathBuf {
         self.root.join("corrupt")
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    pub(super) fn live(&self) -> PathBuf {
+        self.root.join("live")
     }
 
     pub(super) fn memo(&self, name: &str) -> PathBuf {

@@ -1,9 +1,10 @@
 //! Reading from the store: nothing is handed out that was not checked.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::error::Tried;
 use super::records::{self, Found, OutputRecord, Record};
@@ -13,7 +14,7 @@ use super::{Key, Store, StoreError};
 #[derive(Debug)]
 pub enum Lookup {
     /// A record whose artifacts are all there and hold what it says.
-    Hit(Record),
+    Hit(Box<Record>),
     /// Nothing.
     Miss,
     /// A record that could not be used. It is gone now and what was bad is set aside, so that the next lookup
@@ -70,8 +71,10 @@ impl Store {
     /// Looks a key up and checks what is found: every artifact must be there and hash to its digest, where the
     /// digests of files that have not changed since they were last hashed are taken from memory.
     ///
-    /// Needs no lock: artifacts and records are never changed in place. Fails on a record of a newer format.
+    /// Needs no lock: artifacts and records are never changed in place. What is found is kept from
+    /// [`Store::collect`] as long as this store is open. Fails on a record of a newer format.
     pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        let _barrier = self.uses.using(key);
         let path = self.layout.record(key);
         let record = match records::read(&path, key)? {
             Found::Nothing => return Ok(Lookup::Miss),
@@ -79,7 +82,7 @@ impl Store {
                 let set_aside = Some(self.set_aside(&path)?);
                 return Ok(Lookup::Damaged(vec![Damage { path, fault: Fault::Record(why), set_aside }]));
             }
-            Found::Record(record) => *record,
+            Found::Record(record) => record,
         };
         let damages: Vec<Damage> = record
             .outputs
@@ -87,6 +90,7 @@ impl Store {
             .filter_map(|output| self.check(output).transpose())
             .collect::<Result<_, _>>()?;
         if damages.is_empty() {
+            touch(&path);
             return Ok(Lookup::Hit(record));
         }
         remove(&path)?;
@@ -124,7 +128,7 @@ impl Store {
     }
 
     /// Moves a bad file out of the way, over what was set aside before under its name.
-    fn set_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
+    pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
         let place = self.layout.corrupt().join(path.file_name().unwrap_or_default());
         match fs::rename(path, &place) {
             // Another process has set it aside at the same time.
@@ -134,8 +138,16 @@ impl Store {
     }
 }
 
+/// Marks a record as used now. Only the collector's order of age rests on it, and a store may be read-only.
+fn touch(record: &Path) {
+    let touched = File::open(record).and_then(|file| file.set_modified(SystemTime::now()));
+    if let Err(error) = touched {
+        tracing::debug!("cannot touch {}: {error}", record.display());
+    }
+}
+
 /// Removes a file, unless another process just did.
-fn remove(path: &Path) -> Result<(), StoreError> {
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other.tried("remove", path),

@@ -9,12 +9,16 @@
 //! lookup: miss -> lock -> lookup again -> work -> (write outputs) -> commit -> record
 //! ```
 //!
+//! Housekeeping beside live runs: [`Store::sizes`], [`Store::verify`], [`Store::collect`].
+//!
 //! The store knows neither stages nor manifests, and nothing here prints.
 
 pub mod canon;
 mod commit;
 mod digest;
 mod error;
+mod gc;
+mod inventory;
 mod journal;
 mod layout;
 mod locks;
@@ -22,21 +26,27 @@ mod lookup;
 mod memo;
 mod records;
 mod sources;
+mod uses;
+mod verify;
 mod work;
 
 use std::path::{Path, PathBuf};
 
 pub use commit::{FAIL_POINT_VARIABLE, FAIL_POINTS};
 pub use digest::{Digest, Key, NotAHash};
-pub use error::StoreError;
+pub use error::{StoreError, disk_is_full};
+pub use gc::{Collection, Policy};
+pub use inventory::{Amount, Entry, Kept, Sizes};
 pub use journal::{Failure, Journal, Past};
 pub use locks::{Holder, KeyLock, host};
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
+pub use verify::Verification;
 pub use work::Work;
 
 use layout::Layout;
 use memo::Memo;
+use uses::Uses;
 
 /// A folder of artifacts and records.
 #[derive(Debug)]
@@ -46,6 +56,8 @@ pub struct Store {
     objects: Memo,
     /// Digests of files outside the store.
     sources: Memo,
+    /// What this process uses, for the collector to see.
+    uses: Uses,
 }
 
 impl Store {
@@ -53,7 +65,8 @@ impl Store {
     pub fn open(cache: &Path) -> Result<Self, StoreError> {
         let layout = Layout::create(cache)?;
         let memo = |name| Memo::new(layout.memo(name), layout.lock(&format!("{name}.memo")));
-        let store = Self { objects: memo("objects"), sources: memo("sources"), layout };
+        let uses = Uses::new(layout.live(), layout.lock("gc"));
+        let store = Self { objects: memo("objects"), sources: memo("sources"), uses, layout };
         store.clean_work()?;
         Ok(store)
     }

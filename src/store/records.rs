@@ -69,6 +69,12 @@ pub struct Execution {
     /// The most memory, in bytes, that the process had while it ran; where the system tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
+    /// The name of the manifest that it was first computed for.
+    #[serde(default)]
+    pub pipeline: String,
+    /// What the task was called there.
+    #[serde(default)]
+    pub task: String,
 }
 
 /// What is to be committed under a key.

@@ -1,6 +1,7 @@
 //! Private folders of running tasks.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -37,6 +38,22 @@ impl Store {
         let path = self.layout.partial(key);
         create_folder(&path)?;
         Ok(path)
+    }
+
+    /// Makes a folder for the files about a run: `runs/<name>`, or with a number behind it if there is one already.
+    pub fn run_folder(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let runs = self.layout.runs();
+        create_folder(&runs)?;
+        let (mut path, mut number) = (runs.join(name), 1);
+        loop {
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    number += 1;
+                    path = runs.join(format!("{name}-{number}"));
+                }
+                other => return other.map(|()| path.clone()).tried("create folder", &path),
+            }
+        }
     }
 
     /// Removes the work folders that dead processes left.
@@ -86,6 +103,16 @@ mod tests {
         Store::open(folder.path()).unwrap();
         assert!(!left_behind.exists());
         assert!(in_use.path().join("model").exists());
+    }
+
+    #[test]
+    fn runs_of_one_second_have_folders_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let names = [(); 3].map(|()| store.run_folder("20261123T084510Z-badnets").unwrap());
+        let names = names.map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+        let expected = ["", "-2", "-3"].map(|end| format!("20261123T084510Z-badnets{end}"));
+        assert_eq!(names, expected);
     }
 
     #[test]

@@ -3,10 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bad_input;
+mod cache;
+mod data;
+mod editors;
+mod faults;
 mod inside;
 mod kills;
 mod models;
 mod parts;
+mod provenance;
 mod results;
 mod runs;
 mod status;

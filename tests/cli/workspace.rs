@@ -44,7 +44,7 @@ macro_rules! assert_tells {
             (r"([ ─═]){2,}", "$1"),
             (r"\b[0-9a-f]{64}\b", "[key]"),
             (r"\b[0-9a-f]{12}\b", "[short key]"),
-            (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "[moment]"),
+            (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[moment]"),
             (r"on \S+, (by argd-pipe|process) \S+", "on [host], $1 [number]"),
             (r"on \d+ threads", "on [number] threads"),
             (r"at most \S+ MB", "at most [size]"),
@@ -96,15 +96,10 @@ impl Workspace {
     pub fn program(&self) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("argd-pipe"));
         command.current_dir(self.0.path());
-        for variable in [
-            "ARGD_PIPE_CACHE_DIR",
-            "ARGD_PIPE_THREADS",
-            "ARGD_PIPE_SIMD",
-            FAIL_POINT_VARIABLE,
-            "RUST_BACKTRACE",
-        ] {
-            command.env_remove(variable);
+        for variable in ["CACHE_DIR", "DATA_DIR", "SIMD", "THREADS"] {
+            command.env_remove(format!("ARGD_PIPE_{variable}"));
         }
+        command.env_remove(FAIL_POINT_VARIABLE).env_remove("RUST_BACKTRACE");
         command
     }
 

@@ -66,6 +66,14 @@ impl Drop for Bars {
     }
 }
 
+/// A bar for work that is measured in bytes.
+pub(super) fn bytes(screen: &MultiProgress, what: &str, total: u64) -> ProgressBar {
+    let bar = screen.add(ProgressBar::new(total));
+    bar.set_style(style("{prefix} {bar:24} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}"));
+    bar.set_prefix(what.to_owned());
+    bar
+}
+
 fn summary(pace: &Pace, now: Instant) -> String {
     let mut text = String::new();
     for (count, what) in [(pace.cached, "cached"), (pace.failed, "failed or skipped")] {

@@ -1,5 +1,7 @@
 //! How numbers are written for people.
 
+use std::time::SystemTime;
+
 use serde_json::{Map, Value};
 
 use crate::stages::Progress;
@@ -30,23 +32,20 @@ pub(in crate::cli) fn bytes(bytes: u64) -> String {
     format!("{size:.1} TB")
 }
 
-/// Writes a moment, given in seconds since 1970: `2026-11-23 09:05 UTC`.
-pub(in crate::cli) fn utc(seconds: u64) -> String {
-    let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
-    // Years begin in March, so that the leap day is the last of its year; an era is 400 years of 146,097 days.
-    let day = days + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (era * 400 + year + month / 10, (month + 2) % 12 + 1);
-    format!("{year}-{month:02}-{date:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+/// Writes how many there are of something: `1 record`, `9 records`.
+pub(in crate::cli) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Writes how many tasks there are: `1 task`, `9 tasks`.
-pub(in crate::cli) fn tasks(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "task" } else { "tasks" })
+/// Writes how long ago something was, in the largest whole unit; what seems to lie in the future is now.
+pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
+    let seconds = now.duration_since(then).unwrap_or_default().as_secs();
+    match seconds {
+        0..60 => "now".to_owned(),
+        60..3600 => format!("{}m ago", seconds / 60),
+        3600..86_400 => format!("{}h ago", seconds / 3600),
+        _ => format!("{}d ago", seconds / 86_400),
+    }
 }
 
 /// Writes the metrics that people look for: `ACC 84.12  ASR 3.20`.
@@ -100,10 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_in_the_calendar() {
-        let written = [0, 951_782_400, 1_735_689_599, 1_795_424_760].map(utc);
-        let expected = ["1970-01-01 00:00", "2000-02-29 00:00", "2024-12-31 23:59", "2026-11-23 09:06"];
-        assert_eq!(written, expected.map(|moment| format!("{moment} UTC")));
+    fn ages_have_one_unit() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let written = [1000, 999, 940, 1001].map(|then| ago(at(then), at(1000)));
+        assert_eq!(written, ["now", "now", "1m ago", "now"]);
+        assert_eq!(ago(at(0), at(86_400 * 3 + 5)), "3d ago");
+        assert_eq!((count(1, "record"), count(2, "record")), ("1 record".to_owned(), "2 records".to_owned()));
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
         Event::Damaged { task, what } => {
             (Verbosity::Normal, Tone::Warning, "damaged", format!("{task}: {what}; it is computed again"))
         }
+        Event::Nondeterministic { task, key } => {
+            let key = key.get(..12).unwrap_or(key);
+            let what = format!("{task}  {key}: non-deterministic, computed twice it came out differently");
+            (Verbosity::Normal, Tone::Warning, "unstable", what)
+        }
         Event::Finished { task, metrics: found, seconds, .. } => {
             let found = metrics(found).map_or_else(String::new, |text| format!("  {text}"));
             (Verbosity::Normal, Tone::Good, "finished", format!("{task} in {}{found}", duration(*seconds)))

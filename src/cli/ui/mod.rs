@@ -17,7 +17,7 @@ mod watcher;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::AtomicBool;
 
-use indicatif::{MultiProgress, ProgressDrawTarget};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use super::error::CliError;
 use super::options::Color;
@@ -26,7 +26,7 @@ use crate::pipeline::{Event, TaskRef};
 use graph::Graph;
 use report::Reporter;
 use style::Style;
-use watcher::Watcher;
+pub(super) use watcher::Watcher;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +113,11 @@ impl Ui {
             None => self.reporter.message(&error.to_string()),
         };
         self.say(&text);
+    }
+
+    /// A bar for work that is measured in bytes; clear it when that is done.
+    pub(super) fn bytes(&self, what: &str, total: u64) -> ProgressBar {
+        bars::bytes(&self.bars, what, total)
     }
 
     /// Shows the progress of a run, until the watcher is dropped.

@@ -64,7 +64,9 @@ fn occasional_line(
     now: Instant,
 ) -> Option<String> {
     match event {
-        Event::RunStarted { pipeline, tasks, .. } => Some(format!("{pipeline}: {}", format::tasks(*tasks))),
+        Event::RunStarted { pipeline, tasks, .. } => {
+            Some(format!("{pipeline}: {}", format::count(*tasks, "task")))
+        }
         Event::TaskStarted { task, .. } => {
             told.insert(task.id, now);
             Some(format!("  started {task}"))
@@ -123,7 +125,8 @@ impl Pace {
             Event::RunFinished { .. }
             | Event::Note { .. }
             | Event::WaitingForLock { .. }
-            | Event::Damaged { .. } => {}
+            | Event::Damaged { .. }
+            | Event::Nondeterministic { .. } => {}
         }
     }
 

@@ -28,6 +28,10 @@ impl Reader for Cifar10 {
         Some(&self.path)
     }
 
+    fn public(&self) -> Option<&'static str> {
+        Some("cifar10")
+    }
+
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
         let labels = Labels { bytes: 1, at: 0, classes: 10 };
         let names = read_names(&self.path.join("batches.meta.txt"), labels.classes, HINT)?;

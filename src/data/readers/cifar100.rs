@@ -41,6 +41,10 @@ impl Reader for Cifar100 {
         Some(&self.path)
     }
 
+    fn public(&self) -> Option<&'static str> {
+        Some("cifar100")
+    }
+
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
         let (labels, names) = match self.labels {
             Granularity::Coarse => (Labels { bytes: 2, at: 0, classes: 20 }, "coarse_label_names.txt"),

@@ -57,6 +57,10 @@ impl Reader for Idx {
         Some(&self.path)
     }
 
+    fn public(&self) -> Option<&'static str> {
+        Some("fashion-mnist")
+    }
+
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
         let names = (0..self.classes).map(|class| class.to_string()).collect();
         Dataset::new(names, self.images("train")?, self.images("t10k")?)

@@ -3,14 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageReader, RgbImage};
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Reader;
-use crate::data::{DataError, Dataset, ImageShape, Images};
+use super::{Reader, image_files};
+use crate::data::{DataError, Dataset, Images};
 
 const HINT: &str =
     "`path` must be a folder with `train` and `test`, each with one folder of images per class";
@@ -66,62 +63,7 @@ impl ImageFolder {
             }
             labels.resize(files.len(), label as u32);
         }
-        let first = self.read_file(&files[0])?;
-        let (width, height) = first.dimensions();
-        let shape = ImageShape { height: height as usize, width: width as usize, channels: 3 };
-        let mut pixels = vec![0; files.len() * shape.len()];
-        let images = pixels.par_chunks_exact_mut(shape.len()).zip(&files);
-        let faults = images.filter_map(|(out, file)| {
-            let image = self.read_file(file).and_then(|image| same_size(image, file, &first, &files[0]));
-            image.map(|image| out.copy_from_slice(image.as_raw())).err()
-        });
-        refuse(faults.collect())?;
-        Images::new(shape, pixels, labels)
-    }
-
-    fn read_file(&self, file: &Path) -> Result<RgbImage, DataError> {
-        let (image, side) = (decode(file)?, self.resize);
-        let image = if side == 0 { image } else { image.resize_exact(side, side, FilterType::Triangle) };
-        Ok(image.into_rgb8())
-    }
-}
-
-/// Reads a JPEG or PNG file.
-pub(super) fn decode(file: &Path) -> Result<DynamicImage, DataError> {
-    let reader =
-        ImageReader::open(file).and_then(ImageReader::with_guessed_format).map_err(DataError::io(file))?;
-    reader.decode().map_err(|error| {
-        let problem = format!("not a whole JPEG or PNG image ({error}); replace or remove it");
-        DataError::damaged(file, None, problem)
-    })
-}
-
-/// Gives back the image of `file` if it is as large as `first`, the image of `first_file`.
-fn same_size(
-    image: RgbImage,
-    file: &Path,
-    first: &RgbImage,
-    first_file: &Path,
-) -> Result<RgbImage, DataError> {
-    let ((width, height), (first_width, first_height)) = (image.dimensions(), first.dimensions());
-    if image.dimensions() == first.dimensions() {
-        return Ok(image);
-    }
-    let sizes =
-        format!("{width}x{height} pixels, but {} has {first_width}x{first_height}", first_file.display());
-    Err(DataError::damaged(file, None, format!("{sizes}; set `resize` to scale all images to one size")))
-}
-
-/// Fails with the first fault, and says how many more there are.
-pub(super) fn refuse(faults: Vec<DataError>) -> Result<(), DataError> {
-    let others = faults.len().saturating_sub(1);
-    match faults.into_iter().next() {
-        None => Ok(()),
-        Some(DataError::Damaged { path, offset, problem }) if others > 0 => {
-            let problem = format!("{problem} ({others} more at fault in this folder)");
-            Err(DataError::Damaged { path, offset, problem })
-        }
-        Some(fault) => Err(fault),
+        image_files::read(&files, labels, self.resize)
     }
 }
 
@@ -167,7 +109,10 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 #[cfg(test)]
 mod tests {
+    use image::RgbImage;
+
     use super::*;
+    use crate::data::ImageShape;
 
     fn put(folder: &Path, name: &str, width: u32, height: u32, value: u8) {
         let path = folder.join(name);
@@ -224,7 +169,7 @@ mod tests {
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
         let message = read(broken.path(), 0).unwrap_err().to_string();
-        assert!(message.contains("b.png: not a whole JPEG or PNG image"), "{message}");
+        assert!(message.contains("b.png: not a whole image"), "{message}");
 
         let lonely = folder();
         put(lonely.path(), "train/dog/0.png", 4, 4, 1);

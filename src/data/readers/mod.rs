@@ -6,7 +6,9 @@
 mod cifar10;
 mod cifar100;
 mod cifar_records;
+mod gtsrb;
 mod idx;
+mod image_files;
 mod image_folder;
 mod pictures;
 mod synthetic;
@@ -35,6 +37,11 @@ pub trait Reader {
     /// The file or folder that is read, if there is one. Its content determines the data set, its name does not:
     /// path fields are not serialised.
     fn path(&self) -> Option<&Path>;
+
+    /// The public data set that it reads, or may read, as `argd-pipe data` calls it.
+    fn public(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Reads or draws the data set.
     fn read(&self, seed: u64) -> Result<Dataset, DataError>;
@@ -69,6 +76,7 @@ registry! {
     "cifar10" => cifar10::Cifar10,
     "cifar100" => cifar100::Cifar100,
     "idx" => idx::Idx,
+    "gtsrb" => gtsrb::Gtsrb,
 }
 
 /// Reads a file of one class name per line; there must be `count` of them.
@@ -111,7 +119,7 @@ mod tests {
         let variants = schema["oneOf"].as_array().unwrap();
         let names: Vec<_> =
             variants.iter().map(|v| v["properties"]["source"]["const"].as_str().unwrap()).collect();
-        assert_eq!(names, ["synthetic", "image-folder", "cifar10", "cifar100", "idx"]);
+        assert_eq!(names, ["synthetic", "image-folder", "cifar10", "cifar100", "idx", "gtsrb"]);
         assert!(variants.iter().all(|variant| variant["additionalProperties"] == json!(false)), "{schema:#}");
         assert!(variants[1]["properties"].get("path").is_some());
     }

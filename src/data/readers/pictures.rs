@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use image::imageops::FilterType;
 use rayon::prelude::*;
 
-use super::image_folder::{collect_files, decode, refuse};
+use super::image_files::{decode, refuse};
+use super::image_folder::collect_files;
 use crate::data::{DataError, ImageShape, Images};
 
 /// Reads a JPEG or PNG file, or those below a folder in the order of their names, scaled to `shape` (bilinear), which
@@ -83,6 +84,6 @@ mod tests {
         assert!(read_pictures(folder.path(), SHAPE).unwrap_err().to_string().contains("no .jpg"));
         std::fs::write(folder.path().join("a.png"), "text").unwrap();
         let message = read_pictures(folder.path(), SHAPE).unwrap_err().to_string();
-        assert!(message.contains("a.png: not a whole JPEG or PNG image"), "{message}");
+        assert!(message.contains("a.png: not a whole image"), "{message}");
     }
 }

@@ -143,6 +143,10 @@ impl Bound for BoundFake {
         self.params.file.iter().cloned().collect()
     }
 
+    fn public(&self) -> Option<&'static str> {
+        None
+    }
+
     fn run(&self, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let Fake { kind, version, outputs, lab, .. } = &self.fake;
         lab.ran.lock().unwrap().push(kind);

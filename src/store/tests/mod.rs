@@ -1,5 +1,7 @@
 //! What a user of the store relies on.
 
+mod housekeeping;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -38,7 +40,7 @@ fn commit(store: &Store, components: &Value, outputs: &[(&str, &[u8])]) -> Resul
 
 fn hit(store: &Store, key: &Key) -> Record {
     match store.lookup(key).unwrap() {
-        Lookup::Hit(record) => record,
+        Lookup::Hit(record) => *record,
         other => panic!("{other:?}"),
     }
 }
@@ -54,14 +56,14 @@ fn is_miss(store: &Store, key: &Key) -> bool {
     matches!(store.lookup(key).unwrap(), Lookup::Miss)
 }
 
-/// Every file of a store but memos and lock files: path below `v1`, bytes.
+/// Every file of a store but memos, marks and lock files: path below `v1`, bytes.
 fn files(cache: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             match () {
-                () if name == "locks" || name.ends_with(".memo") => {}
+                () if name == "locks" || name == "live" || name.ends_with(".memo") => {}
                 () if path.is_dir() => walk(&path, root, found),
                 () => drop(found.insert(name, fs::read(&path).unwrap())),
             }

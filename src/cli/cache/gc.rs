@@ -1,0 +1,131 @@
+//! `argd-pipe cache gc`: makes room.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::ls;
+use crate::cli::error::CliError;
+use crate::cli::prepare;
+use crate::cli::ui::{Ui, format};
+use crate::pipeline;
+use crate::store::{Collection, Policy, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe cache gc --dry-run --max-size 20G
+  argd-pipe cache gc --keep-days 30
+  argd-pipe cache gc --keep-days 0 --keep pipelines/badnets.yaml";
+
+/// Make room: remove what no result needs, and by request results.
+///
+/// Without options only clutter goes: artifacts that no result names, checkpoints of tasks that are done, files that
+/// were set aside as corrupt. Results go by `--keep-days` and `--max-size` alone, the longest unused first. What a
+/// live run uses stays, on any machine that shares the cache.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Gc {
+    /// Remove results, checkpoints and logs that were not used for more than N days.
+    #[arg(long, value_name = "N")]
+    keep_days: Option<u32>,
+
+    /// Remove results until the artifacts take no more than SIZE: `500M`, `20G`, `1.5T`.
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<Size>,
+
+    /// Keep all that this manifest finds in the cache; can be given again.
+    #[arg(long, value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
+    keep: Vec<PathBuf>,
+
+    /// Tell what would go, and remove nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+impl Gc {
+    pub(super) fn perform(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
+        for manifest in &self.keep {
+            // To look a task up is to mark its result as used by this process.
+            let plan = prepare::plan(manifest, &[])?;
+            pipeline::survey(&plan, store, &mut |event| ui.tell(&event))?;
+        }
+        let policy = Policy {
+            unused_for: self.keep_days.map(|days| Duration::from_secs(86_400) * days),
+            max_bytes: self.max_size.map(|size| size.0),
+            dry_run: self.dry_run,
+        };
+        let collection = store.collect(&policy)?;
+        self.tell(&collection, ui);
+        Ok(())
+    }
+
+    fn tell(&self, collection: &Collection, ui: &Ui) {
+        let Collection { records, artifacts, checkpoints, logs, corrupt, spared, left } = collection;
+        let verb = if self.dry_run { "would remove" } else { "removed" };
+        for entry in records {
+            let name = entry.record().map_or_else(|| "a damaged record".to_owned(), ls::name);
+            ui.say(&format!("{verb} {name}  {}", entry.key.short()));
+        }
+        let results = format::count(records.len(), "result");
+        let parts = [
+            (artifacts, "artifact"),
+            (checkpoints, "checkpoint file"),
+            (logs, "log"),
+            (corrupt, "corrupt file"),
+        ];
+        let parts = parts.into_iter().filter(|(amount, _)| amount.files > 0).map(|(amount, noun)| {
+            format!(", {} ({})", format::count(amount.files, noun), format::bytes(amount.bytes))
+        });
+        ui.say(&format!("{verb} {results}{}", parts.collect::<String>()));
+        if *spared > 0 {
+            let results = format::count(*spared, "result");
+            ui.say(&format!("spared {results} that a live run or a kept manifest uses"));
+        }
+        let (artifacts, bytes) = (format::count(left.files, "artifact"), format::bytes(left.bytes));
+        ui.say(&format!("{artifacts} ({bytes}) {}", if self.dry_run { "would stay" } else { "stay" }));
+    }
+}
+
+/// A number of bytes; its unit is decimal (`20G`) unless it is written as a binary one (`20GiB`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Size(u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
+            "" | "B" => 1,
+            "K" | "KB" => 1_000,
+            "M" | "MB" => 1_000_000,
+            "G" | "GB" => 1_000_000_000,
+            "T" | "TB" => 1_000_000_000_000,
+            "KIB" => 1 << 10,
+            "MIB" => 1 << 20,
+            "GIB" => 1 << 30,
+            "TIB" => 1 << 40,
+            other => return Err(format!("`{other}` is no unit of size; write K, M, G or T")),
+        };
+        let number = digits.parse().ok().filter(|number: &f64| *number >= 0.0);
+        let number = number.ok_or_else(|| format!("`{text}` is no size; write `20G`"))?;
+        Ok(Self((number * unit as f64) as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_decimal_and_binary_units() {
+        let read = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!(read("0"), Ok(0));
+        assert_eq!(read("500"), Ok(500));
+        assert_eq!((read("2k"), read("1.5G"), read("3MiB")), (Ok(2_000), Ok(1_500_000_000), Ok(3 << 20)));
+        assert!(read("20X").unwrap_err().contains("no unit"));
+        assert!(read("").is_err() && read("G").is_err() && read("-1G").is_err() && read("1..2").is_err());
+    }
+}

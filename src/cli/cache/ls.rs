@@ -1,0 +1,90 @@
+//! `argd-pipe cache ls`: every result that is kept.
+
+use std::cmp::Reverse;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::error::CliError;
+use crate::cli::ui::{Ui, format, table};
+use crate::store::{Entry, Kept, Record, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe cache ls
+  argd-pipe cache ls --json";
+
+/// List every result that is kept, the last used first.
+///
+/// A task is called as in the run that computed it; the same result may serve others under other names.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Ls {
+    /// Write JSON: a list of objects.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ls {
+    pub(super) fn perform(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
+        let mut entries = store.entries()?;
+        entries.sort_by_key(|entry| (Reverse(entry.used), entry.key));
+        if self.json {
+            let entries: Value = entries.iter().map(to_json).collect();
+            return ui.data(&format!("{entries:#}\n"));
+        }
+        let now = SystemTime::now();
+        let header = ["key", "task", "kind", "size", "took", "used", ""];
+        let rows = entries.iter().map(|entry| row(entry, now)).collect();
+        ui.data(&table::of_rows(&header, rows, 3..5))?;
+        ui.say(&format::count(entries.len(), "result"));
+        Ok(())
+    }
+}
+
+fn row(entry: &Entry, now: SystemTime) -> Vec<String> {
+    let used = format::ago(entry.used, now);
+    let key = entry.key.short();
+    match &entry.kept {
+        Kept::Record(record) => {
+            let took = format::duration(record.exec.seconds);
+            let remark = if record.nondeterministic { "non-deterministic" } else { "" };
+            let size = format::bytes(bytes(record));
+            vec![key, name(record), kind(record).to_owned(), size, took, used, remark.to_owned()]
+        }
+        Kept::Damaged(_) => unreadable(key, used, "damaged"),
+        Kept::Newer => unreadable(key, used, "of a newer argd-pipe"),
+    }
+}
+
+fn unreadable(key: String, used: String, remark: &str) -> Vec<String> {
+    let nothing = String::new;
+    vec![key, nothing(), nothing(), nothing(), nothing(), used, remark.to_owned()]
+}
+
+fn to_json(entry: &Entry) -> Value {
+    let used = entry.used.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let Some(record) = entry.record() else {
+        return json!({"key": entry.key, "used": used, "readable": false});
+    };
+    json!({
+        "key": entry.key, "used": used, "readable": true,
+        "pipeline": record.exec.pipeline, "task": record.exec.task, "kind": kind(record),
+        "bytes": bytes(record), "seconds": record.exec.seconds, "host": record.exec.host,
+        "nondeterministic": record.nondeterministic, "metrics": record.metrics,
+    })
+}
+
+/// How a recorded task is called: `badnets/erased@defense=argd`.
+pub(super) fn name(record: &Record) -> String {
+    format!("{}/{}", record.exec.pipeline, record.exec.task)
+}
+
+fn kind(record: &Record) -> &str {
+    record.components["kind"].as_str().unwrap_or_default()
+}
+
+fn bytes(record: &Record) -> u64 {
+    record.outputs.iter().map(|output| output.size).sum()
+}

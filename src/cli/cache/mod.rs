@@ -1,0 +1,54 @@
+//! `argd-pipe cache`: what is kept, how much room it takes, whether it is sound, and what may go.
+
+mod gc;
+mod ls;
+mod size;
+mod verify;
+
+use clap::{Args, Subcommand};
+
+use super::error::CliError;
+use super::options::Global;
+use super::ui::Ui;
+use crate::store::Store;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe cache ls
+  argd-pipe cache size
+  argd-pipe cache verify
+  argd-pipe cache gc --keep-days 30 --max-size 20G --keep pipelines/badnets.yaml";
+
+/// Look after the cache: list, measure, check, make room.
+///
+/// All of it is safe beside live runs.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Cache {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ls(ls::Ls),
+    Size(size::Size),
+    Verify(verify::Verify),
+    Gc(gc::Gc),
+}
+
+impl Cache {
+    pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
+        if !global.cache_dir.join("v1").exists() {
+            ui.say(&format!("there is no cache in {}", global.cache_dir.display()));
+            return Ok(());
+        }
+        let store = Store::open(&global.cache_dir)?;
+        match &self.command {
+            Command::Ls(ls) => ls.perform(&store, ui),
+            Command::Size(size) => size.perform(&store, ui),
+            Command::Verify(verify) => verify.perform(&store, ui),
+            Command::Gc(gc) => gc.perform(&store, ui),
+        }
+    }
+}

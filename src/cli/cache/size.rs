@@ -1,0 +1,47 @@
+//! `argd-pipe cache size`: how much room the cache takes.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::error::CliError;
+use crate::cli::ui::{Ui, format, table};
+use crate::store::{Amount, Sizes, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe cache size
+  argd-pipe cache size --json";
+
+/// Tell how much room the cache takes, and what for.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Size {
+    /// Write JSON: an object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Size {
+    pub(super) fn perform(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
+        let sizes = store.sizes()?;
+        if self.json {
+            return ui.data(&format!("{:#}\n", json!(sizes)));
+        }
+        let Sizes { records, artifacts, unused, checkpoints, logs, corrupt } = sizes;
+        let all: Amount = [records, artifacts, unused, checkpoints, logs, corrupt].into_iter().sum();
+        let parts = [
+            ("artifacts", artifacts),
+            ("artifacts that no result names", unused),
+            ("records", records),
+            ("checkpoints", checkpoints),
+            ("logs", logs),
+            ("set aside as corrupt", corrupt),
+            ("all", all),
+        ];
+        let row = |(what, Amount { files, bytes }): (&str, Amount)| {
+            vec![what.to_owned(), files.to_string(), format::bytes(bytes)]
+        };
+        let header = ["what", "files", "size"];
+        ui.data(&table::of_rows(&header, parts.map(row).to_vec(), 1..))
+    }
+}

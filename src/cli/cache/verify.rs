@@ -1,0 +1,142 @@
+//! `argd-pipe cache verify`: whether what is kept is sound, and whether it can be had again.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
+
+use clap::Args;
+
+use super::ls;
+use crate::cli::error::CliError;
+use crate::cli::prepare::NUMERICS;
+use crate::cli::signals;
+use crate::cli::ui::{Ui, Watcher, format};
+use crate::pipeline::{Again, Event, Label, RunError, TaskId, TaskRef, fits};
+use crate::stages::{self, Observer, Progress};
+use crate::store::{Entry, Record, Store, Verification};
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe cache verify
+  argd-pipe cache verify --recompute backdoored
+  argd-pipe cache verify --recompute 5f0c2a91";
+
+/// Check that every artifact still is what it was.
+///
+/// All of them are read and hashed. Bad files are moved to `v1/corrupt`, and the tasks are named that the next run
+/// computes again. Exits with 6 if anything was bad.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Verify {
+    /// Instead, compute results again and compare; can be given again.
+    ///
+    /// TASK is a name (`erased@defense=argd`, `badnets/erased*`) or the first digits of a key, as `argd-pipe cache ls`
+    /// shows them; in a name, `*` and `?` stand for any text and any character. A
+    /// result that comes out differently is marked as non-deterministic.
+    #[arg(long, value_name = "TASK")]
+    recompute: Vec<String>,
+}
+
+impl Verify {
+    pub(super) fn perform(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
+        if self.recompute.is_empty() { check(store, ui) } else { self.compute_again(store, ui) }
+    }
+
+    fn compute_again(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
+        let entries = store.entries()?;
+        let mut records = vec![];
+        for task in &self.recompute {
+            let before = records.len();
+            records.extend(entries.iter().filter_map(Entry::record).filter(|record| is_called(record, task)));
+            if records.len() == before {
+                let hint = "hint: `argd-pipe cache ls` lists tasks and keys";
+                return Err(CliError::Unknown(format!("no result in the cache is called `{task}`\n{hint}")));
+            }
+        }
+        let stop = signals::stop_flag()?;
+        let mut different = vec![];
+        for record in records {
+            if !same_again(record, store, &stop, ui)? {
+                different.push(ls::name(record));
+            }
+        }
+        if different.is_empty() { Ok(()) } else { Err(CliError::Nondeterministic(different.join(", "))) }
+    }
+}
+
+/// Whether a record is meant by a pattern of its task's name, with or without its pipeline, or by the start of its key.
+fn is_called(record: &Record, task: &str) -> bool {
+    let by_key = task.len() >= 4 && record.key.to_string().starts_with(task);
+    by_key || fits(task, &record.exec.task) || fits(task, &ls::name(record))
+}
+
+/// Checks the whole store.
+fn check(store: &Store, ui: &Ui) -> Result<(), CliError> {
+    let bar = ui.bytes("hashing", store.sizes()?.all_artifacts());
+    let Verification { records, artifacts, damages, lost, newer } = store.verify(&|bytes| bar.inc(bytes))?;
+    bar.finish_and_clear();
+    damages.iter().for_each(|damage| ui.say(&format!("bad: {damage}")));
+    lost.iter()
+        .for_each(|record| ui.say(&format!("runs again: {}  {}", ls::name(record), record.key.short())));
+    if newer > 0 {
+        let records = format::count(newer, "record");
+        ui.say(&format!("left alone: {records} of a newer argd-pipe"));
+    }
+    let (records, files) = (format::count(records, "record"), format::count(artifacts.files, "artifact"));
+    ui.say(&format!("checked {records} and {files} ({})", format::bytes(artifacts.bytes)));
+    match damages.len() {
+        0 => Ok(()),
+        1 => Err(CliError::Corrupt("1 file was".to_owned())),
+        n => Err(CliError::Corrupt(format!("{n} files were"))),
+    }
+}
+
+/// Computes what a record is about again, and tells whether it came out the same.
+fn same_again(record: &Record, store: &Store, stop: &AtomicBool, ui: &Ui) -> Result<bool, CliError> {
+    let threads = available_parallelism().map_or(1, Into::into);
+    let task: TaskRef = Label { id: TaskId(0), stage: ls::name(record), axes: vec![] }.into();
+    let found = {
+        let observer = Shown { task: task.clone(), watcher: Mutex::new(ui.watch(stop)) };
+        observer.show(Event::TaskStarted { task: task.clone(), key: record.key.to_string(), threads });
+        let kinds = stages::all();
+        Again { kinds: &kinds, numerics: NUMERICS, threads, observer: &observer, stop }.compute(record, store)
+    };
+    match found {
+        Ok(differences) if differences.is_empty() => {
+            ui.say(&format!("the same again: {task}  {}", record.key.short()));
+            Ok(true)
+        }
+        Ok(differences) => {
+            ui.say(&format!("NON-DETERMINISTIC: {task}  {}", record.key.short()));
+            differences.iter().for_each(|line| ui.say(&format!("  {line}")));
+            Ok(false)
+        }
+        Err(error) => {
+            ui.failure(&task, &error.to_string());
+            Err(RunError::Failed { failed: vec![task], skipped: 0, unfinished: 0, class: error.class() }
+                .into())
+        }
+    }
+}
+
+/// Shows how far a task is, as a run would.
+struct Shown<'a> {
+    task: TaskRef,
+    watcher: Mutex<Watcher<'a>>,
+}
+
+impl Shown<'_> {
+    fn show(&self, event: Event) {
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner).observe(&event);
+    }
+}
+
+impl Observer for Shown<'_> {
+    fn progress(&self, progress: &Progress) {
+        self.show(Event::Progress { task: self.task.clone(), progress: progress.clone() });
+    }
+
+    fn note(&self, line: &str) {
+        self.show(Event::Note { task: self.task.clone(), line: line.to_owned() });
+    }
+}

@@ -1,0 +1,55 @@
+//! `argd-pipe data fetch`: downloads a public data set.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::named;
+use crate::cli::error::CliError;
+use crate::cli::ui::Ui;
+use crate::data::fetch::Step;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe data fetch cifar10
+  argd-pipe data fetch gtsrb --data-dir /data
+  argd-pipe data fetch cifar10 --url https://mirror.example.org/cifar --url https://www.cs.toronto.edu/~kriz";
+
+/// Download a public data set, check it and unpack it.
+///
+/// A download that broke off goes on where it was. What is not the published file, by its MD5 sum, is refused.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Fetch {
+    /// The data set, as `argd-pipe data ls` calls it.
+    name: String,
+
+    /// Download from this folder instead of the publisher's; of several, the first that has the file.
+    #[arg(long, value_name = "URL")]
+    url: Vec<String>,
+}
+
+impl Fetch {
+    pub(super) fn perform(&self, data: &Path, ui: &Ui) -> Result<(), CliError> {
+        let dataset = named(&self.name)?;
+        let bar = ui.bytes(dataset.name, 0);
+        let mut shown = String::new();
+        let new = dataset.fetch(data, &self.url, &mut |step| match step {
+            Step::Downloading { file, done, total } => {
+                if shown != file {
+                    shown = file.to_owned();
+                    ui.say(&format!("downloading {file}"));
+                }
+                bar.set_length(total.unwrap_or(done));
+                bar.set_position(done);
+            }
+            Step::Again { file } => ui.say(&format!("the connection was lost; going on with {file}")),
+            Step::Unpacking { file } => ui.say(&format!("unpacking {file}")),
+        });
+        bar.finish_and_clear();
+        let (path, source) = (dataset.path(data), dataset.source);
+        ui.say(&format!("{} {}", dataset.name, if new? { "is here now" } else { "was here already" }));
+        ui.say(&format!("in a manifest: {{source: {source}, path: {}}}", path.display()));
+        ui.data(&format!("{}\n", path.display()))
+    }
+}

@@ -1,0 +1,62 @@
+//! `argd-pipe data`: public data sets on this machine.
+
+mod fetch;
+mod ls;
+mod path;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::error::CliError;
+use super::ui::Ui;
+use crate::data::fetch::{CATALOG, PublicDataset, find};
+use crate::manifest::suggest::did_you_mean;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe data ls
+  argd-pipe data fetch cifar10
+  argd-pipe run pipelines/cifar10/badnets.yaml --set vars.source=cifar10 \\
+    --set vars.path=$(argd-pipe data path cifar10)";
+
+/// Look after public data sets: list, fetch, find.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Data {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Where data sets lie.
+    #[arg(
+        long, value_name = "DIR", env = "ARGD_PIPE_DATA_DIR", hide_env_values = true, default_value = "data",
+        global = true, value_hint = ValueHint::DirPath
+    )]
+    data_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ls(ls::Ls),
+    Fetch(fetch::Fetch),
+    Path(path::Path),
+}
+
+impl Data {
+    pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
+        match &self.command {
+            Command::Ls(ls) => ls.perform(&self.data_dir, ui),
+            Command::Fetch(fetch) => fetch.perform(&self.data_dir, ui),
+            Command::Path(path) => path.perform(&self.data_dir, ui),
+        }
+    }
+}
+
+/// Finds a data set by the name on the command line.
+fn named(name: &str) -> Result<&'static PublicDataset, CliError> {
+    find(name).ok_or_else(|| {
+        let names: Vec<&str> = CATALOG.iter().map(|dataset| dataset.name).collect();
+        let hint = did_you_mean(name, "data sets", &names);
+        CliError::Unknown(format!("no data set is called `{name}`\nhint: {hint}"))
+    })
+}

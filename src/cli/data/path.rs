@@ -1,0 +1,30 @@
+//! `argd-pipe data path`: where a public data set lies.
+
+use clap::Args;
+
+use super::named;
+use crate::cli::error::CliError;
+use crate::cli::ui::Ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe data path cifar10
+  argd-pipe plan mine.yaml --set vars.path=$(argd-pipe data path cifar10)";
+
+/// Print where a public data set lies; exits with 66 if it has not been fetched.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Path {
+    /// The data set, as `argd-pipe data ls` calls it.
+    name: String,
+}
+
+impl Path {
+    pub(super) fn perform(&self, data: &std::path::Path, ui: &Ui) -> Result<(), CliError> {
+        let dataset = named(&self.name)?;
+        if !dataset.is_present(data) {
+            return Err(CliError::NotFetched(dataset.name));
+        }
+        ui.data(&format!("{}\n", dataset.path(data).display()))
+    }
+}

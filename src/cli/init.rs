@@ -1,0 +1,55 @@
+//! `argd-pipe init`: a manifest to begin with.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+
+use super::error::CliError;
+use super::schema;
+use super::ui::Ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  argd-pipe init
+  argd-pipe init experiments/first.yaml";
+
+/// Write a manifest to begin with, with comments, and beside it the schema that editors check it by.
+///
+/// A manifest that is there is never overwritten; a schema that is there stays as it is.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Init {
+    /// The file to write.
+    #[arg(value_name = "PATH", default_value = "experiment.yaml", value_hint = ValueHint::FilePath)]
+    path: PathBuf,
+}
+
+const STARTER: &str = include_str!("starter.yaml");
+/// What the starter's first line calls the schema.
+const SCHEMA: &str = "manifest.schema.json";
+
+impl Init {
+    pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)
+                .map_err(|source| CliError::Write { path: folder.to_owned(), source })?;
+        }
+        if !create(&self.path, STARTER)? {
+            return Err(CliError::Exists(self.path.clone()));
+        }
+        create(&self.path.with_file_name(SCHEMA), &schema::text())?;
+        ui.say(&format!("wrote {0}; `argd-pipe run {0}` runs it", self.path.display()));
+        Ok(())
+    }
+}
+
+/// Writes a file unless there is one; returns whether it did.
+fn create(path: &Path, text: &str) -> Result<bool, CliError> {
+    match File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(CliError::Write { path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,200 @@
+//! What a run leaves beside its results: `run.json`, the lock, and events for other programs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::available_parallelism;
+use std::time::SystemTime;
+
+use clap::{Args, ValueHint};
+
+use super::error::CliError;
+use super::prepare::Prepared;
+use super::ui::{Ui, format};
+use crate::manifest::Override;
+use crate::pipeline::provenance::{self, Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord};
+use crate::pipeline::sinks::{JsonLines, Sink, TensorBoard};
+use crate::pipeline::{Event, Lock, Mismatch, Run, Settings, Utc};
+use crate::store;
+
+/// What is recorded on request.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recording")]
+pub(super) struct Recording {
+    /// Write every event to FILE as it happens, as JSON lines (docs/events.md).
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    events: Option<PathBuf>,
+
+    /// Write losses and metrics to DIR for TensorBoard, a folder per task.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    tensorboard: Option<PathBuf>,
+
+    /// Write down, in `results/<name>.lock`, what the results rest on: the key and the outputs of every task.
+    #[arg(long, conflicts_with_all = ["locked", "targets"])]
+    lock: bool,
+
+    /// Refuse to give results that are not the locked ones; exits with 5.
+    ///
+    /// What would be computed from something else is told before anything runs; what came out differently is told
+    /// at the end, and no results are written.
+    #[arg(long)]
+    pub locked: bool,
+}
+
+/// Events that go to files. A file that cannot be written is told at the end, and does not stop the run.
+pub(super) struct Recorders {
+    open: Vec<(PathBuf, Box<dyn Sink>)>,
+    failed: Option<CliError>,
+}
+
+impl Recording {
+    /// Opens the files for events.
+    pub(super) fn open(&self) -> Result<Recorders, CliError> {
+        let mut open: Vec<(PathBuf, Box<dyn Sink>)> = vec![];
+        if let Some(path) = &self.events {
+            open.push((path.clone(), Box::new(JsonLines::create(path).map_err(cannot_write(path))?)));
+        }
+        if let Some(path) = &self.tensorboard {
+            open.push((path.clone(), Box::new(TensorBoard::create(path).map_err(cannot_write(path))?)));
+        }
+        Ok(Recorders { open, failed: None })
+    }
+
+    /// Before a run: whether it would give what is locked.
+    pub(super) fn check_plan(&self, prepared: &Prepared, ui: &Ui) -> Result<(), CliError> {
+        match self.read_lock(prepared)? {
+            Some(lock) => refuse(&lock.check_plan(&prepared.plan, &prepared.store), ui),
+            None => Ok(()),
+        }
+    }
+
+    /// After a run that is complete: whether it gave what is locked; or what it gave is locked.
+    pub(super) fn check_run(&self, prepared: &Prepared, run: &Run, ui: &Ui) -> Result<(), CliError> {
+        let path = Lock::path(&prepared.plan);
+        if let Some(lock) = self.read_lock(prepared)? {
+            refuse(&lock.check_run(&prepared.plan, run), ui)?;
+            ui.say(&format!("the results are those of {}", path.display()));
+        } else if let Some(lock) = Lock::of(&prepared.plan, run).filter(|_| self.lock) {
+            lock.write(&path).map_err(cannot_write(&path))?;
+            ui.say(&format!("what the results rest on is in {}", path.display()));
+        }
+        Ok(())
+    }
+
+    fn read_lock(&self, prepared: &Prepared) -> Result<Option<Lock>, CliError> {
+        if !self.locked {
+            return Ok(None);
+        }
+        let path = Lock::path(&prepared.plan);
+        Lock::read(&path).map(Some).map_err(|source| CliError::Lock { path, source })
+    }
+}
+
+fn refuse(mismatches: &[Mismatch], ui: &Ui) -> Result<(), CliError> {
+    mismatches.iter().for_each(|mismatch| ui.say(&format!("not as locked: {mismatch}")));
+    match mismatches.len() {
+        0 => Ok(()),
+        n => Err(CliError::NotAsLocked(format::count(n, "task"))),
+    }
+}
+
+impl Recorders {
+    /// Writes an event wherever that is still possible.
+    pub(super) fn observe(&mut self, event: &Event) {
+        let failed = &mut self.failed;
+        self.open.retain_mut(|(path, sink)| match sink.observe(event) {
+            Ok(()) => true,
+            Err(source) => {
+                failed.get_or_insert(CliError::Write { path: path.clone(), source });
+                false
+            }
+        });
+    }
+
+    /// Whether everything could be written.
+    pub(super) fn finish(self) -> Result<(), CliError> {
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> CliError {
+    move |source| CliError::Write { path: path.to_owned(), source }
+}
+
+/// The `run.json` of a run, from its start on. It is worth a warning, and no more, if it cannot be written: all that
+/// it says can be said without it.
+pub(super) struct RunFile {
+    record: RunRecord,
+    path: Option<PathBuf>,
+}
+
+impl RunFile {
+    /// Writes what is known before anything runs: should the run be killed, this is left of it.
+    pub(super) fn start(prepared: &Prepared, overrides: &[Override], settings: &Settings, ui: &Ui) -> Self {
+        let (plan, source) = (&prepared.plan, prepared.plan.source());
+        let started = Utc::from(SystemTime::now());
+        let record = RunRecord {
+            format_version: RUN_FORMAT_VERSION,
+            pipeline: plan.name().to_owned(),
+            manifest: ManifestText { path: source.name.clone().into(), text: source.text.clone() },
+            overrides: overrides.iter().map(ToString::to_string).collect(),
+            seed: plan.seed(),
+            numerics: plan.numerics().to_owned(),
+            settings: settings.into(),
+            program: program(),
+            git: git(Path::new(&source.name)),
+            machine: machine(),
+            started: started.to_string(),
+            finished: None,
+            outcome: None,
+            tasks: provenance::task_records(plan),
+        };
+        let folder = prepared.store.run_folder(&format!("{}-{}", started.compact(), plan.name()));
+        let path = folder.map(|folder| folder.join("run.json"));
+        let path = path.inspect_err(|error| ui.say(&format!("no run.json is written: {error}"))).ok();
+        let file = Self { record, path };
+        file.write(ui);
+        file
+    }
+
+    /// Adds how the run ended.
+    pub(super) fn finish(mut self, run: &Run, ui: &Ui) {
+        self.record.finish(run, Utc::from(SystemTime::now()).to_string());
+        self.write(ui);
+    }
+
+    fn write(&self, ui: &Ui) {
+        if let Some(path) = &self.path
+            && let Err(error) = self.record.write(path)
+        {
+            ui.say(&format!("cannot write `{}`: {error}", path.display()));
+        }
+    }
+}
+
+fn program() -> Program {
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    Program { version: env!("CARGO_PKG_VERSION"), arguments }
+}
+
+fn machine() -> Machine {
+    let uname = rustix::system::uname();
+    Machine {
+        host: store::host(),
+        system: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+        architecture: std::env::consts::ARCH,
+        processors: available_parallelism().map_or(1, Into::into),
+    }
+}
+
+/// The state of the repository that a file is in; `None` without one, or without git.
+fn git(file: &Path) -> Option<Git> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let ask = |arguments: &[&str]| {
+        let answer = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;
+        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).trim().to_owned())
+    };
+    let commit = ask(&["rev-parse", "--verify", "HEAD"])?;
+    let dirty = !ask(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+    Some(Git { commit, dirty })
+}

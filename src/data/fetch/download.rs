@@ -1,0 +1,162 @@
+//! One file over HTTP: resumed where an attempt broke off, and checked.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use md5::{Digest, Md5};
+use ureq::Agent;
+use ureq::http::{Response, StatusCode};
+
+use super::{Archive, FetchError, Step, Tried};
+
+/// The least number of bytes between two [`Step::Downloading`].
+const STEP: u64 = 1 << 18;
+
+/// Downloads a file to `folder` from the first server that has it, unless it is there.
+pub(super) fn download(
+    archive: &Archive,
+    folder: &Path,
+    servers: &[String],
+    on_step: &mut dyn FnMut(Step<'_>),
+) -> Result<(), FetchError> {
+    let path = folder.join(archive.name);
+    if path.exists() && md5_of(&path)? == archive.md5 {
+        return Ok(());
+    }
+    let part = folder.join(format!("{}.part", archive.name));
+    let mut failures = vec![];
+    for server in servers {
+        let url = format!("{}/{}", server.trim_end_matches('/'), archive.name);
+        match persist(&url, archive.name, &part, on_step)? {
+            Err(why) => failures.push(format!("{url}: {why}")),
+            Ok(()) => {
+                let found = md5_of(&part)?;
+                if found != archive.md5 {
+                    fs::remove_file(&part).tried("remove", &part)?;
+                    return Err(FetchError::Checksum { url, expected: archive.md5, found });
+                }
+                return fs::rename(&part, &path).tried("create", &path);
+            }
+        }
+    }
+    Err(FetchError::Servers(failures))
+}
+
+/// Downloads a file, as long as each attempt brings something; says why, if the server is at fault.
+fn persist(
+    url: &str,
+    file: &str,
+    part: &Path,
+    on_step: &mut dyn FnMut(Step<'_>),
+) -> Result<Result<(), String>, FetchError> {
+    loop {
+        let before = length(part)?;
+        let Err(why) = attempt(url, file, part, on_step)? else { return Ok(Ok(())) };
+        if length(part)? <= before {
+            return Ok(Err(why));
+        }
+        on_step(Step::Again { file });
+    }
+}
+
+/// Asks the server once for what is missing of a file, and appends it to `part`.
+fn attempt(
+    url: &str,
+    name: &str,
+    part: &Path,
+    on_step: &mut dyn FnMut(Step<'_>),
+) -> Result<Result<(), String>, FetchError> {
+    let have = length(part)?;
+    let response = match request(url, have) {
+        Ok(response) => response,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let mut file = File::options().create(true).append(true).open(part).tried("write", part)?;
+    let start = match response.status() {
+        StatusCode::PARTIAL_CONTENT if starts_at(&response, have) => have,
+        // There is nothing after what is here; the check sum will tell whether that is all.
+        StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => return Ok(Ok(())),
+        StatusCode::OK => {
+            file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).tried("write", part)?;
+            0
+        }
+        status => return Ok(Err(format!("the server answers {status}"))),
+    };
+    let length = header(&response, "content-length").and_then(|length| length.parse::<u64>().ok());
+    let total = length.map(|length| start + length);
+    let (mut done, mut told) = (start, start);
+    let mut body = response.into_body().into_reader();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = match body.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Ok(Err(format!("the connection broke off: {error}"))),
+        };
+        file.write_all(&buffer[..read]).tried("write", part)?;
+        done += read as u64;
+        if done - told >= STEP {
+            told = done;
+            on_step(Step::Downloading { file: name, done, total });
+        }
+    }
+    on_step(Step::Downloading { file: name, done, total });
+    match total {
+        Some(total) if done < total => {
+            Ok(Err(format!("the connection broke off after {done} of {total} bytes")))
+        }
+        _ => file.sync_all().tried("write", part).map(Ok),
+    }
+}
+
+/// Asks for a file from byte `have` on.
+fn request(url: &str, have: u64) -> Result<Response<ureq::Body>, ureq::Error> {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(Duration::from_secs(30)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .user_agent(concat!("argd-pipe/", env!("CARGO_PKG_VERSION")));
+    let request = Agent::from(config.build()).get(url);
+    let request = if have > 0 { request.header("Range", format!("bytes={have}-")) } else { request };
+    request.call()
+}
+
+/// Whether the server goes on where it was asked to.
+fn starts_at(response: &Response<ureq::Body>, have: u64) -> bool {
+    let range = header(response, "content-range").and_then(|range| range.strip_prefix("bytes "));
+    range.and_then(|range| range.split('-').next()?.parse().ok()) == Some(have)
+}
+
+fn header<'r>(response: &'r Response<ureq::Body>, name: &str) -> Option<&'r str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+fn length(path: &Path) -> Result<u64, FetchError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        other => other.map(|metadata| metadata.len()).tried("read", path),
+    }
+}
+
+/// The MD5 sum of a file, in hex.
+pub(super) fn md5_of(path: &Path) -> Result<String, FetchError> {
+    let mut sum = Hashing(Md5::new());
+    File::open(path).and_then(|mut file| io::copy(&mut file, &mut sum)).tried("read", path)?;
+    Ok(sum.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+struct Hashing(Md5);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

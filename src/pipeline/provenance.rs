@@ -1,0 +1,213 @@
+//! What a run was, as a file: enough to run it again, and to find out why results differ.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::ending::{Ending, Run};
+use super::plan::Plan;
+use super::scheduler::Settings;
+use super::task::{Task, TaskRef};
+use super::whole_file::replace_file;
+use crate::store::{Digest, Key, Record};
+
+/// The version of the shape of [`RunRecord`]; raised when a reader of the old one would misread the new one.
+pub const RUN_FORMAT_VERSION: u32 = 1;
+
+/// Everything about a run that is worth knowing later. Nothing in it enters a key.
+#[derive(Debug, Serialize)]
+pub struct RunRecord {
+    /// [`RUN_FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The manifest's name.
+    pub pipeline: String,
+    /// The manifest.
+    pub manifest: ManifestText,
+    /// What `--set` and `--matrix` changed in it, in order.
+    pub overrides: Vec<String>,
+    /// The seed, unless it is an axis.
+    pub seed: u64,
+    /// The class of numerics.
+    pub numerics: String,
+    /// How much of the machine the run could use.
+    pub settings: RunSettings,
+    /// What ran it.
+    pub program: Program,
+    /// The state of the manifest's repository, if it is in one.
+    pub git: Option<Git>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// When it started, in UTC.
+    pub started: String,
+    /// When it ended; absent while it runs, or if it was killed.
+    pub finished: Option<String>,
+    /// How it ended; absent while it runs, or if it was killed.
+    pub outcome: Option<&'static str>,
+    /// The tasks of the plan, or of the part of it that the run was about.
+    pub tasks: Vec<TaskRecord>,
+}
+
+/// A manifest as it was.
+#[derive(Debug, Serialize)]
+pub struct ManifestText {
+    /// The file.
+    pub path: PathBuf,
+    /// What was in it.
+    pub text: String,
+}
+
+/// [`Settings`] in a file.
+#[derive(Debug, Serialize)]
+pub struct RunSettings {
+    /// Tasks at once.
+    pub jobs: usize,
+    /// Threads together.
+    pub threads: usize,
+}
+
+impl From<&Settings> for RunSettings {
+    fn from(settings: &Settings) -> Self {
+        Self { jobs: settings.jobs, threads: settings.threads }
+    }
+}
+
+/// A program.
+#[derive(Debug, Serialize)]
+pub struct Program {
+    /// Its version.
+    pub version: &'static str,
+    /// How it was called.
+    pub arguments: Vec<String>,
+}
+
+/// The state of a repository.
+#[derive(Debug, Serialize)]
+pub struct Git {
+    /// The commit.
+    pub commit: String,
+    /// Whether files were changed since.
+    pub dirty: bool,
+}
+
+/// A machine.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    /// Its name.
+    pub host: String,
+    /// The operating system and its release.
+    pub system: String,
+    /// The kind of processor.
+    pub architecture: &'static str,
+    /// Processors that the program may use.
+    pub processors: usize,
+}
+
+/// A task in a run.
+#[derive(Debug, Serialize)]
+pub struct TaskRecord {
+    /// How it is called.
+    #[serde(flatten)]
+    task: TaskRef,
+    /// The stage kind.
+    kind: &'static str,
+    /// The version of the kind's implementation.
+    version: u32,
+    /// Its effective seed, if it depends on one.
+    seed: Option<u64>,
+    /// Its parameters after defaults.
+    params: Value,
+    /// The tasks that it needs, by port.
+    needs: BTreeMap<&'static str, String>,
+    /// What became of it; absent while the run goes on.
+    #[serde(flatten)]
+    result: Option<TaskResult>,
+}
+
+/// What became of a task.
+#[derive(Debug, Serialize)]
+struct TaskResult {
+    state: &'static str,
+    #[serde(flatten)]
+    made: Option<Made>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What a task made.
+#[derive(Debug, Serialize)]
+struct Made {
+    key: Key,
+    outputs: BTreeMap<String, Digest>,
+    metrics: Map<String, Value>,
+    seconds: f64,
+}
+
+impl TaskRecord {
+    fn new(plan: &Plan, task: &Task) -> Self {
+        let needs = task.inputs.iter();
+        let needs = needs.map(|need| (need.port, plan.task(need.producer).label.to_string()));
+        Self {
+            task: task.label.clone(),
+            kind: task.kind,
+            version: task.version,
+            seed: task.seed,
+            params: task.bound.params(),
+            needs: needs.collect(),
+            result: None,
+        }
+    }
+}
+
+impl From<&Ending> for TaskResult {
+    fn from(ending: &Ending) -> Self {
+        let (state, error) = match ending {
+            Ending::Cached(_) => ("cached", None),
+            Ending::Finished(_) => ("finished", None),
+            Ending::Failed(error) => ("failed", Some(error.to_string())),
+            Ending::Skipped { .. } => ("skipped", None),
+            Ending::Unfinished => ("unfinished", None),
+        };
+        Self { state, made: ending.record().map(Made::from), error }
+    }
+}
+
+impl From<&Record> for Made {
+    fn from(record: &Record) -> Self {
+        Self {
+            key: record.key,
+            outputs: record.outputs.iter().map(|output| (output.port.clone(), output.digest)).collect(),
+            metrics: record.metrics.clone(),
+            seconds: record.exec.seconds,
+        }
+    }
+}
+
+/// The tasks of a plan before it runs.
+pub fn task_records(plan: &Plan) -> Vec<TaskRecord> {
+    plan.tasks().map(|task| TaskRecord::new(plan, task)).collect()
+}
+
+impl RunRecord {
+    /// Writes it as JSON. The file is replaced whole or not at all.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        replace_file(path, text.as_bytes())
+    }
+
+    /// Adds how the run ended.
+    pub fn finish(&mut self, run: &Run, finished: String) {
+        for (task, ending) in self.tasks.iter_mut().zip(run.endings()) {
+            task.result = Some(ending.into());
+        }
+        let any = |of: fn(&Ending) -> bool| run.endings().any(of);
+        self.outcome = Some(match () {
+            () if any(|ending| matches!(ending, Ending::Failed(_))) => "failed",
+            () if any(|ending| matches!(ending, Ending::Unfinished)) => "stopped",
+            () => "done",
+        });
+        self.finished = Some(finished);
+    }
+}

@@ -1,0 +1,24 @@
+//! Files that are replaced whole or not at all.
+
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Writes a file, making its folder if need be.
+///
+/// The rename is what replaces the file. Syncing before it keeps a power cut from leaving an empty file under the new
+/// name.
+pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    // Temporary files are private by default; these are not (the umask still applies).
+    let mut file = tempfile::Builder::new()
+        .prefix(".new.")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! What a store holds: every record and artifact, and how much room they take.
+
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::iter::Sum;
+use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::error::Tried;
+use super::records::{self, Found};
+use super::{Digest, Key, Record, Store, StoreError};
+
+/// A file in the place of a record.
+#[derive(Debug)]
+pub struct Entry {
+    /// The key that it is filed under.
+    pub key: Key,
+    /// The file.
+    pub path: PathBuf,
+    /// When it was last used, as far as the file's times tell; not before it was computed.
+    pub used: SystemTime,
+    /// What is in it.
+    pub kept: Kept,
+}
+
+/// What is in the place of a record.
+#[derive(Debug)]
+pub enum Kept {
+    /// A record.
+    Record(Box<Record>),
+    /// Not a record, for this reason.
+    Damaged(String),
+    /// A record of a format that only a newer argd-pipe reads.
+    Newer,
+}
+
+impl Entry {
+    /// The record, if it can be read.
+    pub fn record(&self) -> Option<&Record> {
+        match &self.kept {
+            Kept::Record(record) => Some(record),
+            Kept::Damaged(_) | Kept::Newer => None,
+        }
+    }
+}
+
+/// A number of files and what they hold together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Amount {
+    /// How many.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    pub(super) fn of(bytes: u64) -> Self {
+        Self { files: 1, bytes }
+    }
+}
+
+impl AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Sum for Amount {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::default(), |mut sum, amount| {
+            sum += amount;
+            sum
+        })
+    }
+}
+
+/// How much room a store takes, by what it is taken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sizes {
+    /// Records.
+    pub records: Amount,
+    /// Artifacts that a record names.
+    pub artifacts: Amount,
+    /// Artifacts that no record names: left by crashes, or by records that are gone.
+    pub unused: Amount,
+    /// Checkpoints of tasks that did not end.
+    pub checkpoints: Amount,
+    /// What stages said.
+    pub logs: Amount,
+    /// What failed its check and was set aside.
+    pub corrupt: Amount,
+}
+
+impl Sizes {
+    /// The bytes of all artifacts, named by a record or not.
+    pub fn all_artifacts(&self) -> u64 {
+        self.artifacts.bytes + self.unused.bytes
+    }
+}
+
+/// An artifact's file.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) digest: Digest,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+}
+
+impl Store {
+    /// Reads every record, in the order of their keys, without checking artifacts.
+    pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        let files = files_below(&self.layout.records())?;
+        let entries = files.into_iter().filter_map(|(path, metadata)| {
+            let key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
+            entry(key, path, &metadata).transpose()
+        });
+        let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by_key(|entry| entry.key);
+        Ok(entries)
+    }
+
+    /// Lists every artifact.
+    pub(super) fn objects(&self) -> Result<Vec<Object>, StoreError> {
+        let files = files_below(&self.layout.objects())?;
+        let object = |(path, metadata): (PathBuf, Metadata)| {
+            let digest = path.file_name()?.to_str()?.parse().ok()?;
+            Some(Object { digest, bytes: metadata.len(), path })
+        };
+        Ok(files.into_iter().filter_map(object).collect())
+    }
+
+    /// Measures how much room the store takes.
+    pub fn sizes(&self) -> Result<Sizes, StoreError> {
+        let used = referenced(&self.entries()?);
+        let of = |folder: &Path| files_below(folder).map(|files| amount(&files));
+        let mut sizes = Sizes {
+            records: of(&self.layout.records())?,
+            checkpoints: of(&self.layout.partials())?,
+            logs: of(&self.layout.logs())?,
+            corrupt: of(&self.layout.corrupt())?,
+            ..Sizes::default()
+        };
+        for object in self.objects()? {
+            let of = if used.contains(&object.digest) { &mut sizes.artifacts } else { &mut sizes.unused };
+            *of += Amount::of(object.bytes);
+        }
+        Ok(sizes)
+    }
+}
+
+/// Reads the file in the place of a record; `None` if it has gone meanwhile.
+fn entry(key: Key, path: PathBuf, metadata: &Metadata) -> Result<Option<Entry>, StoreError> {
+    let kept = match records::read(&path, &key) {
+        Ok(Found::Nothing) => return Ok(None),
+        Ok(Found::Record(record)) => Kept::Record(record),
+        Ok(Found::Damaged(why)) => Kept::Damaged(why),
+        Err(StoreError::NewerFormat { .. }) => Kept::Newer,
+        Err(error) => return Err(error),
+    };
+    let mut used = metadata.modified().tried("read the time of", &path)?;
+    // A cache that was copied without its times would else seem to be of 1970.
+    if let Kept::Record(record) = &kept {
+        used = used.max(UNIX_EPOCH + Duration::from_secs(record.exec.started.min(u32::MAX.into())));
+    }
+    Ok(Some(Entry { key, path, used, kept }))
+}
+
+/// The artifacts that records name.
+pub(super) fn referenced(entries: &[Entry]) -> HashSet<Digest> {
+    let records = entries.iter().filter_map(Entry::record);
+    records.flat_map(|record| record.outputs.iter().map(|output| output.digest)).collect()
+}
+
+/// How much files hold together.
+pub(super) fn amount(files: &[(PathBuf, Metadata)]) -> Amount {
+    files.iter().map(|(_, metadata)| Amount::of(metadata.len())).sum()
+}
+
+/// The files in a folder and the folders below it. Others may remove files meanwhile.
+pub(super) fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, StoreError> {
+    let (mut found, mut open) = (vec![], vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        let Some(entries) = unless_gone(fs::read_dir(&folder)).tried("read folder", &folder)? else {
+            continue;
+        };
+        for entry in entries {
+            let entry = entry.tried("read folder", &folder)?;
+            let path = entry.path();
+            match unless_gone(entry.metadata()).tried("read", &path)? {
+                Some(metadata) if metadata.is_dir() => open.push(path),
+                Some(metadata) => found.push((path, metadata)),
+                None => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}

@@ -1,0 +1,144 @@
+//! What live processes use, so that collecting garbage takes none of it.
+//!
+//! A process that reads or writes a store keeps a file in `live`, locked by the kernel as long as it lives, with the
+//! keys that it looked up. Lookups and commits share a barrier, which the collector takes for itself alone: it sees
+//! all of a lookup or a commit, or nothing of it. What a key's record names stays with the record. No clock is
+//! involved.
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use tempfile::NamedTempFile;
+
+use super::error::Tried;
+use super::{Key, StoreError};
+
+/// The mark of this process, made when it first has something to note.
+#[derive(Debug)]
+pub(super) struct Uses {
+    folder: PathBuf,
+    barrier: PathBuf,
+    mark: OnceLock<Option<NamedTempFile>>,
+}
+
+/// Holds the barrier until it is dropped.
+#[derive(Debug)]
+pub(super) struct Barrier(#[expect(dead_code, reason = "it is held, not read")] Option<File>);
+
+impl Uses {
+    /// Keeps marks in `folder`, behind the lock of the file `barrier`.
+    pub(super) fn new(folder: PathBuf, barrier: PathBuf) -> Self {
+        Self { folder, barrier, mark: OnceLock::new() }
+    }
+
+    /// Notes that this process uses what is kept under a key, and keeps collectors out meanwhile.
+    ///
+    /// A store that cannot be written is used without a mark. Should a collector elsewhere take what it holds, a task
+    /// may fail for lack of an input; the next run computes it again.
+    pub(super) fn using(&self, key: &Key) -> Barrier {
+        let barrier = self.open_barrier().and_then(|file| file.lock_shared().map(|()| file));
+        let barrier = barrier.inspect_err(|error| tracing::debug!("no barrier: {error}")).ok();
+        let make = || self.make().inspect_err(|error| tracing::debug!("no mark of use: {error}")).ok();
+        if let Some(mark) = self.mark.get_or_init(make) {
+            // One call to write a line: lines of several threads do not mix.
+            if let Err(error) = mark.as_file().write_all(format!("{key}\n").as_bytes()) {
+                tracing::debug!("use not noted: {error}");
+            }
+        }
+        Barrier(barrier)
+    }
+
+    /// Waits until no lookup or commit is under way, and keeps them all out.
+    pub(super) fn shut_out(&self) -> Result<Barrier, StoreError> {
+        let file = self.open_barrier().and_then(|file| file.lock().map(|()| file));
+        Ok(Barrier(Some(file.tried("lock", &self.barrier)?)))
+    }
+
+    /// The keys that live processes use, this one among them. Removes the marks of the dead.
+    pub(super) fn in_use(&self) -> Result<HashSet<Key>, StoreError> {
+        let mut in_use = HashSet::new();
+        for entry in fs::read_dir(&self.folder).tried("read folder", &self.folder)? {
+            let path = entry.tried("read folder", &self.folder)?.path();
+            let mut file = match File::open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                other => other.tried("read", &path)?,
+            };
+            match file.try_lock() {
+                Ok(()) => fs::remove_file(&path).tried("remove", &path)?,
+                Err(TryLockError::Error(error)) => return Err(error).tried("lock", &path),
+                Err(TryLockError::WouldBlock) => {
+                    let mut text = String::new();
+                    file.read_to_string(&mut text).tried("read", &path)?;
+                    in_use.extend(text.lines().filter_map(|line| line.parse::<Key>().ok()));
+                }
+            }
+        }
+        Ok(in_use)
+    }
+
+    fn open_barrier(&self) -> io::Result<File> {
+        File::options().write(true).create(true).truncate(false).open(&self.barrier)
+    }
+
+    fn make(&self) -> io::Result<NamedTempFile> {
+        let name = format!("{}.", std::process::id());
+        let mark = tempfile::Builder::new().prefix(&name).append(true).tempfile_in(&self.folder)?;
+        mark.as_file().lock()?;
+        Ok(mark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn keys<const N: usize>(names: [&str; N]) -> [Key; N] {
+        names.map(|name| Key::of(&json!(name)))
+    }
+
+    #[test]
+    fn marks_of_the_living_count_and_of_the_dead_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let live = folder.path().join("live");
+        fs::create_dir(&live).unwrap();
+        let open = || Uses::new(live.clone(), folder.path().join("gc"));
+        let (ours, theirs) = (open(), open());
+        let [a, b, c, d] = keys(["a", "b", "c", "d"]);
+        drop([ours.using(&a), theirs.using(&b), theirs.using(&c)]);
+        fs::write(live.join("of a process that was killed"), format!("{d}\n")).unwrap();
+        assert_eq!(ours.in_use().unwrap(), HashSet::from([a, b, c]));
+        assert_eq!(fs::read_dir(&live).unwrap().count(), 2);
+        drop(theirs);
+        assert_eq!(ours.in_use().unwrap(), HashSet::from([a]));
+    }
+
+    #[test]
+    fn users_share_the_barrier_and_who_collects_is_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Uses::new(folder.path().to_owned(), folder.path().join("gc"));
+        let (ours, theirs) = (open(), open());
+        let [key] = keys(["key"]);
+        drop((ours.using(&key), theirs.using(&key)));
+
+        let alone = ours.shut_out().unwrap();
+        let entered = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _barrier = theirs.using(&key);
+                entered.store(true, Ordering::SeqCst);
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!entered.load(Ordering::SeqCst));
+            drop(alone);
+        });
+        assert!(entered.into_inner());
+    }
+}

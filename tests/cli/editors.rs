@@ -1,0 +1,62 @@
+//! What editors, shells and beginners get: `schema`, `completions`, `init`, `validate`.
+
+use std::fs;
+use std::process::Command;
+
+use super::workspace::Workspace;
+
+#[test]
+fn the_schema_is_data_on_standard_output() {
+    let workspace = Workspace::new();
+    let told = workspace.run("schema").with(0, &[]);
+    let schema: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(schema["title"], "argd-pipe manifest");
+    assert_eq!(told.stderr, "");
+}
+
+#[test]
+fn completions_are_scripts_that_their_shells_read() {
+    let workspace = Workspace::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = workspace.run(&format!("completions {shell}")).with(0, &[]).stdout;
+        assert!(script.contains("cache") && script.contains("keep-days"), "{shell}");
+        workspace.write("script", &script);
+        // What is not installed cannot be asked.
+        let Ok(checked) = Command::new(shell).arg("-n").arg(workspace.path("script")).output() else {
+            continue;
+        };
+        assert!(checked.status.success(), "{shell}: {}", String::from_utf8_lossy(&checked.stderr));
+    }
+    workspace.run("completions tcsh").with(2, &["tcsh"]);
+}
+
+#[test]
+fn a_new_manifest_is_right_and_nothing_is_overwritten() {
+    let workspace = Workspace::new();
+    workspace.run("init").with(0, &["wrote experiment.yaml"]);
+    workspace.run("init new/first.yaml").with(0, &["argd-pipe run new/first.yaml"]);
+    let told = workspace.run("validate experiment.yaml new/first.yaml").with(0, &[]);
+    assert_eq!(told.stdout.matches(": valid: 8 stages, 10 tasks").count(), 2, "{}", told.stdout);
+    assert!(workspace.path("new/manifest.schema.json").exists());
+    assert!(!workspace.path("cache").exists());
+
+    workspace.write("experiment.yaml", "mine");
+    workspace.write("manifest.schema.json", "mine too");
+    workspace.run("init").with(2, &["`experiment.yaml` is there already", "help: name another file"]);
+    fs::remove_file(workspace.path("experiment.yaml")).unwrap();
+    workspace.run("init").with(0, &[]);
+    assert_eq!(fs::read_to_string(workspace.path("manifest.schema.json")).unwrap(), "mine too");
+}
+
+#[test]
+fn validate_tells_everything_about_every_manifest() {
+    let workspace = Workspace::new();
+    workspace.write("typo.yaml", "name: typo\nstages:\n  a: {kind: dataste}\n");
+    workspace.write("empty.yaml", "");
+    let told = workspace.run("validate typo.yaml tiny.yaml empty.yaml");
+    assert_eq!(told.stdout, "tiny.yaml: valid: 4 stages, 6 tasks\n");
+    told.with(3, &["did you mean `dataset`?", "the manifest is empty", "2 of the manifests cannot be used"]);
+    workspace.run("validate gone.yaml").with(66, &["gone.yaml"]);
+    workspace.run("validate").with(2, &["MANIFEST"]);
+    assert!(!workspace.path("cache").exists());
+}

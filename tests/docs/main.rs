@@ -1,0 +1,157 @@
+//! Files that are written from the code: the schema, the command line, the stage kinds. These tests compare them
+//! with what the code says now; with `UPDATE_DOCS=1` they write them again.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod stages;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use argd_pipe::{cli, pipeline};
+use serde_json::Value;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Compares a file with what it should hold.
+fn assert_current(name: &str, text: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+        fs::write(path(name), text).unwrap();
+    }
+    let found = fs::read_to_string(path(name)).unwrap_or_default();
+    assert!(
+        found == text,
+        "{name} is not what the code says: `UPDATE_DOCS=1 cargo test --test docs` writes it again"
+    );
+}
+
+fn schema() -> Value {
+    pipeline::manifest_schema(&argd_pipe::stages::all())
+}
+
+#[test]
+fn the_schema_is_current() {
+    assert_current("pipelines/manifest.schema.json", &format!("{:#}\n", schema()));
+}
+
+#[test]
+fn the_stage_kinds_are_current() {
+    assert_current("docs/stages.md", &stages::reference());
+}
+
+#[test]
+fn the_command_line_is_current() {
+    let mut text = "# The command line\n\nWhat `--help` says, written from the program.\n".to_owned();
+    describe(&mut cli::command().term_width(100), &mut text);
+    assert_current("docs/cli.md", &text);
+}
+
+/// Appends the help of a command, and of those below it.
+fn describe(command: &mut clap::Command, text: &mut String) {
+    command.build();
+    let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+    let help = command.render_long_help().to_string();
+    let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    *text += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim_end());
+    for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
+        describe(below, text);
+    }
+}
+
+/// The manifests below a folder.
+fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (vec![], vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn validator() -> jsonschema::Validator {
+    jsonschema::validator_for(&schema()).unwrap()
+}
+
+/// The text of a manifest as an editor's validator sees it.
+fn as_json(text: &str) -> Value {
+    serde_yaml::from_str(text).unwrap()
+}
+
+#[test]
+fn every_pipeline_fits_the_schema_and_names_it() {
+    let (validator, pipelines) = (validator(), path("pipelines"));
+    let mut found = manifests(&pipelines);
+    found.push(path("src/cli/starter.yaml"));
+    assert!(found.len() > 2, "{found:?}");
+    for file in found {
+        let text = fs::read_to_string(&file).unwrap();
+        let wrong: Vec<String> = validator
+            .iter_errors(&as_json(&text))
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(wrong.is_empty(), "{}:\n{}", file.display(), wrong.join("\n"));
+
+        let depth = file.strip_prefix(&pipelines).map_or(0, |name| name.components().count() - 1);
+        let first = format!("# yaml-language-server: $schema={}manifest.schema.json", "../".repeat(depth));
+        assert_eq!(text.lines().next(), Some(first.as_str()), "the first line of {}", file.display());
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_editors_should_underline() {
+    let validator = validator();
+    let stage = |text: &str| format!("name: x\nstages:\n  a: {text}\n");
+    let good = [
+        stage("{kind: dataset, with: {source: synthetic, train: '${vars.n}'}}"),
+        stage("{kind: dataset, with: '${matrix.data}'}"),
+        stage("{kind: train, needs: {dataset: b}, with: }"),
+        stage("{kind: erase, needs: {student: b, dataset: c}, with: {<<: '${vars.x}', w_node: 5}}"),
+        stage("{kind: erase, needs: {student: b, dataset: c}, with: {method: '${matrix.defense}'}}"),
+        "name: x\nseed: 3\nmatrix: {r: [1, 2], exclude: [{r: 1}]}\nstages: {a: {kind: dataset, with: {source: synthetic}}}"
+            .to_owned(),
+    ];
+    for text in &good {
+        assert!(validator.is_valid(&as_json(text)), "{text}: {:?}", validator.validate(&as_json(text)).err());
+    }
+    let bad = [
+        "stages: {}".to_owned(),
+        "name: x\nstages: {}\nstage: 1".to_owned(),
+        "name: X Y\nstages: {a: {kind: dataset, with: {source: synthetic}}}".to_owned(),
+        stage("{kind: trian, needs: {dataset: b}}"),
+        stage("{kind: train}"),
+        stage("{kind: train, needs: {datset: b}}"),
+        stage("{kind: train, needs: {dataset: b}, with: {epoch: 3}}"),
+        stage("{kind: train, needs: {dataset: b}, with: {epochs: many}}"),
+        stage("{kind: train, needs: {dataset: b}, with: {epochs: 0}}"),
+        stage("{kind: erase, needs: {student: b, dataset: c}, with: {method: nda}}"),
+        stage("{kind: dataset, with: {source: cifar10}}"),
+        stage("{kind: dataset, epochs: 3}"),
+    ];
+    for text in &bad {
+        assert!(!validator.is_valid(&as_json(text)), "{text}");
+    }
+}
+
+#[test]
+fn every_parameter_is_documented() {
+    for kind in argd_pipe::stages::all() {
+        let schema = kind.schema().to_value();
+        for object in stages::objects(&schema) {
+            for (name, field) in object["properties"].as_object().unwrap() {
+                let tag = field.get("const").is_some();
+                let described =
+                    field.get("description").is_some() || stages::target(&schema, field).is_some();
+                assert!(tag || described, "`{name}` of `{}` has no documentation", kind.kind());
+            }
+        }
+    }
+}
