@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attention::{node_loss, normalise_all};
-use super::{Defense, Frozen, Task, WithTraining};
+use super::{Defense, Erased, Frozen, Task, WithTraining};
 use crate::data::InvalidParam;
 use crate::nn::loss::cross_entropy;
-use crate::train::{Objective, Step, Term, TrainError, Weights};
+use crate::train::{Objective, Step, Term, TrainError};
 
 /// Cross entropy + sum_l beta_l mean (A_l student - A_l teacher)^2, A_l the normalised attention maps.
 pub type Nad = WithTraining<Own>;
@@ -36,9 +36,9 @@ impl Defense for Nad {
         self.training.check()
     }
 
-    fn erase(&self, mut task: Task<'_>) -> Result<Weights, TrainError> {
+    fn erase(&self, mut task: Task<'_>) -> Result<Erased, TrainError> {
         let mut objective = Distil { teacher: task.take_teacher()?, betas: self.own.betas };
-        task.fit(&mut objective, &self.training)
+        Ok(task.fit(&mut objective, &self.training)?.into())
     }
 }
 

@@ -24,7 +24,7 @@ impl Kind for EraseStage {
             takes: Artifact::Model,
             also: &[],
             required: false,
-            about: "The model that `nad` and `argd` learn from; `finetune` does not look at it.",
+            about: "The model that `nad` and `argd` learn from; methods without a teacher do not look at it.",
         },
         training::DATASET,
     ];
@@ -53,6 +53,8 @@ impl Kind for EraseStage {
         let (network, session) = (&student.network, watcher.session());
         let task = Task { network, student: weights, teacher, samples: samples.clone(), session };
         let erased = params.defense().erase(task)?;
-        student.finish(erased, &samples, context)
+        let mut outcome = student.finish(erased.weights, &samples, context)?;
+        outcome.metrics.extend(erased.metrics);
+        Ok(outcome)
     }
 }
