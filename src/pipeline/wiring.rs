@@ -171,13 +171,14 @@ fn only_output(kind: &dyn Stage, artifact: Artifact) -> Option<&'static str> {
     outputs.next().is_none().then_some(first.name)
 }
 
-fn noun(artifact: Artifact) -> &'static str {
+pub(super) fn noun(artifact: Artifact) -> &'static str {
     match artifact {
         Artifact::Dataset => "a data set",
         Artifact::Indices => "a split",
         Artifact::Overlay => "poisoned images",
         Artifact::Trigger => "a trigger",
         Artifact::Model => "a model",
+        Artifact::Curve => "a curve",
         Artifact::Report => "a report",
     }
 }

@@ -5,6 +5,7 @@ use super::super::dataset::tests::run;
 use super::super::erase::EraseStage;
 use super::super::evaluate::EvaluateStage;
 use super::super::finetune::FinetuneStage;
+use super::super::point::PointStage;
 use super::super::poison::PoisonStage;
 use super::super::split::SplitStage;
 use super::super::train::TrainStage;
@@ -131,7 +132,54 @@ fn the_method_finetune_is_the_stage_finetune_and_needs_no_teacher() {
 
     let needs = |method| erase::<EraseStage>().bind(&json!({"method": method})).unwrap().needs();
     let teacher = Need { port: "teacher", parameter: "method" };
-    assert_eq!(["finetune", "nad", "argd"].map(needs), [vec![], vec![teacher], vec![teacher]]);
+    assert_eq!(["finetune", "nad", "mcr"].map(needs), [vec![], vec![teacher], vec![teacher]]);
+}
+
+#[test]
+fn a_curves_points_are_models_and_one_of_them_is_the_repaired_one() {
+    let lab = Lab::with_model();
+    let short = json!({"epochs": 1, "batch": 16});
+    lab.run::<FinetuneStage>("teacher", short, &on_split("model", "backdoored/model")).unwrap();
+    let mut inputs = on_split("student", "backdoored/model").to_vec();
+    inputs.push(("teacher", "teacher/model"));
+    let with = json!({"method": "mcr", "t": 0.3, "epochs": 1, "batch": 16});
+    let outcome = lab.run::<EraseStage>("repaired", with, &inputs).unwrap();
+    assert_eq!(outcome.metrics["t"], json!(0.3));
+
+    let point = |t: f64| {
+        let stage = format!("point {t}");
+        lab.run::<PointStage>(&stage, json!({"t": t}), &on_split("curve", "repaired/curve")).unwrap();
+        lab.bytes(&format!("{stage}/model"))
+    };
+    assert_eq!(point(0.3), lab.bytes("repaired/model"));
+    let ends = [(0.0, "backdoored/model"), (1.0, "teacher/model")];
+    for (t, end) in ends {
+        // The ends have the parameters of the models, and running statistics of the clean images.
+        point(t);
+        let [point, end] =
+            [format!("point {t}/model"), end.to_owned()].map(|file| Model::load(&lab.path(&file)).unwrap());
+        assert_eq!(point.theta, end.theta);
+        assert_ne!(point.state, end.state);
+    }
+    let method = json!({"method": "finetune", "epochs": 1});
+    lab.run::<EraseStage>("tuned", method, &on_split("student", "backdoored/model")).unwrap();
+    assert!(!lab.path("tuned/curve").exists());
+}
+
+#[test]
+fn a_teacher_trained_from_scratch_on_the_clean_split_teaches_any_student() {
+    let lab = Lab::with_model();
+    let images = [("dataset", "images/dataset"), ("dataset.indices", "clean/indices")];
+    let with = json!({"model": "wrn-10-2", "epochs": 1, "batch": 16, "augment": {}});
+    let outcome = lab.run::<TrainStage>("scratch", with, &images).unwrap();
+    assert_eq!(outcome.metrics["images"], json!(30));
+    let mut inputs = on_split("student", "backdoored/model").to_vec();
+    inputs.push(("teacher", "scratch/model"));
+    for method in ["nad", "argd"] {
+        let with = json!({"method": method, "epochs": 1, "batch": 16});
+        let outcome = lab.run::<EraseStage>(method, with, &inputs).unwrap();
+        assert_eq!(outcome.metrics["parameters"], json!(77_850));
+    }
 }
 
 #[test]
