@@ -62,7 +62,7 @@ impl Default for Anp {
             batch: 128,
             lr: 0.2,
             momentum: 0.9,
-            augment: Augment { cutout: 0, ..Augment::default() },
+            augment: Augment::CROP_AND_FLIP,
         }
     }
 }

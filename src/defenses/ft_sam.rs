@@ -62,7 +62,7 @@ impl Default for FtSam {
             lr: 0.01,
             momentum: 0.9,
             weight_decay: 5e-4,
-            augment: Augment { cutout: 0, ..Augment::default() },
+            augment: Augment::CROP_AND_FLIP,
         }
     }
 }

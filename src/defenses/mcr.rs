@@ -57,7 +57,7 @@ pub struct Mcr {
     /// Weight decay, of the point on the curve.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// How images are varied.
+    /// How images are varied, for the training and for the running statistics.
     pub augment: Augment,
 }
 
@@ -74,7 +74,7 @@ impl Default for Mcr {
             lr: 0.01,
             momentum: 0.9,
             weight_decay: 5e-4,
-            augment: Augment { cutout: 0, ..Augment::default() },
+            augment: Augment::CROP_AND_FLIP,
         }
     }
 }
@@ -109,7 +109,7 @@ impl Defense for Mcr {
             }
         };
         task.session.watch.note(&format!("the result is at t = {t}"));
-        let weights = point(&curve, t, &task, &task.samples)?;
+        let weights = self.point(&curve, t, &task, &task.samples)?;
         let metrics = [("t".to_owned(), json!(t))].into_iter().collect();
         Ok(Erased { weights, curve: Some(curve), metrics })
     }
@@ -160,20 +160,26 @@ impl Mcr {
         let mut tried = vec![];
         for k in 1..self.grid {
             let t = k as f64 / self.grid as f64;
-            let weights = point(curve, t, task, samples)?;
+            let weights = self.point(curve, t, task, samples)?;
             let accuracy = accuracy(task.network, &weights, held_out, task.session.watch)?;
             task.session.watch.note(&format!("t {t:.3}: held-out accuracy {:.2}", 100.0 * accuracy));
             tried.push((t, accuracy));
         }
         Ok(nearest_to_the_middle(&tried, self.max_drop))
     }
-}
 
-/// The network at a point of the curve, with the running statistics of `samples`.
-fn point(curve: &Curve, t: f64, task: &Task<'_>, samples: &Arc<TrainView>) -> Result<Weights, TrainError> {
-    let theta = curve.at(t);
-    let state = batch_norm_statistics(task.network, &theta, samples, task.session)?;
-    Ok(Weights { theta, state })
+    /// The network at a point of the curve, with the running statistics of `samples`.
+    fn point(
+        &self,
+        curve: &Curve,
+        t: f64,
+        task: &Task<'_>,
+        samples: &Arc<TrainView>,
+    ) -> Result<Weights, TrainError> {
+        let theta = curve.at(t);
+        let state = batch_norm_statistics(task.network, &theta, samples, self.augment, task.session)?;
+        Ok(Weights { theta, state })
+    }
 }
 
 /// Of pairs (t, accuracy), the t closest to 1/2 whose accuracy is less than a share `max_drop` below the best; the

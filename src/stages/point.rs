@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::training::{self, Loaded, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
+use crate::data::Augment;
 use crate::train::{Curve, Weights, batch_norm_statistics};
 
 /// The stage kind `point`.
@@ -17,6 +18,14 @@ pub struct PointParams {
     /// Where on the curve: 0 is the model that it starts from, 1 the one that it ends at.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub t: f64,
+    /// How images are varied for the running statistics: as in the training of the curve.
+    #[serde(default = "crop_and_flip")]
+    pub augment: Augment,
+}
+
+/// The default of the method `mcr`.
+fn crop_and_flip() -> Augment {
+    Augment::CROP_AND_FLIP
 }
 
 impl Kind for PointStage {
@@ -40,7 +49,8 @@ impl Kind for PointStage {
         let point = Loaded::fitting(model, "curve", samples.dataset())?;
         let theta = curve.at(params.t);
         let watcher = Watcher::new(context);
-        let state = batch_norm_statistics(&point.network, &theta, &samples, watcher.session())?;
+        let state =
+            batch_norm_statistics(&point.network, &theta, &samples, params.augment, watcher.session())?;
         point.finish(Weights { theta, state }, &samples, context)
     }
 }

@@ -15,7 +15,8 @@ const BATCH: usize = 128;
 /// The running statistics that belong to parameters `theta`: the mean over the batches of one pass in training
 /// mode, each weighted by its images, as Garipov et al. (2018) recompute them along their curves.
 ///
-/// Images come in an order of their own, since a batch of one class would normalise by that class, and unvaried.
+/// Images come shuffled, since a batch of one class would normalise by that class. `augment` should be that of the
+/// training: a network that has only seen varied images expects their statistics.
 ///
 /// # Errors
 ///
@@ -24,13 +25,14 @@ pub fn batch_norm_statistics<S: Samples>(
     network: &Network,
     theta: &[f32],
     samples: &Arc<S>,
+    augment: Augment,
     session: Session<'_>,
 ) -> Result<Vec<f32>, TrainError> {
     let theta = Tensor::from_slice(theta, theta.len(), &Device::Cpu)?;
     // From zeros, a step ends at the momentum times the batch's own statistics.
     let zeros = vec![0f32; network.graph().state_len()];
     let zeros = Tensor::from_vec(zeros, network.graph().state_len(), &Device::Cpu)?;
-    let order = Order::Epoch { seed: session.seed, epoch: 0, shuffle: true, augment: Augment::NONE };
+    let order = Order::Epoch { seed: session.seed, epoch: 0, shuffle: true, augment };
     let mut sums = vec![0f64; network.graph().state_len()];
     for batch in Batches::new(Arc::clone(samples), BATCH, order) {
         if session.watch.stopped() {
@@ -81,7 +83,7 @@ mod tests {
         theta[0] = 2.0;
         let folder = tempfile::tempdir().unwrap();
         let session = Session { seed: 3, watch: &Silent, checkpoints: folder.path() };
-        let state = batch_norm_statistics(&network, &theta, &samples, session).unwrap();
+        let state = batch_norm_statistics(&network, &theta, &samples, Augment::NONE, session).unwrap();
         (state, samples.pixels().iter().map(|&byte| 2.0 * f64::from(byte) / 255.0).collect())
     }
 
