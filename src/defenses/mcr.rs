@@ -182,7 +182,7 @@ impl Mcr {
     }
 }
 
-/// Of pairs (t, accuracy), the t closest to 1/2 whose accuracy is less than a share `max_drop` below the best; the
+/// Of pairs (t, accuracy), the t closest to 1/2 whose accuracy is at most a share `max_drop` below the best; the
 /// smaller one of two.
 fn nearest_to_the_middle(tried: &[(f64, f64)], max_drop: f64) -> f64 {
     let best = tried.iter().map(|(_, accuracy)| *accuracy).fold(0.0, f64::max);
