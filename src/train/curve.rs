@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, NamedTensor, TensorFile, write_tensors};
 use crate::models::{Architecture, Model};
+use crate::nn::Normalise;
 use crate::nn::graph::Shape;
 
 /// What a curve through three points looks like.
@@ -59,6 +60,8 @@ struct Config {
     /// Height, width, channels.
     image: [usize; 3],
     classes: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    normalise: Option<Normalise>,
 }
 
 impl Curve {
@@ -73,8 +76,10 @@ impl Curve {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, model: &Model, path: &Path) -> Result<(), DataError> {
-        let &Model { architecture, image: Shape { height, width, channels }, classes, .. } = model;
-        let config = Config { form: self.form, architecture, image: [height, width, channels], classes };
+        let &Model { architecture, image: Shape { height, width, channels }, classes, ref normalise, .. } =
+            model;
+        let (image, normalise) = ([height, width, channels], normalise.clone());
+        let config = Config { form: self.form, architecture, image, classes, normalise };
         let tensor =
             |(name, values): (&'static str, &Vec<f32>)| NamedTensor::f32(name, vec![values.len()], values);
         let tensors: Vec<_> = TENSORS.into_iter().zip(&self.points).map(tensor).collect();
@@ -87,9 +92,13 @@ impl Curve {
     /// If the file cannot be read, or its tensors are not of its architecture's length.
     pub fn load(path: &Path) -> Result<(Self, Model), DataError> {
         let mut file = TensorFile::open(path)?;
-        let Config { form, architecture, image: [height, width, channels], classes } = file.config()?;
+        let Config { form, architecture, image: [height, width, channels], classes, normalise } =
+            file.config()?;
+        if let Some(fault) = normalise.as_ref().and_then(|normalise| normalise.fault(channels)) {
+            return Err(DataError::damaged(path, None, fault));
+        }
         let image = Shape { height, width, channels };
-        let model = Model { architecture, image, classes, theta: vec![], state: vec![] };
+        let model = Model { architecture, image, classes, normalise, theta: vec![], state: vec![] };
         let len = model.graph().theta_len();
         let mut read = |name| {
             let ([found], values) = file.f32(name)?;
@@ -132,7 +141,8 @@ mod tests {
         let path = folder.path().join("curve");
         let image = Shape { height: 8, width: 8, channels: 3 };
         let architecture = "wrn-10-1".parse().unwrap();
-        let model = Model { architecture, image, classes: 4, theta: vec![], state: vec![] };
+        let normalise = Some(Normalise { mean: vec![0.5; 3], std: vec![0.25; 3] });
+        let model = Model { architecture, image, classes: 4, normalise, theta: vec![], state: vec![] };
         let len = model.graph().theta_len();
         let points = [1.0, 2.0, 3.0].map(|value| vec![value; len]);
         let curve = Curve { form: CurveForm::Polygon, points };
