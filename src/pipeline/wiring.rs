@@ -180,5 +180,6 @@ pub(super) fn noun(artifact: Artifact) -> &'static str {
         Artifact::Model => "a model",
         Artifact::Curve => "a curve",
         Artifact::Report => "a report",
+        Artifact::Evidence => "evidence",
     }
 }

@@ -8,6 +8,7 @@ mod checkpoint;
 mod context;
 mod convert;
 mod dataset;
+mod detect;
 mod erase;
 mod error;
 mod evaluate;
@@ -47,6 +48,8 @@ pub enum Artifact {
     Curve,
     /// Metrics as JSON.
     Report,
+    /// Tensors that a detector's finding rests on.
+    Evidence,
 }
 
 /// A named input of a stage kind.
@@ -255,5 +258,6 @@ pub fn all() -> Vec<Box<dyn Stage>> {
         erase::<erase::EraseStage>(),
         erase::<point::PointStage>(),
         erase::<evaluate::EvaluateStage>(),
+        erase::<detect::DetectStage>(),
     ]
 }
