@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::statistics::{anomaly_indices, median};
 use super::{Case, Detector, Finding, Suspect};
-use crate::data::{InvalidParam, NamedTensor, Samples, TrainView};
+use crate::data::{NamedTensor, Samples, TrainView};
 use crate::train::{Session, TrainError};
 use cost::Cost;
 pub use reverse::Reversal;
@@ -20,7 +20,7 @@ pub use reverse::Reversal;
 /// class whose trigger is an outlier among them, on the small side, is flagged.
 ///
 /// The trigger is a mask m and a pattern p, x' = (1 - m) x + m p, that minimise CE(f(x'), class) + cost |m|_1 on clean
-/// images (paper, section 4). Defaults are those of the authors' code, where one round of the cost's schedule is 31
+/// images (section IV of the paper). Defaults are those of the authors' code, where one round of the cost's schedule is 31
 /// batches; here, as in BackdoorBench, whose `epochs` it is, a round is a pass over the clean images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -86,7 +86,8 @@ pub struct Diagnosis {
 }
 
 impl NeuralCleanse {
-    /// Reverses a trigger for every class and tells which are suspiciously small.
+    /// Reverses a trigger for every class and tells which are suspiciously small. Each class is kept beside the
+    /// session's checkpoints: the same call goes on after the last one.
     ///
     /// # Errors
     ///
@@ -99,8 +100,13 @@ impl NeuralCleanse {
     ) -> Result<Diagnosis, TrainError> {
         let classes = samples.dataset().classes.len();
         let reverse = |class| {
-            let reversal = reverse::reverse(self, suspect, samples, (class, classes), session)?;
+            let name = format!("reversal-{class}");
+            if let Some(kept) = session.kept(&name) {
+                return Ok(kept);
+            }
+            let reversal = reverse::reverse(self, suspect, samples, class, session)?;
             session.watch.note(&reversal.summary());
+            session.keep(&name, &reversal)?;
             Ok(reversal)
         };
         let reversals = (0..classes).map(reverse).collect::<Result<Vec<_>, TrainError>>()?;
@@ -119,10 +125,6 @@ impl NeuralCleanse {
 }
 
 impl Detector for NeuralCleanse {
-    fn check(&self) -> Vec<InvalidParam> {
-        vec![]
-    }
-
     fn detect(&self, case: &Case<'_>) -> Result<Finding, TrainError> {
         let diagnosis = self.diagnose(&case.suspect, &case.samples, case.session)?;
         let mut metrics = diagnosis.metrics();

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 
 use super::statistics::{auroc, moments, normal_quantile};
 use super::{Case, Detector, Finding};
-use crate::data::{InvalidParam, NamedTensor, Samples};
+use crate::data::{NamedTensor, Samples};
 use crate::rng::stream;
 use crate::train::{Progress, TrainError};
 
@@ -56,10 +56,6 @@ impl Default for Strip {
 }
 
 impl Detector for Strip {
-    fn check(&self) -> Vec<InvalidParam> {
-        vec![]
-    }
-
     fn detect(&self, case: &Case<'_>) -> Result<Finding, TrainError> {
         let test = &case.samples.dataset().test;
         let known = self.entropies(case, case.samples.as_ref(), "strip threshold")?;

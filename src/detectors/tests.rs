@@ -48,6 +48,11 @@ impl Watch for Nobody {
 }
 
 fn detect(detector: Value, attacked: bool, stop: bool) -> Result<Finding, TrainError> {
+    detect_in(tempfile::tempdir().unwrap().path(), detector, attacked, stop)
+}
+
+/// Detects with a folder for what is finished on the way.
+fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Result<Finding, TrainError> {
     let detector: AnyDetector = serde_json::from_value(detector).unwrap();
     let (network, weights) = backdoored();
     let classes = ["dark", "bright", "target"].map(str::to_owned).to_vec();
@@ -57,7 +62,7 @@ fn detect(detector: Value, attacked: bool, stop: bool) -> Result<Finding, TrainE
         suspect: Suspect::new(&network, &weights).unwrap(),
         samples: Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap()),
         attacked: attacked.then(|| Attacked { images: images(20, true), target: Some(2) }),
-        session: Session { seed: 3, watch: &watch, checkpoints: Path::new("unused") },
+        session: Session { seed: 3, watch: &watch, checkpoints: folder },
     };
     detector.detector().detect(&case)
 }
@@ -103,6 +108,20 @@ fn the_seed_decides_and_a_stop_is_obeyed() {
         assert_eq!((one.metrics, one.details), (two.metrics, two.details));
         assert!(matches!(detect(json!({"method": method}), true, true), Err(TrainError::Stopped)));
     }
+}
+
+#[test]
+fn neural_cleanse_goes_on_after_the_last_class_that_it_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |stop| detect_in(folder.path(), json!({"method": "neural_cleanse", "epochs": 9}), false, stop);
+    let first = run(false).unwrap();
+    assert_eq!(run(true).unwrap().details, first.details, "nothing is left to stop");
+    let part = folder.path().join("reversal-1.part");
+    let mut bytes = std::fs::read(&part).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&part, bytes).unwrap();
+    assert!(matches!(run(true), Err(TrainError::Stopped)), "a damaged part is searched for again");
+    assert_eq!(run(false).unwrap().details, first.details);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use serde::{Deserialize, Serialize};
 
 use super::{Cost, NeuralCleanse, Suspect};
 use crate::data::{Augment, Batch, Batches, ImageShape, Order, Samples, TrainView};
@@ -13,7 +14,7 @@ use crate::rng::{Stream, stream};
 use crate::train::{Progress, Session, TrainError};
 
 /// The smallest trigger found that leads images to a class.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reversal {
     /// The class.
     pub class: usize,
@@ -49,7 +50,7 @@ impl Reversal {
     }
 }
 
-/// Searches for the smallest trigger of a class, the first of (class, number of classes).
+/// Searches for the smallest trigger of a class.
 ///
 /// After each pass over the images the cost is adapted, and the trigger kept if it is the smallest so far whose
 /// success over the pass was enough.
@@ -57,7 +58,7 @@ pub(super) fn reverse(
     params: &NeuralCleanse,
     suspect: &Suspect<'_>,
     samples: &Arc<TrainView>,
-    (class, classes): (usize, usize),
+    class: usize,
     session: Session<'_>,
 ) -> std::result::Result<Reversal, TrainError> {
     let mut search = Search::new(params, samples.shape(), class, session.seed)?;
@@ -75,7 +76,7 @@ pub(super) fn reverse(
         kept.epochs = epoch;
         session.watch.progress(&Progress {
             epoch: class,
-            epochs: classes,
+            epochs: samples.dataset().classes.len(),
             step: epoch,
             steps: params.epochs,
             images_per_second: (epoch * samples.len()) as f64 / started.elapsed().as_secs_f64(),
