@@ -129,6 +129,14 @@ impl TrainView {
         Images::new(self.shape(), pixels, (0..self.len()).map(|i| self.label(i)).collect())
     }
 
+    /// The same images with `overlay` in place of what it covers, and of the overlay that there was.
+    ///
+    /// # Errors
+    /// If the overlay does not fit the data set, as in [`TrainView::new`].
+    pub fn with_overlay(&self, overlay: Overlay) -> Result<Self, DataError> {
+        Self::new(Arc::clone(&self.dataset), self.indices.clone(), Some(overlay))
+    }
+
     /// Image `i`: the images that hold it, and where in them it is.
     fn locate(&self, i: usize) -> (&Images, usize) {
         let index = self.position(i);

@@ -13,6 +13,7 @@ mod ft_sam;
 mod held_out;
 mod mcr;
 mod nad;
+mod neural_cleanse;
 mod with_training;
 
 use std::sync::Arc;
@@ -135,6 +136,7 @@ registry! {
     "fine-pruning" => fine_pruning::FinePruning,
     "anp" => anp::Anp,
     "ft-sam" => ft_sam::FtSam,
+    "neural_cleanse" => neural_cleanse::Unlearning,
 }
 
 #[cfg(test)]
