@@ -16,6 +16,7 @@ mod export;
 mod finetune;
 mod point;
 mod poison;
+mod require;
 mod split;
 mod train;
 mod training;

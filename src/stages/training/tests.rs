@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use super::super::dataset::DatasetStage;
 use super::super::dataset::tests::run;
+use super::super::detect::DetectStage;
 use super::super::erase::EraseStage;
 use super::super::evaluate::EvaluateStage;
 use super::super::finetune::FinetuneStage;
@@ -11,6 +12,7 @@ use super::super::split::SplitStage;
 use super::super::train::TrainStage;
 use super::super::{Kind, Need, Progress, erase};
 use super::*;
+use crate::data::TensorFile;
 
 /// A folder with a folder for each stage that has run.
 struct Lab(tempfile::TempDir);
@@ -63,6 +65,10 @@ impl Lab {
         self.run::<EvaluateStage>(&format!("report of {model}"), json!({}), &inputs)
     }
 
+    fn report(&self, stage: &str) -> Map<String, Value> {
+        serde_json::from_slice(&self.bytes(&format!("{stage}/report"))).unwrap()
+    }
+
     fn bytes(&self, file: &str) -> Vec<u8> {
         std::fs::read(self.path(file)).unwrap()
     }
@@ -103,9 +109,10 @@ fn the_whole_line_ends_in_metrics() {
         let number = |metrics: &Map<String, Value>, name: &str| metrics[name].as_f64().unwrap();
         let pair = |name: &str| (number(&before.metrics, name), number(&after.metrics, name));
         assert_eq!(number(&after.metrics, "der"), train::der(pair("acc"), pair("asr")));
-        let report: Value =
-            serde_json::from_slice(&lab.bytes(&format!("report of {method}/report"))).unwrap();
-        assert_eq!(report, Value::Object(after.metrics));
+        let mut report = lab.report(&format!("report of {method}"));
+        let by_class = ["acc_by_class", "asr_by_class"].map(|name| report.remove(name).unwrap());
+        assert_eq!(report, after.metrics);
+        assert_eq!(by_class.map(|of| of.as_object().unwrap().len()), [10, 9], "no ASR on the target class");
     }
 }
 
@@ -204,6 +211,66 @@ fn a_source_specific_trigger_is_measured_on_its_source_and_elsewhere() {
     assert_eq!(["n_clean", "n_excl_target", "n_triggered", "n_elsewhere"].map(count), [40, 4, 4, 32]);
     let percent = |name: &str| metrics[name].as_f64().unwrap();
     assert!((0.0..=100.0).contains(&(percent("asr_elsewhere") + percent("ra_elsewhere"))));
+}
+
+#[test]
+fn a_requirement_marks_its_evaluation_and_those_that_it_is_the_baseline_of() {
+    let lab = Lab::with_model();
+    let inputs = [
+        ("model", "backdoored/model"),
+        ("dataset", "images/dataset"),
+        ("trigger", "poisoned/trigger"),
+        ("baseline", "before/report"),
+    ];
+    let valid = |stage: &str, require: Value, inputs: &[(&str, &str)]| {
+        let outcome = lab.run::<EvaluateStage>(stage, json!({"require": require}), inputs);
+        outcome.unwrap().metrics.get("valid").cloned()
+    };
+    for (of_before, expected) in [(">= 0", true), ("> 100", false)] {
+        assert_eq!(valid("before", json!({"asr": of_before}), &inputs[..3]), Some(json!(expected)));
+        assert_eq!(valid("after", json!({}), &inputs), Some(json!(expected)));
+        assert_eq!(valid("after", json!({"acc": "<= 100"}), &inputs), Some(json!(expected)));
+        assert_eq!(valid("after", json!({"acc": "> 100"}), &inputs), Some(json!(false)));
+    }
+    assert_eq!(valid("plain", json!({}), &inputs[..3]), None);
+    let without = lab.run::<EvaluateStage>("plain", json!({"require": {"asr": ">= 95"}}), &inputs[..2]);
+    let message = without.unwrap_err().to_string();
+    assert!(message.contains("`asr`, which was not measured; connect `trigger`"), "{message}");
+}
+
+#[test]
+fn detectors_leave_a_report_and_evidence() {
+    let lab = Lab::with_model();
+    let mut inputs = on_split("model", "backdoored/model").to_vec();
+    inputs.push(("trigger", "poisoned/trigger"));
+    let with = json!({"method": "neural_cleanse", "epochs": 1});
+    let outcome = lab.run::<DetectStage>("neural_cleanse", with, &inputs).unwrap();
+    assert!(outcome.metrics["anomaly_index"].is_f64() && outcome.metrics["flagged"].is_string());
+    let mut report = lab.report("neural_cleanse");
+    assert_eq!(report.remove("classes").unwrap().as_array().unwrap().len(), 10);
+    assert_eq!(report, outcome.metrics);
+    let mut evidence = TensorFile::open(&lab.path("neural_cleanse/evidence")).unwrap();
+    assert_eq!(evidence.f32::<3>("masks").unwrap().0, [10, 32, 32]);
+    assert_eq!(evidence.f32::<4>("patterns").unwrap().0, [10, 32, 32, 3]);
+
+    let with = json!({"method": "strip", "overlays": 2, "images": 10});
+    let outcome = lab.run::<DetectStage>("strip", with, &inputs).unwrap();
+    assert_eq!(outcome.metrics.keys().collect::<Vec<_>>(), ["auroc", "far", "frr", "n_clean", "n_triggered"]);
+    let mut evidence = TensorFile::open(&lab.path("strip/evidence")).unwrap();
+    assert_eq!(evidence.f32::<1>("triggered").unwrap().0, [10]);
+}
+
+#[test]
+fn unlearning_trains_against_flagged_triggers_and_else_leaves_the_model() {
+    let lab = Lab::with_model();
+    let erase = |stage: &str, threshold: f64| {
+        let reverse = json!({"epochs": 1, "threshold": threshold});
+        let with = json!({"method": "neural_cleanse", "epochs": 1, "reverse": reverse});
+        lab.run::<EraseStage>(stage, with, &on_split("student", "backdoored/model")).unwrap();
+        lab.bytes(&format!("{stage}/model"))
+    };
+    assert_eq!(erase("none flagged", 1e9), lab.bytes("backdoored/model"));
+    assert_ne!(erase("all small flagged", 0.0), lab.bytes("backdoored/model"));
 }
 
 #[test]
