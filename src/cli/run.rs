@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::Ui;
-use super::ui::table::{self, Executed};
+use super::ui::table::Executed;
 use super::{plan, results, signals};
 use crate::pipeline::results::Table;
 use crate::pipeline::{self, Ending, Plan, Policy, Settings, Target, TaskId};
@@ -139,7 +139,7 @@ fn execute(
         Ending::Failed(_) | Ending::Skipped { .. } | Ending::Unfinished => None,
     };
     if let Some(table) = &table {
-        ui.data(&table::of_results(plan, table, executed))?;
+        results::show(plan, table, executed, ui)?;
     }
     run.complete()?;
     Ok(table)

@@ -159,7 +159,7 @@ pub(super) fn check_results(manifest: &Manifest, wired: &[Option<Wired<'_>>]) ->
         let message = format!("`{}` makes no metrics", stage.value);
         Diagnostic::new(format!("results.from.{i}"), &stage.place, message)
             .with_label(format!("a stage of kind `{}`", kind.kind()))
-            .with_help("name stages that evaluate a model")
+            .with_help("name stages that evaluate a model or look for a backdoor")
     };
     silent.filter(|(_, _, kind)| !reports(*kind)).map(report).collect()
 }
