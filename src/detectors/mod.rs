@@ -57,7 +57,6 @@ pub struct Attacked {
 }
 
 /// What a detector found.
-#[derive(Default)]
 pub struct Finding {
     /// Numbers and short texts for tables, by name; rates in percent.
     pub metrics: Map<String, Value>,

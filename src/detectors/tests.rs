@@ -11,8 +11,8 @@ use crate::train::{Progress, Watch};
 
 const SHAPE: ImageShape = ImageShape { height: 4, width: 4, channels: 1 };
 
-/// Class 0 unless images are bright on average (class 1) or a single pixel is almost white (class 2, the backdoor):
-/// scores are 1, 4 mean(x) and 400 mean(max(x - 0.8, 0)).
+/// Class 0 unless images are bright on average (class 1) or a single pixel is white (class 2, the backdoor): scores
+/// are 1, 4 mean(x) and 100 mean(max(x - 0.4, 0)).
 fn backdoored() -> (Network, Weights) {
     let (mut graph, x) = Graph::new(Shape { height: 4, width: 4, channels: 1 });
     let x = graph.conv("conv", x, 2, 1, 1);
@@ -20,8 +20,8 @@ fn backdoored() -> (Network, Weights) {
     let x = graph.relu(x);
     let x = graph.global_avg_pool(x);
     graph.logits = graph.linear("fc", x, 3);
-    let (conv, gamma, beta) = ([1.0, 1.0], [1.0, 1.0], [0.0, -0.8]);
-    let (fc, bias) = ([0.0, 4.0, 0.0, 0.0, 0.0, 400.0], [1.0, 0.0, 0.0]);
+    let (conv, gamma, beta) = ([1.0, 1.0], [1.0, 1.0], [0.0, -0.4]);
+    let (fc, bias) = ([0.0, 4.0, 0.0, 0.0, 0.0, 100.0], [1.0, 0.0, 0.0]);
     let theta = [&conv[..], &gamma, &beta, &fc, &bias].concat();
     (Network::new(graph), Weights { theta, state: vec![0.0, 0.0, 1.0, 1.0] })
 }
@@ -72,9 +72,9 @@ fn neural_cleanse_finds_the_smallest_trigger_of_each_class() {
     let finding = detect(json!({"method": "neural_cleanse", "batch": 10}), true, false).unwrap();
     let class = |class: usize, field: &str| finding.details["classes"][class][field].clone();
     let norm = |of| class(of, "norm").as_f64().unwrap();
-    // One pixel is enough for the backdoor; a third of the image must be bright, but not white, for class 1.
-    assert!((0.8..1.6).contains(&norm(2)), "{}", norm(2));
-    assert!((4.0..9.0).contains(&norm(1)), "{}", norm(1));
+    // One pixel is enough for the backdoor; a quarter of full white must be spread thinly for class 1.
+    assert!((0.4..1.6).contains(&norm(2)), "{}", norm(2));
+    assert!((2.5..9.0).contains(&norm(1)), "{}", norm(1));
     assert!((0..3).all(|of| class(of, "converged") == json!(true)));
     assert_eq!(class(2, "name"), json!("target"));
     assert_eq!(finding.metrics["target_flagged"], json!(0), "three classes have no outlier");

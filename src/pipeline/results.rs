@@ -100,13 +100,11 @@ impl<'a> Columns<'a> {
         Self { axes, own: if own.is_empty() { &[] } else { &METRICS }, others }
     }
 
-    /// Axes are called as the manifest does, unless another column has that name.
     fn header(&self) -> Vec<String> {
         let fixed = ["pipeline", "stage", "key"];
         let is_taken =
             |axis: &str| fixed.contains(&axis) || self.own.contains(&axis) || self.others.contains(axis);
-        let axes =
-            self.axes.iter().map(|&axis| if is_taken(axis) { format!("matrix.{axis}") } else { axis.into() });
+        let axes = axis_columns(self.axes.iter().copied(), is_taken);
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let mut header = names(&fixed[..2]);
         header.extend(axes);
@@ -127,6 +125,11 @@ impl<'a> Columns<'a> {
         fields.push(record.key.to_string());
         Row { task: task.label.clone(), fields, metrics: record.metrics.clone() }
     }
+}
+
+/// The columns of axes are called as the manifest calls these, unless another column has that name.
+fn axis_columns<'a>(axes: impl Iterator<Item = &'a str>, is_taken: impl Fn(&str) -> bool) -> Vec<String> {
+    axes.map(|axis| if is_taken(axis) { format!("matrix.{axis}") } else { axis.to_owned() }).collect()
 }
 
 /// The seed that counts for a task: the manifest's, or where `seed` is an axis, the task's value on it.

@@ -71,20 +71,20 @@ impl Summary {
         let axes: Vec<String> = plan.axes().iter().filter(|axis| *axis != SEED).cloned().collect();
         let places: HashMap<Place, &Row> =
             table.rows.iter().map(|row| (Place::of(&axes, row), row)).collect();
-        let mut groups: Vec<(Place, Vec<&Row>)> = vec![];
+        let mut order = vec![];
+        let mut groups: HashMap<Place, Vec<&Row>> = HashMap::new();
         for row in &table.rows {
             let place = Place { seed: String::new(), ..Place::of(&axes, row) };
-            match groups.iter_mut().find(|(known, _)| *known == place) {
-                Some((_, rows)) => rows.push(row),
-                None => groups.push((place, vec![row])),
-            }
+            let rows = groups.entry(place.clone()).or_default();
+            order.extend(rows.is_empty().then_some(place));
+            rows.push(row);
         }
-        let group = |(place, rows): (Place, Vec<&Row>)| {
+        let group = |place: Place| {
             let partner =
                 |row: &Row| Place::of(&axes, row).partners().find_map(|place| places.get(&place).copied());
-            Group::of(place, &rows, partner)
+            Group::of(&groups[&place], place, partner)
         };
-        let groups = groups.into_iter().map(group).collect();
+        let groups = order.into_iter().map(group).collect();
         Some(Self { axes, groups })
     }
 
@@ -93,13 +93,15 @@ impl Summary {
         let metrics = names(self.groups.iter().map(|group| &group.metrics));
         let differences = names(self.groups.iter().map(|group| &group.differences));
         let has_invalid = self.groups.iter().any(|group| group.n_invalid.is_some());
-        let mut header = vec!["pipeline".to_owned(), "stage".to_owned()];
-        header.extend(self.axes.iter().cloned());
-        header.push("n".to_owned());
-        header.extend(has_invalid.then(|| "n_invalid".to_owned()));
-        header.extend(metrics.iter().flat_map(|name| [format!("{name}_mean"), format!("{name}_sd")]));
+        let mut numbers = vec!["n".to_owned()];
+        numbers.extend(has_invalid.then(|| "n_invalid".to_owned()));
+        numbers.extend(metrics.iter().flat_map(|name| [format!("{name}_mean"), format!("{name}_sd")]));
         let versus = |name: &&str| ["mean", "sd"].map(|part| format!("{name}_vs_{BASELINE}_{part}"));
-        header.extend(differences.iter().flat_map(versus));
+        numbers.extend(differences.iter().flat_map(versus));
+        let which = ["pipeline", "stage"].map(str::to_owned).to_vec();
+        let is_taken = |axis: &str| which.iter().chain(&numbers).any(|name| name == axis);
+        let axes = super::axis_columns(self.axes.iter().map(String::as_str), is_taken);
+        let header = [which, axes, numbers].concat();
         let rows = self.groups.iter().map(|group| {
             let mut row = vec![pipeline.to_owned(), group.stage.clone()];
             row.extend(group.axes.iter().cloned());
@@ -126,7 +128,7 @@ impl Summary {
 }
 
 impl Group {
-    fn of<'r>(place: Place, rows: &[&'r Row], partner: impl Fn(&Row) -> Option<&'r Row>) -> Self {
+    fn of<'r>(rows: &[&'r Row], place: Place, partner: impl Fn(&Row) -> Option<&'r Row>) -> Self {
         let (valid, invalid): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.is_valid());
         let is_judged = rows.iter().any(|row| row.metrics.contains_key(VALID));
         let metrics: BTreeSet<&str> =
