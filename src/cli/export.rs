@@ -19,13 +19,13 @@ Examples:
   argd-pipe export pipelines/badnets.yaml poisoned overlay poisoned-images --limit 20
   argd-pipe export pipelines/badnets.yaml images dataset images --limit 0";
 
-/// Write an output of a task as files: a model or a curve as safetensors, images and triggers as PNG.
+/// Write an output of a task as files: a model, a curve or evidence as safetensors, images and triggers as PNG.
 ///
 /// Images go to a folder, one folder per class: a data set to `train/CLASS/N.png` and `test/CLASS/N.png`, which a
 /// stage `dataset` with `source: image-folder` reads again; poisoned images to `CLASS/N.png`, by their new label. A
 /// trigger that replaces pixels is drawn with its mask as opacity; one that is added, on grey. A curve is the
-/// parameters at its start, its control point and its end. A report is JSON, a split a text of positions. What is
-/// there is not overwritten.
+/// parameters at its start, its control point and its end, and evidence the tensors that a detector's finding rests on.
+/// A report is JSON, a split a text of positions. What is there is not overwritten.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
@@ -36,7 +36,7 @@ pub(super) struct Export {
     #[arg(value_name = "TASK")]
     task: Target,
 
-    /// The output: `model`, `dataset`, `overlay`, `trigger`, `indices`, `curve` or `report`.
+    /// The output: `model`, `dataset`, `overlay`, `trigger`, `indices`, `curve`, `report` or `evidence`.
     #[arg(value_name = "PORT")]
     port: String,
 

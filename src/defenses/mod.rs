@@ -136,7 +136,7 @@ registry! {
     "fine-pruning" => fine_pruning::FinePruning,
     "anp" => anp::Anp,
     "ft-sam" => ft_sam::FtSam,
-    "neural_cleanse" => neural_cleanse::Unlearning,
+    "neural-cleanse" => neural_cleanse::Unlearning,
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Defense, Erased, Task, WithTraining};
 use crate::data::{DataError, Images, InvalidParam, Overlay, Samples, TrainView};
-use crate::detectors::{Diagnosis, NeuralCleanse, Reversal, Suspect};
+use crate::detectors::{NeuralCleanse, Reversal};
 use crate::rng::stream;
-use crate::train::{CrossEntropy, TrainError};
+use crate::train::{CrossEntropy, Frozen, TrainError};
 
 /// Neural Cleanse, then fine-tuning on clean images a share of which carry the reversed trigger of a flagged class
 /// and keep their labels. A model of which no class is flagged stays as it is. A connected teacher is not used.
@@ -22,7 +22,7 @@ pub type Unlearning = WithTraining<Own>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
-    /// How triggers are reversed and flagged: the parameters of the detector `neural_cleanse`.
+    /// How triggers are reversed and flagged: the parameters of the detector `neural-cleanse`.
     pub reverse: NeuralCleanse,
     /// The share of the clean images that carry a reversed trigger; several flagged classes take turns.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
@@ -45,18 +45,19 @@ impl Defense for Unlearning {
     }
 
     fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
-        let suspect = Suspect::new(task.network, &task.student)?;
-        let Diagnosis { reversals, flagged, .. } =
-            self.own.reverse.diagnose(&suspect, &task.samples, task.session)?;
+        let suspect = Frozen::new(task.network.clone(), &task.student)?;
+        let diagnosis = self.own.reverse.diagnose(&suspect, &task.samples, task.session)?;
+        let (flagged, metrics) = (&diagnosis.flagged, diagnosis.metrics());
         task.session.watch.note(&format!("flagged classes: {flagged:?}"));
         if flagged.is_empty() {
-            return Ok(task.student.into());
+            return Ok(Erased { metrics, ..Erased::from(task.student) });
         }
-        let triggers: Vec<&Reversal> = flagged.iter().map(|&class| &reversals[class]).collect();
+        let triggers: Vec<&Reversal> = flagged.iter().map(|&class| &diagnosis.reversals[class]).collect();
         let samples = stamped(&task.samples, &triggers, self.own.share, task.session.seed)
             .map_err(|error| TrainError::Mismatch(error.to_string()))?;
-        let weights = Task { samples: Arc::new(samples), ..task }.fit(&mut CrossEntropy, &self.training)?;
-        Ok(weights.into())
+        let task = Task { samples: Arc::new(samples), ..task };
+        let weights = task.fit(&mut CrossEntropy, &self.training)?;
+        Ok(Erased { metrics, ..Erased::from(weights) })
     }
 }
 

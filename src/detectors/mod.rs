@@ -9,14 +9,12 @@ mod strip;
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::data::{Images, InvalidParam, NamedTensor, TrainView};
-use crate::nn::{Mode, Network};
-use crate::train::{Session, TrainError, Weights};
+use crate::train::{Frozen, Session, TrainError};
 
 pub use neural_cleanse::{Diagnosis, Reversal};
 
@@ -38,7 +36,7 @@ pub trait Detector {
 /// What a detector works on.
 pub struct Case<'a> {
     /// The network that may have a backdoor.
-    pub suspect: Suspect<'a>,
+    pub suspect: Frozen,
     /// Clean training images that the defender has.
     pub samples: Arc<TrainView>,
     /// Images of an attacker, to measure the detector by.
@@ -66,31 +64,6 @@ pub struct Finding {
     pub evidence: Vec<NamedTensor<'static>>,
 }
 
-/// A network with its numbers, to look at.
-pub struct Suspect<'a> {
-    network: &'a Network,
-    theta: Tensor,
-    state: Tensor,
-}
-
-impl<'a> Suspect<'a> {
-    /// Joins a network and its numbers.
-    ///
-    /// # Errors
-    ///
-    /// No memory for the tensors.
-    pub fn new(network: &'a Network, weights: &Weights) -> candle_core::Result<Self> {
-        let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu);
-        Ok(Self { network, theta: vector(&weights.theta)?, state: vector(&weights.state)? })
-    }
-
-    /// Scores of `images`, (B, height, width, channels) in [0, 1], before the softmax: (B, classes). Gradients flow
-    /// to the images, if these have history.
-    fn logits(&self, images: &Tensor) -> candle_core::Result<Tensor> {
-        Ok(self.network.forward(&self.theta, &self.state, images, Mode::Eval)?.logits)
-    }
-}
-
 macro_rules! registry {
     ($($name:literal => $module:ident::$Method:ident,)*) => {
         $(pub use $module::$Method;)*
@@ -115,7 +88,7 @@ macro_rules! registry {
 }
 
 registry! {
-    "neural_cleanse" => neural_cleanse::NeuralCleanse,
+    "neural-cleanse" => neural_cleanse::NeuralCleanse,
     "strip" => strip::Strip,
 }
 

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::statistics::{anomaly_indices, median};
-use super::{Case, Detector, Finding, Suspect};
+use super::{Case, Detector, Finding};
 use crate::data::{NamedTensor, Samples, TrainView};
-use crate::train::{Session, TrainError};
+use crate::train::{Frozen, Session, TrainError};
 use cost::Cost;
 pub use reverse::Reversal;
 
@@ -94,7 +94,7 @@ impl NeuralCleanse {
     /// A stop, or a loss that is not finite.
     pub fn diagnose(
         &self,
-        suspect: &Suspect<'_>,
+        suspect: &Frozen,
         samples: &Arc<TrainView>,
         session: Session<'_>,
     ) -> Result<Diagnosis, TrainError> {
@@ -151,7 +151,7 @@ impl Detector for NeuralCleanse {
 
 impl Diagnosis {
     /// The anomaly index of the smallest trigger, and which classes are flagged.
-    fn metrics(&self) -> Map<String, Value> {
+    pub fn metrics(&self) -> Map<String, Value> {
         let smallest = self.reversals.iter().min_by(|a, b| a.norm.total_cmp(&b.norm));
         let index = smallest.map_or(0.0, |reversal| self.anomaly_indices[reversal.class]);
         let names: Vec<String> = self.flagged.iter().map(ToString::to_string).collect();

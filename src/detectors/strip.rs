@@ -97,7 +97,7 @@ impl Strip {
             let others = case.samples.len() as u32;
             let overlays: Vec<u32> = (0..self.overlays).map(|_| stream.below(others)).collect();
             let batch = self.superimposed(tested.pixels(i as usize), case.samples.as_ref(), &overlays)?;
-            let logits = case.suspect.logits(&batch)?.to_vec2::<f32>()?;
+            let logits = case.suspect.forward(&batch)?.logits.to_vec2::<f32>()?;
             let sum: f64 = logits.iter().map(|scores| entropy(scores)).sum();
             if !sum.is_finite() {
                 return Err(TrainError::NotFinite { image: i as usize });

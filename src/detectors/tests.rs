@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::*;
 use crate::data::{Dataset, ImageShape};
+use crate::nn::Network;
 use crate::nn::graph::{Graph, Shape};
-use crate::train::{Progress, Watch};
+use crate::train::{Progress, Watch, Weights};
 
 const SHAPE: ImageShape = ImageShape { height: 4, width: 4, channels: 1 };
 
@@ -59,7 +60,7 @@ fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Resu
     let dataset = Dataset::new(classes, images(40, false), images(20, false)).unwrap();
     let watch = Nobody { stop };
     let case = Case {
-        suspect: Suspect::new(&network, &weights).unwrap(),
+        suspect: Frozen::new(network, &weights).unwrap(),
         samples: Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap()),
         attacked: attacked.then(|| Attacked { images: images(20, true), target: Some(2) }),
         session: Session { seed: 3, watch: &watch, checkpoints: folder },
@@ -69,7 +70,7 @@ fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Resu
 
 #[test]
 fn neural_cleanse_finds_the_smallest_trigger_of_each_class() {
-    let finding = detect(json!({"method": "neural_cleanse", "batch": 10}), true, false).unwrap();
+    let finding = detect(json!({"method": "neural-cleanse", "batch": 10}), true, false).unwrap();
     let class = |class: usize, field: &str| finding.details["classes"][class][field].clone();
     let norm = |of| class(of, "norm").as_f64().unwrap();
     // One pixel is enough for the backdoor; a quarter of full white must be spread thinly for class 1.
@@ -102,7 +103,7 @@ fn strip_tells_the_trigger_from_clean_images() {
 
 #[test]
 fn the_seed_decides_and_a_stop_is_obeyed() {
-    for method in ["neural_cleanse", "strip"] {
+    for method in ["neural-cleanse", "strip"] {
         let run = || detect(json!({"method": method}), true, false).unwrap();
         let (one, two) = (run(), run());
         assert_eq!((one.metrics, one.details), (two.metrics, two.details));
@@ -113,7 +114,7 @@ fn the_seed_decides_and_a_stop_is_obeyed() {
 #[test]
 fn neural_cleanse_goes_on_after_the_last_class_that_it_finished() {
     let folder = tempfile::tempdir().unwrap();
-    let run = |stop| detect_in(folder.path(), json!({"method": "neural_cleanse", "epochs": 9}), false, stop);
+    let run = |stop| detect_in(folder.path(), json!({"method": "neural-cleanse", "epochs": 9}), false, stop);
     let first = run(false).unwrap();
     assert_eq!(run(true).unwrap().details, first.details, "nothing is left to stop");
     let part = folder.path().join("reversal-1.part");

@@ -94,6 +94,13 @@ impl<'k> StagePlan<'k> {
         let bindings = bindings.into_iter().filter_map(|(at, bound)| Some((at, bound?))).collect();
         Self { wired, own_axes, bindings }
     }
+
+    /// What a port takes from this stage that the stage does not make with some of its parameters.
+    fn lacks(&self, port: &Port) -> Option<&'static Output> {
+        let is_taken = |output: &Output| port.artifacts.iter().any(|(_, name)| *name == output.name);
+        let is_made = |output: &Output| self.bindings.values().all(|bound| bound.makes(output));
+        self.wired.kind.outputs().iter().find(|output| is_taken(output) && !is_made(output))
+    }
 }
 
 /// Finds ports that take what the stage that feeds them does not make in every cell.
@@ -113,15 +120,6 @@ fn unmade(manifest: &Manifest, stages: &[Option<StagePlan<'_>>]) -> Vec<Diagnost
         }
     }
     errors
-}
-
-impl StagePlan<'_> {
-    /// What a port takes from this stage that the stage does not make with some of its parameters.
-    fn lacks(&self, port: &Port) -> Option<&'static Output> {
-        let is_taken = |output: &Output| port.artifacts.iter().any(|(_, name)| *name == output.name);
-        let is_made = |output: &Output| self.bindings.values().all(|bound| bound.makes(output));
-        self.wired.kind.outputs().iter().find(|output| is_taken(output) && !is_made(output))
-    }
 }
 
 /// A cell's coordinates on those axes that `uses` picks by their position.

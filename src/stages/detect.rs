@@ -8,7 +8,7 @@ use super::training::{self, Loaded, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::attacks::Trigger;
 use crate::data::{Dataset, write_tensors};
-use crate::detectors::{AnyDetector, Attacked, Case, Suspect};
+use crate::detectors::{AnyDetector, Attacked, Case};
 
 /// The stage kind `detect`.
 pub struct DetectStage;
@@ -44,7 +44,7 @@ impl Kind for DetectStage {
         Output {
             name: "evidence",
             makes: Artifact::Evidence,
-            about: "Masks and patterns by class (neural_cleanse), or entropies (strip), as tensors.",
+            about: "Masks and patterns by class (neural-cleanse), or entropies (strip), as tensors.",
         },
     ];
     type Params = AnyDetector;
@@ -55,11 +55,9 @@ impl Kind for DetectStage {
 
     fn run(params: &AnyDetector, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let mut loaded = Loaded::from(context, "model", samples.dataset())?;
-        let weights = loaded.take_weights();
+        let suspect = Loaded::from(context, "model", samples.dataset())?.freeze()?;
         let attacked = attacked(context, samples.dataset())?;
         let watcher = Watcher::new(context);
-        let suspect = Suspect::new(&loaded.network, &weights)?;
         let case = Case { suspect, samples, attacked, session: watcher.session() };
         let finding = params.detector().detect(&case)?;
         write_tensors(&context.output("evidence"), &finding.evidence, &())?;

@@ -51,11 +51,14 @@ pub fn export(artifact: Artifact, from: &Path, to: &Path, limit: usize) -> Resul
         Artifact::Overlay => export_overlay(&Overlay::load(from).map_err(StageError::from)?, to, limit),
         Artifact::Trigger => export_trigger(&Trigger::load(from).map_err(StageError::from)?, to),
         Artifact::Indices => export_indices(&load_indices(from).map_err(StageError::from)?, to),
-        Artifact::Report => {
-            write(to, &fs::read(from).map_err(|source| ExportError::Io { path: from.to_owned(), source })?)?;
-            Ok("a report".to_owned())
-        }
+        Artifact::Report => copy(from, to).map(|()| "a report".to_owned()),
+        Artifact::Evidence => copy(from, to).map(|()| "evidence".to_owned()),
     }
+}
+
+/// Some artifacts are in the cache as others read them.
+fn copy(from: &Path, to: &Path) -> Result<(), ExportError> {
+    write(to, &fs::read(from).map_err(|source| ExportError::Io { path: from.to_owned(), source })?)
 }
 
 /// A model is safetensors in the cache, too; it is read to be sure that it is one.

@@ -7,11 +7,11 @@ use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, NeuralCleanse, Suspect};
+use super::{Cost, NeuralCleanse};
 use crate::data::{Augment, Batch, Batches, ImageShape, Order, Samples, TrainView};
 use crate::nn::loss::cross_entropy;
 use crate::rng::{Stream, stream};
-use crate::train::{Progress, Session, TrainError};
+use crate::train::{Frozen, Progress, Session, TrainError};
 
 /// The smallest trigger found that leads images to a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl Reversal {
 /// success over the pass was enough.
 pub(super) fn reverse(
     params: &NeuralCleanse,
-    suspect: &Suspect<'_>,
+    suspect: &Frozen,
     samples: &Arc<TrainView>,
     class: usize,
     session: Session<'_>,
@@ -123,7 +123,7 @@ impl<'a> Search<'a> {
     /// Takes a step for every batch of the images, in an order of this epoch's own.
     fn pass(
         &mut self,
-        suspect: &Suspect<'_>,
+        suspect: &Frozen,
         samples: &Arc<TrainView>,
         cost: f64,
         epoch: usize,
@@ -148,11 +148,11 @@ impl<'a> Search<'a> {
     }
 
     /// One step of the optimiser: the cross entropy before it, and how many images were led to the class.
-    fn step(&mut self, suspect: &Suspect<'_>, batch: Batch, cost: f64) -> Result<(f64, usize)> {
+    fn step(&mut self, suspect: &Frozen, batch: Batch, cost: f64) -> Result<(f64, usize)> {
         let images = Tensor::from_vec(batch.images, batch.shape.as_slice(), &Device::Cpu)?;
         let (mask, pattern) = (unit(&self.mask)?, unit(&self.pattern)?);
         let stamped = blend(&images, &mask, &pattern)?;
-        let logits = suspect.logits(&stamped)?;
+        let logits = suspect.forward(&stamped)?.logits;
         let ce = cross_entropy(&logits, &vec![self.class as u32; batch.labels.len()])?;
         let loss = (&ce + (mask.sum_all()? * cost)?)?;
         self.adam.backward_step(&loss)?;

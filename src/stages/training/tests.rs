@@ -243,13 +243,13 @@ fn detectors_leave_a_report_and_evidence() {
     let lab = Lab::with_model();
     let mut inputs = on_split("model", "backdoored/model").to_vec();
     inputs.push(("trigger", "poisoned/trigger"));
-    let with = json!({"method": "neural_cleanse", "epochs": 1});
-    let outcome = lab.run::<DetectStage>("neural_cleanse", with, &inputs).unwrap();
+    let with = json!({"method": "neural-cleanse", "epochs": 1});
+    let outcome = lab.run::<DetectStage>("cleansed", with, &inputs).unwrap();
     assert!(outcome.metrics["anomaly_index"].is_f64() && outcome.metrics["flagged"].is_string());
-    let mut report = lab.report("neural_cleanse");
+    let mut report = lab.report("cleansed");
     assert_eq!(report.remove("classes").unwrap().as_array().unwrap().len(), 10);
     assert_eq!(report, outcome.metrics);
-    let mut evidence = TensorFile::open(&lab.path("neural_cleanse/evidence")).unwrap();
+    let mut evidence = TensorFile::open(&lab.path("cleansed/evidence")).unwrap();
     assert_eq!(evidence.f32::<3>("masks").unwrap().0, [10, 32, 32]);
     assert_eq!(evidence.f32::<4>("patterns").unwrap().0, [10, 32, 32, 3]);
 
@@ -265,7 +265,7 @@ fn unlearning_trains_against_flagged_triggers_and_else_leaves_the_model() {
     let lab = Lab::with_model();
     let erase = |stage: &str, threshold: f64| {
         let reverse = json!({"epochs": 1, "threshold": threshold});
-        let with = json!({"method": "neural_cleanse", "epochs": 1, "reverse": reverse});
+        let with = json!({"method": "neural-cleanse", "epochs": 1, "reverse": reverse});
         lab.run::<EraseStage>(stage, with, &on_split("student", "backdoored/model")).unwrap();
         lab.bytes(&format!("{stage}/model"))
     };
