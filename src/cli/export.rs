@@ -19,12 +19,13 @@ Examples:
   argd-pipe export pipelines/badnets.yaml poisoned overlay poisoned-images --limit 20
   argd-pipe export pipelines/badnets.yaml images dataset images --limit 0";
 
-/// Write an output of a task as files: a model as safetensors, images and triggers as PNG.
+/// Write an output of a task as files: a model, a curve or evidence as safetensors, images and triggers as PNG.
 ///
 /// Images go to a folder, one folder per class: a data set to `train/CLASS/N.png` and `test/CLASS/N.png`, which a
 /// stage `dataset` with `source: image-folder` reads again; poisoned images to `CLASS/N.png`, by their new label. A
-/// trigger that replaces pixels is drawn with its mask as opacity; one that is added, on grey. A report is JSON, a
-/// split a text of positions. What is there is not overwritten.
+/// trigger that replaces pixels is drawn with its mask as opacity; one that is added, on grey. A curve is the
+/// parameters at its start, its control point and its end, and evidence the tensors that a detector's finding rests on.
+/// A report is JSON, a split a text of positions. What is there is not overwritten.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
@@ -35,7 +36,7 @@ pub(super) struct Export {
     #[arg(value_name = "TASK")]
     task: Target,
 
-    /// The output: `model`, `dataset`, `overlay`, `trigger`, `indices` or `report`.
+    /// The output: `model`, `dataset`, `overlay`, `trigger`, `indices`, `curve`, `report` or `evidence`.
     #[arg(value_name = "PORT")]
     port: String,
 
@@ -68,7 +69,7 @@ impl Export {
     }
 
     fn output(&self, task: &Task) -> Result<&'static Output, CliError> {
-        let found = task.outputs.iter().find(|output| output.name == self.port);
+        let found = task.outputs.iter().copied().find(|output| output.name == self.port);
         found.ok_or_else(|| {
             let names: Vec<&str> = task.outputs.iter().map(|output| output.name).collect();
             let (label, port, hint) = (&task.label, &self.port, did_you_mean(&self.port, "outputs", &names));

@@ -8,7 +8,7 @@ use super::options::{Global, ManifestArgs};
 use super::prepare::prepare;
 use super::ui::Ui;
 use super::ui::table::{self, Executed};
-use crate::pipeline::results::{self, Table};
+use crate::pipeline::results::{self, Summary, Table};
 use crate::pipeline::{self, Plan, TaskId};
 
 /// The version of what `--format json` writes: raised when a field changes its meaning or goes.
@@ -76,12 +76,14 @@ impl Results {
         table.complete(&format!("argd-pipe run {}", self.manifest.manifest.display()))?;
         self.sort.as_ref().map_or(Ok(()), |column| table.sort(column))?;
         let executed = |id: TaskId| survey.record(id).map(Executed::cached);
-        ui.data(&match self.format.unwrap_or(Format::Table) {
-            Format::Table => table::of_results(plan, &table, executed),
-            Format::Csv => String::from_utf8_lossy(&table.to_csv()?).into_owned(),
-            Format::Md => table::markdown(&table.header, table.rows.iter().map(|row| row.fields.as_slice())),
-            Format::Json => format!("{:#}\n", document(plan, &table)),
-        })?;
+        match self.format.unwrap_or(Format::Table) {
+            Format::Table => show(plan, &table, executed, ui)?,
+            Format::Csv => ui.data(&String::from_utf8_lossy(&table.to_csv()?))?,
+            Format::Md => {
+                ui.data(&table::markdown(&table.header, table.rows.iter().map(|row| row.fields.as_slice())))?;
+            }
+            Format::Json => ui.data(&format!("{:#}\n", document(plan, &table)))?,
+        }
         let whole = self.format.is_none() && self.filter.is_empty() && self.sort.is_none();
         if whole { write(plan, &table, ui) } else { Ok(()) }
     }
@@ -101,10 +103,26 @@ fn document(plan: &Plan, table: &Table) -> Value {
     json!({"format_version": FORMAT_VERSION, "pipeline": plan.name(), "columns": table.header, "rows": rows})
 }
 
-/// Writes the CSV and says where it is.
+/// Shows the results, row by row and over the seeds.
+pub(super) fn show(
+    plan: &Plan,
+    table: &Table,
+    executed: impl Fn(TaskId) -> Option<Executed>,
+    ui: &Ui,
+) -> Result<(), CliError> {
+    ui.data(&table::of_results(plan, table, executed))?;
+    Summary::of(plan, table).map_or(Ok(()), |summary| ui.data(&table::of_summary(&summary)))
+}
+
+/// Writes the CSV, and the one over the seeds, and says where they are.
 pub(super) fn write(plan: &Plan, table: &Table, ui: &Ui) -> Result<(), CliError> {
     let Some(spec) = plan.results() else { return Ok(()) };
     table.write(&spec.csv)?;
     ui.say(&format!("{} rows are in {}", table.rows.len(), spec.csv.display()));
+    if let Some(summary) = Summary::of(plan, table) {
+        let path = Summary::path(&spec.csv);
+        summary.write(plan.name(), &path)?;
+        ui.say(&format!("means over the seeds are in {}", path.display()));
+    }
     Ok(())
 }

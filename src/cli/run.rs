@@ -11,7 +11,7 @@ use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::recorders::{Recording, RunFile};
 use super::ui::Ui;
-use super::ui::table::{self, Executed};
+use super::ui::table::Executed;
 use super::{plan, results, signals};
 use crate::pipeline::results::Table;
 use crate::pipeline::{self, Ending, Plan, Policy, Settings, Target, TaskId};
@@ -160,7 +160,7 @@ fn show(plan: &Plan, run: &pipeline::Run, ui: &Ui) -> Result<Option<Table>, CliE
         Ending::Failed(_) | Ending::Skipped { .. } | Ending::Unfinished => None,
     };
     if let Some(table) = &table {
-        ui.data(&table::of_results(plan, table, executed))?;
+        results::show(plan, table, executed, ui)?;
     }
     Ok(table)
 }

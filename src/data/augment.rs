@@ -31,6 +31,9 @@ impl Default for Augment {
 }
 
 impl Augment {
+    /// Crops and flips, without a cutout: what most implementations of defenses vary images by.
+    pub const CROP_AND_FLIP: Self = Self { crop_padding: 4, flip: true, cutout: 0, cutout_quirk: true };
+
     /// No augmentation: what the reference does while training the backdoored model.
     pub const NONE: Self = Self { crop_padding: 0, flip: false, cutout: 0, cutout_quirk: false };
 

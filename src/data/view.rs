@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::split::share;
 use super::{DataError, Dataset, ImageShape, Images, Overlay};
+use crate::rng::stream;
 
 /// Images with labels that batches are made of.
 pub trait Samples: Send + Sync {
@@ -100,6 +102,41 @@ impl TrainView {
         &self.dataset
     }
 
+    /// Cuts a share of the images off, by seed: the rest, and the share; each holds at least one image.
+    ///
+    /// # Errors
+    /// If there are fewer than two images.
+    pub fn hold_out(&self, ratio: f64, seed: u64) -> Result<(Self, Self), DataError> {
+        let count = self.len();
+        if count < 2 {
+            let problem = "one clean image cannot be divided into images to train on and images to decide by";
+            return Err(DataError::Mismatch(format!("{problem}; raise the split's ratio")));
+        }
+        let order = stream(seed, "hold out", 0, 0).permutation(count);
+        let (held_out, rest) = order.split_at(share(ratio, count).clamp(1, count - 1));
+        let part = |part: &[u32]| {
+            let mut indices: Vec<u32> = part.iter().map(|&i| self.position(i as usize) as u32).collect();
+            indices.sort_unstable();
+            Self { indices: Some(indices), ..self.clone() }
+        };
+        Ok((part(rest), part(held_out)))
+    }
+
+    /// Copies the images.
+    pub fn to_images(&self) -> Result<Images, DataError> {
+        let mut pixels = Vec::with_capacity(self.len() * self.shape().len());
+        (0..self.len()).for_each(|i| pixels.extend_from_slice(self.pixels(i)));
+        Images::new(self.shape(), pixels, (0..self.len()).map(|i| self.label(i)).collect())
+    }
+
+    /// The same images with `overlay` in place of what it covers, and of the overlay that there was.
+    ///
+    /// # Errors
+    /// If the overlay does not fit the data set, as in [`TrainView::new`].
+    pub fn with_overlay(&self, overlay: Overlay) -> Result<Self, DataError> {
+        Self::new(Arc::clone(&self.dataset), self.indices.clone(), Some(overlay))
+    }
+
     /// Image `i`: the images that hold it, and where in them it is.
     fn locate(&self, i: usize) -> (&Images, usize) {
         let index = self.position(i);
@@ -159,6 +196,32 @@ mod tests {
         let seen: Vec<_> =
             (0..view.len()).map(|i| (view.index(i), view.pixels(i)[0], view.label(i))).collect();
         assert_eq!(seen, [(5, 5, 2), (2, 200, 0), (4, 4, 1)]);
+    }
+
+    #[test]
+    fn holding_out_divides_the_images_by_seed() {
+        let dataset = Arc::new(numbered(6, 1, SHAPE, 3));
+        let view = TrainView::new(dataset, Some(vec![1, 2, 3, 4, 5]), None).unwrap();
+        let names = |view: &TrainView| (0..view.len()).map(|i| view.index(i)).collect::<Vec<_>>();
+        let parts = |ratio| view.hold_out(ratio, 7).map(|(rest, held_out)| (names(&rest), names(&held_out)));
+        let (rest, held_out) = parts(0.4).unwrap();
+        assert_eq!((rest.len(), held_out.len()), (3, 2));
+        let mut all = [rest, held_out].concat();
+        all.sort_unstable();
+        assert_eq!(all, names(&view));
+        assert_eq!(parts(0.01).unwrap().1.len(), 1);
+        assert_eq!(parts(0.99).unwrap().0.len(), 1);
+        let alone = TrainView::new(Arc::clone(view.dataset()), Some(vec![3]), None).unwrap();
+        assert!(alone.hold_out(0.5, 7).unwrap_err().to_string().contains("one clean image"));
+    }
+
+    #[test]
+    fn copied_images_are_what_the_view_shows() {
+        let dataset = Arc::new(numbered(6, 1, SHAPE, 3));
+        let view = TrainView::new(dataset, Some(vec![5, 2]), Some(overlay(vec![2], SHAPE, 0))).unwrap();
+        let images = view.to_images().unwrap();
+        assert_eq!((images.image(0), images.image(1)), (view.pixels(0), view.pixels(1)));
+        assert_eq!(images.labels(), [2, 0]);
     }
 
     #[test]

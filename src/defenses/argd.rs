@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::attention::{edge, mean_square, node_loss, normalise_all};
 use super::embedding::Embedding;
-use super::{Defense, Frozen, Task, WithTraining};
+use super::{Defense, Erased, Frozen, Task, WithTraining};
 use crate::data::InvalidParam;
 use crate::nn::loss::cross_entropy;
-use crate::train::{Objective, Step, Term, TrainError, Weights};
+use crate::train::{Objective, Step, Term, TrainError};
 
 /// Attention maps of a network.
 const TAPS: usize = 3;
@@ -66,12 +66,12 @@ impl Defense for Argd {
         self.training.check()
     }
 
-    fn erase(&self, mut task: Task<'_>) -> std::result::Result<Weights, TrainError> {
+    fn erase(&self, mut task: Task<'_>) -> std::result::Result<Erased, TrainError> {
         let own = self.own.clone();
         let embedding = Embedding { taps: TAPS, dim: own.embed_dim };
         let drawn = embedding.draw(task.session.seed);
         let mut objective = Align { teacher: task.take_teacher()?, own, embedding, drawn };
-        task.fit(&mut objective, &self.training)
+        Ok(task.fit(&mut objective, &self.training)?.into())
     }
 }
 

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Defense, Task, WithTraining};
+use super::{Defense, Erased, Task, WithTraining};
 use crate::data::InvalidParam;
-use crate::train::{CrossEntropy, TrainError, Weights};
+use crate::train::{CrossEntropy, TrainError};
 
 /// Fine-tuning with cross entropy. A connected teacher is not used.
 pub type Finetune = WithTraining<Own>;
@@ -24,7 +24,7 @@ impl Defense for Finetune {
         self.training.check()
     }
 
-    fn erase(&self, task: Task<'_>) -> Result<Weights, TrainError> {
-        task.fit(&mut CrossEntropy, &self.training)
+    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
+        Ok(task.fit(&mut CrossEntropy, &self.training)?.into())
     }
 }

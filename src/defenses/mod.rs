@@ -3,21 +3,28 @@
 //! A defense knows networks and images, but no files, no manifest and no progress bar. Adding one is a file and a
 //! line in the registry below.
 
+mod anp;
 mod argd;
 mod attention;
 mod embedding;
+mod fine_pruning;
 mod finetune;
+mod ft_sam;
+mod held_out;
+mod mcr;
 mod nad;
+mod neural_cleanse;
 mod with_training;
 
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::data::{InvalidParam, TrainView};
 use crate::nn::Network;
-use crate::train::{Frozen, Objective, Session, TrainError, Training, Weights, fit};
+use crate::train::{Curve, Frozen, Objective, Session, TrainError, Training, Weights, fit};
 
 pub use with_training::WithTraining;
 
@@ -25,6 +32,11 @@ pub use with_training::WithTraining;
 pub trait Defense {
     /// Whether it learns from a teacher.
     fn needs_teacher(&self) -> bool;
+
+    /// Whether it finds a curve between student and teacher.
+    fn makes_curve(&self) -> bool {
+        false
+    }
 
     /// Checks what the schema cannot: relations between parameters.
     fn check(&self) -> Vec<InvalidParam>;
@@ -34,7 +46,7 @@ pub trait Defense {
     /// # Errors
     ///
     /// A stop, a loss that diverged, or parts that do not fit each other.
-    fn erase(&self, task: Task<'_>) -> Result<Weights, TrainError>;
+    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError>;
 }
 
 /// What a defense works on.
@@ -49,6 +61,23 @@ pub struct Task<'a> {
     pub samples: Arc<TrainView>,
     /// Where it runs.
     pub session: Session<'a>,
+}
+
+/// What a defense ends with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Erased {
+    /// The student's numbers after the defense.
+    pub weights: Weights,
+    /// A curve from the student to the teacher, if the defense makes one.
+    pub curve: Option<Curve>,
+    /// What the defense found out or decided, by name; counts and rates.
+    pub metrics: Map<String, Value>,
+}
+
+impl From<Weights> for Erased {
+    fn from(weights: Weights) -> Self {
+        Self { weights, ..Self::default() }
+    }
 }
 
 impl Task<'_> {
@@ -103,4 +132,12 @@ registry! {
     "finetune" => finetune::Finetune,
     "nad" => nad::Nad,
     "argd" => argd::Argd,
+    "mcr" => mcr::Mcr,
+    "fine-pruning" => fine_pruning::FinePruning,
+    "anp" => anp::Anp,
+    "ft-sam" => ft_sam::FtSam,
+    "neural-cleanse" => neural_cleanse::Unlearning,
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attention::{node_loss, normalise_all};
-use super::{Defense, Frozen, Task, WithTraining};
+use super::{Defense, Erased, Frozen, Task, WithTraining};
 use crate::data::InvalidParam;
 use crate::nn::loss::cross_entropy;
-use crate::train::{Objective, Step, Term, TrainError, Weights};
+use crate::train::{Objective, Step, Term, TrainError};
 
 /// Cross entropy + sum_l beta_l mean (A_l student - A_l teacher)^2, A_l the normalised attention maps.
 pub type Nad = WithTraining<Own>;
@@ -16,14 +16,53 @@ pub type Nad = WithTraining<Own>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
-    /// Weights of the attention maps of the three groups, beta 1 to 3.
-    #[schemars(inner(range(min = 0.0)))]
-    pub betas: [f64; 3],
+    /// Weights of the attention maps of the three groups, beta 1 to 3: three numbers, or the name of a published
+    /// set.
+    pub betas: Betas,
+}
+
+/// Three weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Choice", into = "[f64; 3]")]
+pub struct Betas(pub [f64; 3]);
+
+/// How a manifest gives the weights.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Choice {
+    Published(Published),
+    Numbers(#[schemars(inner(range(min = 0.0)))] [f64; 3]),
+}
+
+/// The published sets.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Published {
+    /// 500, 1000, 1000: NAD's reference implementation, and BackdoorBench.
+    Nad,
+    /// 5000, 5000, 5000: what ARGD's reference implementation compares itself with.
+    Argd,
+}
+
+impl From<Choice> for Betas {
+    fn from(choice: Choice) -> Self {
+        match choice {
+            Choice::Published(Published::Nad) => Self([500.0, 1000.0, 1000.0]),
+            Choice::Published(Published::Argd) => Self([5000.0; 3]),
+            Choice::Numbers(betas) => Self(betas),
+        }
+    }
+}
+
+impl From<Betas> for [f64; 3] {
+    fn from(betas: Betas) -> Self {
+        betas.0
+    }
 }
 
 impl Default for Own {
     fn default() -> Self {
-        Self { betas: [500.0, 1000.0, 1000.0] }
+        Self { betas: Choice::Published(Published::Nad).into() }
     }
 }
 
@@ -36,9 +75,9 @@ impl Defense for Nad {
         self.training.check()
     }
 
-    fn erase(&self, mut task: Task<'_>) -> Result<Weights, TrainError> {
-        let mut objective = Distil { teacher: task.take_teacher()?, betas: self.own.betas };
-        task.fit(&mut objective, &self.training)
+    fn erase(&self, mut task: Task<'_>) -> Result<Erased, TrainError> {
+        let mut objective = Distil { teacher: task.take_teacher()?, betas: self.own.betas.0 };
+        Ok(task.fit(&mut objective, &self.training)?.into())
     }
 }
 
@@ -54,5 +93,26 @@ impl Objective for Distil {
         let teacher = normalise_all(&self.teacher.forward(step.images)?.attention, taps)?;
         let ce = cross_entropy(&step.forward.logits, step.labels)?;
         Ok(vec![("ce", ce), ("attention", node_loss(&student, &teacher, &self.betas)?)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::AnyDefense;
+    use super::*;
+
+    #[test]
+    fn published_weights_have_names_and_are_the_same_as_their_numbers() {
+        let betas = |betas: serde_json::Value| {
+            let defense = serde_json::from_value(json!({"method": "nad", "betas": betas})).unwrap();
+            let AnyDefense::Nad(nad) = &defense else { panic!("not nad") };
+            (nad.own.betas.0, serde_json::to_value(&defense).unwrap()["betas"].clone())
+        };
+        assert_eq!(betas(json!("nad")), (Nad::default().own.betas.0, json!([500.0, 1000.0, 1000.0])));
+        assert_eq!(betas(json!("argd")), betas(json!([5000.0, 5000.0, 5000.0])));
+        let typo = json!({"method": "nad", "betas": "nod"});
+        assert!(serde_json::from_value::<AnyDefense>(typo).is_err());
     }
 }

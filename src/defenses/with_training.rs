@@ -60,7 +60,7 @@ mod tests {
     fn fields_of_the_method_and_of_the_training_stand_side_by_side() {
         let nad = parse(json!({"method": "nad", "betas": [1.0, 2.0, 3.0], "epochs": 3})).unwrap();
         let AnyDefense::Nad(nad) = nad else { panic!("not nad") };
-        assert_eq!((nad.own.betas, nad.training.epochs), ([1.0, 2.0, 3.0], 3));
+        assert_eq!((nad.own.betas.0, nad.training.epochs), ([1.0, 2.0, 3.0], 3));
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use super::binding::bind;
 use super::plan::{Frame, Plan, ResultsSpec};
 use super::task::{Connection, Label, Policy, Task, TaskId};
-use super::wiring::{Wired, check_results, wire};
+use super::wiring::{Port, Wired, check_results, noun, wire};
 use crate::manifest::{Cell, Diagnostic, Draft, Errors, Manifest};
-use crate::stages::{Bound, Stage};
+use crate::stages::{Bound, Output, Stage};
 
 /// The axis whose value replaces the manifest's seed.
 const SEED: &str = "seed";
@@ -40,11 +40,13 @@ fn check<'k>(manifest: &Manifest, kinds: &'k [Box<dyn Stage>]) -> (Vec<StagePlan
     let cells = manifest.cells();
     let wired = wire(manifest, kinds, &mut errors);
     errors.extend(check_results(manifest, &wired));
-    let planned = wired.into_iter().enumerate().filter_map(|(stage, wired)| {
-        wired.map(|wired| StagePlan::new(manifest, stage, wired, &cells, &mut errors))
-    });
-    let stages = planned.collect();
-    (stages, errors)
+    let stages: Vec<Option<StagePlan<'_>>> = wired
+        .into_iter()
+        .enumerate()
+        .map(|(stage, wired)| wired.map(|wired| StagePlan::new(manifest, stage, wired, &cells, &mut errors)))
+        .collect();
+    errors.extend(unmade(manifest, &stages));
+    (stages.into_iter().flatten().collect(), errors)
 }
 
 fn frame(manifest: &Manifest, numerics: &str) -> Frame {
@@ -93,6 +95,32 @@ impl<'k> StagePlan<'k> {
         let bindings = bindings.into_iter().filter_map(|(at, bound)| Some((at, bound?))).collect();
         Self { wired, own_axes, bindings }
     }
+
+    /// What a port takes from this stage that the stage does not make with some of its parameters.
+    fn lacks(&self, port: &Port) -> Option<&'static Output> {
+        let is_taken = |output: &Output| port.artifacts.iter().any(|(_, name)| *name == output.name);
+        let is_made = |output: &Output| self.bindings.values().all(|bound| bound.makes(output));
+        self.wired.kind.outputs().iter().find(|output| is_taken(output) && !is_made(output))
+    }
+}
+
+/// Finds ports that take what the stage that feeds them does not make in every cell.
+fn unmade(manifest: &Manifest, stages: &[Option<StagePlan<'_>>]) -> Vec<Diagnostic> {
+    let mut errors = vec![];
+    for (def, plan) in manifest.stages.iter().zip(stages) {
+        for port in plan.iter().flat_map(|plan| &plan.wired.ports) {
+            let missing = stages[port.producer].as_ref().and_then(|producer| producer.lacks(port));
+            let needed = def.needs.iter().find(|(name, _)| name.value == port.name);
+            if let (Some(output), Some((_, stage))) = (missing, needed) {
+                let path = format!("stages.{}.needs.{}", def.name, port.name);
+                let (takes, by) = (noun(output.makes), &stage.value);
+                let message =
+                    format!("`{}` takes {takes}, which `{by}` makes only with other parameters", port.name);
+                errors.push(Diagnostic::new(path, &stage.place, message).with_help(output.about));
+            }
+        }
+    }
+    errors
 }
 
 /// A cell's coordinates on those axes that `uses` picks by their position.
@@ -155,7 +183,7 @@ impl<'a> Expansion<'a> {
             label: self.label(id, stage, &place).into(),
             kind: wired.kind.kind(),
             version: wired.kind.version(),
-            outputs: wired.kind.outputs(),
+            outputs: wired.kind.outputs().iter().filter(|output| bound.makes(output)).collect(),
             bound: Arc::clone(bound),
             seed: bound.seeded().then(|| self.manifest.seed_of(cell)),
             inputs: inputs.collect(),

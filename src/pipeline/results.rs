@@ -3,11 +3,14 @@
 //! A table holds nothing that depends on when, where or in which order tasks ran, so that writing it again from
 //! the same records gives the same bytes.
 
+mod csv;
+mod summary;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::RunError;
 use super::plan::{Plan, ResultsSpec};
@@ -15,17 +18,23 @@ use super::task::{Task, TaskId, TaskRef};
 use super::whole_file::replace_file;
 use crate::store::Record;
 
-/// Metrics in percent that every table has, in the order of the field's tables.
+pub use summary::{BASELINE, Group, Spread, Summary};
+
+/// Metrics of evaluations, in percent and in the order of the field's tables.
 const METRICS: [&str; 5] = ["acc", "acc_excl_target", "asr", "ra", "der"];
+
+/// The metric that says whether a row counts; rows have it where there are requirements.
+const VALID: &str = "valid";
 
 /// The axis whose value is a column in any case.
 const SEED: &str = "seed";
 
 /// The results of a plan.
 ///
-/// Columns: `pipeline`, `stage`, one per axis (but `seed`), `seed`, `acc`, `acc_excl_target`, `asr`, `ra`, `der`,
-/// every other metric that a row has, by name, and `key`. Percentages have two decimals, counts none; what a row
-/// does not have is empty. Rows are in the order of the manifest's `results.from`, then of the cells.
+/// Columns: `pipeline`, `stage`, one per axis (but `seed`), `seed`, `acc`, `acc_excl_target`, `asr`, `ra`, `der` (these
+/// five if a model was evaluated), every other metric that a row has, by name, and `key`. Percentages have two
+/// decimals, counts none; what a row does not have is empty. Rows are in the order of the manifest's `results.from`,
+/// then of the cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Column names.
@@ -43,6 +52,20 @@ pub struct Row {
     pub task: TaskRef,
     /// One per column.
     pub fields: Vec<String>,
+    /// What it was measured to be, by name.
+    pub metrics: Map<String, Value>,
+}
+
+impl Row {
+    /// Whether it counts: whether it meets its requirement, if there is one.
+    pub fn is_valid(&self) -> bool {
+        self.metrics.get(VALID).and_then(Value::as_bool).unwrap_or(true)
+    }
+
+    /// A metric that is a number.
+    fn number(&self, metric: &str) -> Option<f64> {
+        self.metrics.get(metric)?.as_f64()
+    }
 }
 
 /// Collects the results from records; `None` if the manifest asks for none.
@@ -64,6 +87,8 @@ pub fn table<'r>(plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> 
 struct Columns<'a> {
     /// All axes but `seed`.
     axes: Vec<&'a str>,
+    /// [`METRICS`], if a row has one of them.
+    own: &'static [&'static str],
     /// Metrics beside [`METRICS`].
     others: BTreeSet<&'a str>,
 }
@@ -72,21 +97,20 @@ impl<'a> Columns<'a> {
     fn of(plan: &'a Plan, records: impl Iterator<Item = &'a Record>) -> Self {
         let axes = plan.axes().iter().map(String::as_str).filter(|axis| *axis != SEED).collect();
         let names = records.flat_map(|record| record.metrics.keys().map(String::as_str));
-        Self { axes, others: names.filter(|name| !METRICS.contains(name)).collect() }
+        let (own, others): (BTreeSet<_>, BTreeSet<_>) = names.partition(|name| METRICS.contains(name));
+        Self { axes, own: if own.is_empty() { &[] } else { &METRICS }, others }
     }
 
-    /// Axes are called as the manifest does, unless another column has that name.
     fn header(&self) -> Vec<String> {
         let fixed = ["pipeline", "stage", "key"];
         let is_taken =
-            |axis: &str| fixed.contains(&axis) || METRICS.contains(&axis) || self.others.contains(axis);
-        let axes =
-            self.axes.iter().map(|&axis| if is_taken(axis) { format!("matrix.{axis}") } else { axis.into() });
+            |axis: &str| fixed.contains(&axis) || self.own.contains(&axis) || self.others.contains(axis);
+        let axes = axis_columns(self.axes.iter().copied(), is_taken);
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let mut header = names(&fixed[..2]);
         header.extend(axes);
         header.extend(names(&[SEED]));
-        header.extend(names(&METRICS));
+        header.extend(names(self.own));
         header.extend(self.others.iter().map(|&name| name.to_owned()));
         header.extend(names(&fixed[2..]));
         header
@@ -97,11 +121,16 @@ impl<'a> Columns<'a> {
         let mut fields = vec![plan.name().to_owned(), task.label.stage.clone()];
         fields.extend(self.axes.iter().map(|axis| task.label.axis(axis).unwrap_or_default().to_owned()));
         fields.push(seed(plan, task));
-        fields.extend(METRICS.iter().map(|name| metric(name).map_or_else(String::new, percent)));
-        fields.extend(self.others.iter().map(|name| metric(name).map_or_else(String::new, number)));
+        fields.extend(self.own.iter().map(|name| metric(name).map_or_else(String::new, percent)));
+        fields.extend(self.others.iter().map(|name| metric(name).map_or_else(String::new, text)));
         fields.push(record.key.to_string());
-        Row { task: task.label.clone(), fields }
+        Row { task: task.label.clone(), fields, metrics: record.metrics.clone() }
     }
+}
+
+/// The columns of axes are called as the manifest calls these, unless another column has that name.
+fn axis_columns<'a>(axes: impl Iterator<Item = &'a str>, is_taken: impl Fn(&str) -> bool) -> Vec<String> {
+    axes.map(|axis| if is_taken(axis) { format!("matrix.{axis}") } else { axis.to_owned() }).collect()
 }
 
 /// The seed that counts for a task: the manifest's, or where `seed` is an axis, the task's value on it.
@@ -113,15 +142,25 @@ fn seed(plan: &Plan, task: &Task) -> String {
     }
 }
 
-/// Writes a percentage: two decimals, no negative zero, nothing if it is no number.
-fn percent(value: &Value) -> String {
-    let text = value.as_f64().map_or_else(String::new, |number| format!("{number:.2}"));
+/// Writes a number with two decimals and no negative zero.
+fn decimals(number: f64) -> String {
+    let text = format!("{number:.2}");
     if text == "-0.00" { "0.00".to_owned() } else { text }
 }
 
-/// Writes a count as an integer and anything else as a percentage.
-fn number(value: &Value) -> String {
-    if value.is_i64() || value.is_u64() { value.to_string() } else { percent(value) }
+/// Writes a percentage; nothing if it is no number.
+fn percent(value: &Value) -> String {
+    value.as_f64().map_or_else(String::new, decimals)
+}
+
+/// Writes a text or a truth value as it is, a count as an integer and anything else as a percentage.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Number(number) if !number.is_f64() => number.to_string(),
+        other => percent(other),
+    }
 }
 
 impl Table {
@@ -135,12 +174,7 @@ impl Table {
 
     /// The table as CSV.
     pub fn to_csv(&self) -> io::Result<Vec<u8>> {
-        let mut csv = csv::Writer::from_writer(vec![]);
-        csv.write_record(&self.header)?;
-        for row in &self.rows {
-            csv.write_record(&row.fields)?;
-        }
-        csv.into_inner().map_err(csv::IntoInnerError::into_error)
+        csv::encode(&self.header, self.rows.iter().map(|row| row.fields.as_slice()))
     }
 
     /// Writes the table to a CSV file, making its folder if need be. The file is replaced whole or not at all.

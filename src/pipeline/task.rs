@@ -134,8 +134,8 @@ pub struct Task {
     pub kind: &'static str,
     /// The version of the kind's implementation.
     pub version: u32,
-    /// What the kind makes.
-    pub outputs: &'static [Output],
+    /// What the kind makes with its parameters.
+    pub outputs: Vec<&'static Output>,
     /// The kind with its parameters.
     pub bound: Arc<dyn Bound>,
     /// The effective seed; `None` if the outputs do not depend on it.

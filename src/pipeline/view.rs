@@ -69,13 +69,15 @@ fn compare(a: &str, b: &str, descending: bool) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
     use crate::pipeline::{Label, TaskId};
 
     fn table(fields: &[&str]) -> Table {
         let row = |(id, field): (usize, &&str)| {
             let label = Label { id: TaskId(id), stage: "after".into(), axes: vec![] };
-            Row { task: label.into(), fields: vec!["after".into(), (*field).to_owned()] }
+            Row { task: label.into(), fields: vec!["after".into(), (*field).to_owned()], metrics: Map::new() }
         };
         Table {
             header: vec!["stage".into(), "asr".into()],

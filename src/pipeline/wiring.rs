@@ -159,7 +159,7 @@ pub(super) fn check_results(manifest: &Manifest, wired: &[Option<Wired<'_>>]) ->
         let message = format!("`{}` makes no metrics", stage.value);
         Diagnostic::new(format!("results.from.{i}"), &stage.place, message)
             .with_label(format!("a stage of kind `{}`", kind.kind()))
-            .with_help("name stages that evaluate a model")
+            .with_help("name stages that evaluate a model or look for a backdoor")
     };
     silent.filter(|(_, _, kind)| !reports(*kind)).map(report).collect()
 }
@@ -171,13 +171,15 @@ fn only_output(kind: &dyn Stage, artifact: Artifact) -> Option<&'static str> {
     outputs.next().is_none().then_some(first.name)
 }
 
-fn noun(artifact: Artifact) -> &'static str {
+pub(super) fn noun(artifact: Artifact) -> &'static str {
     match artifact {
         Artifact::Dataset => "a data set",
         Artifact::Indices => "a split",
         Artifact::Overlay => "poisoned images",
         Artifact::Trigger => "a trigger",
         Artifact::Model => "a model",
+        Artifact::Curve => "a curve",
         Artifact::Report => "a report",
+        Artifact::Evidence => "evidence",
     }
 }

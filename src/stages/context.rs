@@ -93,6 +93,6 @@ impl Context<'_> {
 pub struct Outcome {
     /// Outputs that are an input artifact passed on: (output, input port). All others must be files in `work`.
     pub passed_on: Vec<(&'static str, &'static str)>,
-    /// Metrics for the record, the table and the CSV: numbers by name.
+    /// Metrics for the record, the table and the CSV: numbers by name, and short texts.
     pub metrics: Map<String, Value>,
 }

@@ -24,11 +24,19 @@ impl Kind for EraseStage {
             takes: Artifact::Model,
             also: &[],
             required: false,
-            about: "The model that `nad` and `argd` learn from; `finetune` does not look at it.",
+            about: "The model that `nad` and `argd` learn from, and that `mcr` connects the student to; other methods do \
+                    not look at it.",
         },
         training::DATASET,
     ];
-    const OUTPUTS: &'static [Output] = &[training::MODEL];
+    const OUTPUTS: &'static [Output] = &[
+        training::MODEL,
+        Output {
+            name: "curve",
+            makes: Artifact::Curve,
+            about: "The curve from the student to the teacher; only the method `mcr` makes one.",
+        },
+    ];
     type Params = AnyDefense;
 
     fn check(params: &AnyDefense) -> Vec<ParamError> {
@@ -38,6 +46,10 @@ impl Kind for EraseStage {
     fn needs(params: &AnyDefense) -> Vec<Need> {
         let teacher = Need { port: "teacher", parameter: "method" };
         params.defense().needs_teacher().then_some(teacher).into_iter().collect()
+    }
+
+    fn makes(params: &AnyDefense, output: &Output) -> bool {
+        output.makes != Artifact::Curve || params.defense().makes_curve()
     }
 
     fn run(params: &AnyDefense, context: &mut Context<'_>) -> Result<Outcome, StageError> {
@@ -53,6 +65,11 @@ impl Kind for EraseStage {
         let (network, session) = (&student.network, watcher.session());
         let task = Task { network, student: weights, teacher, samples: samples.clone(), session };
         let erased = params.defense().erase(task)?;
-        student.finish(erased, &samples, context)
+        if let Some(curve) = erased.curve {
+            curve.save(&student.model, &context.output("curve"))?;
+        }
+        let mut outcome = student.finish(erased.weights, &samples, context)?;
+        outcome.metrics.extend(erased.metrics);
+        Ok(outcome)
     }
 }

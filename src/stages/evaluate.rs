@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::require::Require;
 use super::training::{Loaded, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::attacks::{LabelRule, Trigger};
@@ -16,14 +17,19 @@ use crate::train::{Elsewhere, Rate, Report, Stamp, TrainError, der, predict};
 /// The stage kind `evaluate`.
 pub struct EvaluateStage;
 
-/// An evaluation has nothing to set: what it measures follows from what is connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What an evaluation measures follows from what is connected; what can be set is when its numbers count.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct EvaluateParams {}
+pub struct EvaluateParams {
+    /// What the metrics must be, in percent as in the CSV: `{asr: ">= 95"}`. An evaluation that misses it is marked
+    /// as not valid, and so is one whose baseline is not valid.
+    #[serde(skip_serializing_if = "Require::is_empty")]
+    pub require: Require,
+}
 
 impl Kind for EvaluateStage {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str =
         "Measures a model on the test images: ACC and, with a trigger, ASR, RA and DER.";
     const INPUTS: &'static [Input] = &[
@@ -64,17 +70,21 @@ impl Kind for EvaluateStage {
         false
     }
 
-    fn run(_: &EvaluateParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
+    fn run(params: &EvaluateParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = Dataset::load(context.input("dataset")?)?;
         let trigger = context.optional_input("trigger").map(Trigger::load).transpose()?;
-        let (report, elsewhere) = measure(context, &dataset, trigger.as_ref())?;
-        let mut metrics = metrics(&report, elsewhere);
-        if let Some(path) = context.optional_input("baseline") {
-            metrics
-                .extend(against(&read_baseline(path)?, &metrics)?.map(|der| ("der".to_owned(), json!(der))));
+        let (measured, elsewhere) = measure(context, &dataset, trigger.as_ref())?;
+        let baseline = context.optional_input("baseline").map(read_baseline).transpose()?;
+        let mut metrics = metrics(&measured, elsewhere);
+        if let Some(baseline) = &baseline {
+            metrics.extend(against(baseline, &metrics)?.map(|der| ("der".to_owned(), json!(der))));
         }
+        let valid = valid(&params.require, &metrics, baseline.as_ref())?;
+        metrics.extend(valid.map(|valid| ("valid".to_owned(), json!(valid))));
+        let mut report = metrics.clone();
+        report.extend(by_class(&measured, &dataset.classes));
         let path = context.output("report");
-        let text = format!("{:#}\n", Value::Object(metrics.clone()));
+        let text = format!("{:#}\n", Value::Object(report));
         fs::write(&path, text).map_err(|source| StageError::Io { path, source })?;
         Ok(Outcome { passed_on: vec![], metrics })
     }
@@ -123,7 +133,7 @@ fn metrics(report: &Report, elsewhere: Option<Elsewhere>) -> Map<String, Value> 
         metrics.insert(count.to_owned(), json!(rate.of));
     };
     put("acc", "n_clean", report.acc);
-    if let Some(triggered) = report.triggered {
+    if let Some(triggered) = &report.triggered {
         put("acc_excl_target", "n_excl_target", triggered.acc_excl_target);
         put("asr", "n_triggered", triggered.asr);
         put("ra", "n_triggered", triggered.ra);
@@ -133,6 +143,30 @@ fn metrics(report: &Report, elsewhere: Option<Elsewhere>) -> Map<String, Value> 
         put("ra_elsewhere", "n_elsewhere", elsewhere.ra);
     }
     metrics
+}
+
+/// Metrics in percent by the name of the true class; classes without cases are left out.
+fn by_class(report: &Report, names: &[String]) -> Map<String, Value> {
+    let of = |rates: &[Rate]| -> Map<String, Value> {
+        let named = names.iter().zip(rates);
+        named.filter_map(|(name, rate)| Some((name.clone(), json!(rate.percent()?)))).collect()
+    };
+    let mut found = Map::from_iter([("acc_by_class".to_owned(), of(&report.acc_by_class).into())]);
+    if let Some(triggered) = &report.triggered {
+        found.insert("asr_by_class".to_owned(), of(&triggered.asr_by_class).into());
+    }
+    found
+}
+
+/// Whether the metrics count, against their own requirement and the baseline's; nothing if there is neither.
+fn valid(
+    require: &Require,
+    metrics: &Map<String, Value>,
+    baseline: Option<&Map<String, Value>>,
+) -> Result<Option<bool>, StageError> {
+    let own = require.met(metrics).map_err(StageError::Failed)?;
+    let baseline = baseline.and_then(|baseline| baseline.get("valid")?.as_bool());
+    Ok([own, baseline].into_iter().flatten().reduce(|a, b| a && b))
 }
 
 fn read_baseline(path: &Path) -> Result<Map<String, Value>, StageError> {

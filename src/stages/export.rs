@@ -11,6 +11,7 @@ use super::{Artifact, StageError};
 use crate::attacks::Trigger;
 use crate::data::{Dataset, ImageShape, Images, Overlay, load_indices};
 use crate::models::Model;
+use crate::train::Curve;
 
 /// Why an artifact could not be exported.
 #[derive(Debug, Error)]
@@ -45,15 +46,19 @@ pub fn export(artifact: Artifact, from: &Path, to: &Path, limit: usize) -> Resul
     }
     match artifact {
         Artifact::Model => export_model(from, to),
+        Artifact::Curve => export_curve(from, to),
         Artifact::Dataset => export_dataset(&Dataset::load(from).map_err(StageError::from)?, to, limit),
         Artifact::Overlay => export_overlay(&Overlay::load(from).map_err(StageError::from)?, to, limit),
         Artifact::Trigger => export_trigger(&Trigger::load(from).map_err(StageError::from)?, to),
         Artifact::Indices => export_indices(&load_indices(from).map_err(StageError::from)?, to),
-        Artifact::Report => {
-            write(to, &fs::read(from).map_err(|source| ExportError::Io { path: from.to_owned(), source })?)?;
-            Ok("a report".to_owned())
-        }
+        Artifact::Report => copy(from, to).map(|()| "a report".to_owned()),
+        Artifact::Evidence => copy(from, to).map(|()| "evidence".to_owned()),
     }
+}
+
+/// Some artifacts are in the cache as others read them.
+fn copy(from: &Path, to: &Path) -> Result<(), ExportError> {
+    write(to, &fs::read(from).map_err(|source| ExportError::Io { path: from.to_owned(), source })?)
 }
 
 /// A model is safetensors in the cache, too; it is read to be sure that it is one.
@@ -62,6 +67,15 @@ fn export_model(from: &Path, to: &Path) -> Result<String, ExportError> {
     make_parent(to)?;
     model.save(to).map_err(StageError::from)?;
     Ok(format!("{} with {} parameters", model.architecture, model.theta.len()))
+}
+
+/// A curve is tensors in the cache, too; it is read to be sure that it is one.
+fn export_curve(from: &Path, to: &Path) -> Result<String, ExportError> {
+    let (curve, model) = Curve::load(from).map_err(StageError::from)?;
+    make_parent(to)?;
+    curve.save(&model, to).map_err(StageError::from)?;
+    let [start, ..] = &curve.points;
+    Ok(format!("a curve through 3 points of {} with {} parameters each", model.architecture, start.len()))
 }
 
 fn export_dataset(dataset: &Dataset, to: &Path, limit: usize) -> Result<String, ExportError> {
@@ -151,6 +165,8 @@ mod tests {
     use super::super::dataset::tests::{run, synthetic};
     use super::super::poison::PoisonStage;
     use super::*;
+    use crate::nn::graph::Shape;
+    use crate::train::CurveForm;
 
     #[test]
     fn a_data_set_is_written_as_a_folder_that_is_read_again() {
@@ -195,5 +211,20 @@ mod tests {
         assert_eq!((picture.dimensions(), stamped), ((32, 32), 9), "a patch of 3x3");
         let again = export(Artifact::Trigger, &path.join("trigger"), &path.join("trigger.png"), 1);
         assert!(matches!(again, Err(ExportError::Exists(_))));
+    }
+
+    #[test]
+    fn a_curve_is_written_as_it_is_in_the_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["curve", "out/curve.safetensors"].map(|name| folder.path().join(name));
+        let image = Shape { height: 8, width: 8, channels: 3 };
+        let architecture = "wrn-10-1".parse().unwrap();
+        let (normalise, theta, state) = (None, vec![], vec![]);
+        let model = Model { architecture, image, classes: 4, normalise, theta, state };
+        let points = [0.0, 1.0, 2.0].map(|value| vec![value; model.graph().theta_len()]);
+        Curve { form: CurveForm::Bezier, points }.save(&model, &from).unwrap();
+        let told = export(Artifact::Curve, &from, &to, 1).unwrap();
+        assert!(told.starts_with("a curve through 3 points of wrn-10-1 with 7"), "{told}");
+        assert_eq!(fs::read(to).unwrap(), fs::read(from).unwrap());
     }
 }

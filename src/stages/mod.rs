@@ -8,12 +8,15 @@ mod checkpoint;
 mod context;
 mod convert;
 mod dataset;
+mod detect;
 mod erase;
 mod error;
 mod evaluate;
 mod export;
 mod finetune;
+mod point;
 mod poison;
+mod require;
 mod split;
 mod train;
 mod training;
@@ -42,8 +45,12 @@ pub enum Artifact {
     Trigger,
     /// A network's architecture, parameters and running statistics.
     Model,
+    /// A path through the parameters of an architecture, from one model to another.
+    Curve,
     /// Metrics as JSON.
     Report,
+    /// Tensors that a detector's finding rests on.
+    Evidence,
 }
 
 /// A named input of a stage kind.
@@ -122,6 +129,11 @@ pub trait Kind: Send + Sync + 'static {
         true
     }
 
+    /// Whether the stage makes this output with these parameters; every one, by default.
+    fn makes(_params: &Self::Params, _output: &Output) -> bool {
+        true
+    }
+
     /// Files and folders outside the store that the stage reads; their content enters the key.
     fn sources(_params: &Self::Params) -> Vec<PathBuf> {
         vec![]
@@ -162,6 +174,8 @@ pub trait Bound: Send + Sync {
     fn needs(&self) -> Vec<Need>;
     /// See [`Kind::seeded`].
     fn seeded(&self) -> bool;
+    /// See [`Kind::makes`].
+    fn makes(&self, output: &Output) -> bool;
     /// See [`Kind::sources`].
     fn sources(&self) -> Vec<PathBuf>;
     /// See [`Kind::public`].
@@ -222,6 +236,10 @@ impl<K: Kind> Bound for WithParams<K> {
         K::seeded(&self.0)
     }
 
+    fn makes(&self, output: &Output) -> bool {
+        K::makes(&self.0, output)
+    }
+
     fn sources(&self) -> Vec<PathBuf> {
         K::sources(&self.0)
     }
@@ -250,6 +268,8 @@ pub fn all() -> Vec<Box<dyn Stage>> {
         erase::<train::TrainStage>(),
         erase::<finetune::FinetuneStage>(),
         erase::<erase::EraseStage>(),
+        erase::<point::PointStage>(),
         erase::<evaluate::EvaluateStage>(),
+        erase::<detect::DetectStage>(),
     ]
 }

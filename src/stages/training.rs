@@ -47,7 +47,15 @@ impl Loaded {
     ///
     /// An unreadable file, or another image size or number of classes than the data set's.
     pub fn from(context: &Context<'_>, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
-        let model = Model::load(context.input(port)?)?;
+        Self::fitting(Model::load(context.input(port)?)?, port, dataset)
+    }
+
+    /// Checks that `model`, from `port`, was made for such images.
+    ///
+    /// # Errors
+    ///
+    /// Another image size or number of classes than the data set's.
+    pub fn fitting(model: Model, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
         let of_model = (model.image, model.classes);
         let of_data = (shape(dataset.shape()), dataset.classes.len());
         if of_model != of_data {

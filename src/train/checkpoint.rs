@@ -2,7 +2,8 @@
 //!
 //! A file is a blake3 digest followed by what it covers: a safetensors block. It is written under another name,
 //! synced and renamed, so a file of the right name is whole unless the disk lied; the digest tells that too.
-//! Reading takes the newest file that is whole and passes over the others.
+//! Reading takes the newest file that is whole and passes over the others. Work that is no training keeps the parts
+//! that it has finished, in the same way.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -11,12 +12,15 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::TrainError;
+use super::{Session, TrainError};
 use crate::models::{from_bytes, to_bytes};
 
 const EXTENSION: &str = "checkpoint";
+/// The extension of finished parts.
+const PART: &str = "part";
 const METADATA_KEY: &str = "argd-pipe.checkpoint";
 /// Checkpoints kept: the newest and, in case it is damaged, the one before it.
 const KEPT: usize = 2;
@@ -108,6 +112,32 @@ impl Snapshot {
         let sums = sums.into_iter().map(f64::from_bits).collect();
         let (trainable, velocity, state) = (read("trainable")?, read("velocity")?, read("state")?);
         Some(Self { trainable, velocity, state, epoch, step, seen, sums })
+    }
+}
+
+impl Session<'_> {
+    /// Keeps a finished part of a longer work for the next attempt at it.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be written.
+    pub fn keep(&self, name: &str, part: &impl Serialize) -> Result<(), TrainError> {
+        let path = self.checkpoints.join(name).with_extension(PART);
+        serde_json::to_vec(part)
+            .map_err(io::Error::other)
+            .and_then(|text| {
+                let bytes = [blake3::hash(&text).as_bytes().as_slice(), &text].concat();
+                write_atomically(self.checkpoints, &path, &bytes)
+            })
+            .map_err(|source| TrainError::Checkpoint { path, source })
+    }
+
+    /// What an earlier attempt kept under this name; nothing if there is none, or it is damaged.
+    pub fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let bytes = fs::read(self.checkpoints.join(name).with_extension(PART)).ok()?;
+        let (digest, text) = bytes.split_at_checked(blake3::OUT_LEN)?;
+        let is_whole = blake3::hash(text).as_bytes().as_slice() == digest;
+        is_whole.then(|| serde_json::from_slice(text).ok())?
     }
 }
 

@@ -1,16 +1,17 @@
-//! The one training loop.
+//! The one training loop: batches, steps of the optimiser, checkpoints.
+//!
+//! It knows no network: what it lowers is a [`Loss`] of a flat vector.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 
 use super::checkpoint::Snapshot;
-use super::{Objective, Progress, Schedule, Sgd, Step, Term, TrainError, Watch, Weights};
+use super::{Loss, Objective, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError, Watch, Weights};
 use crate::data::{Augment, Batch, Batches, Order, Samples};
-use crate::nn::{Mode, Network};
+use crate::nn::Network;
 
 /// How to train.
 #[derive(Clone, Debug)]
@@ -40,7 +41,16 @@ pub struct Session<'a> {
     pub checkpoints: &'a Path,
 }
 
-/// What a training ends with.
+/// What a training starts from and ends with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    /// What is trained.
+    pub trainable: Vec<f32>,
+    /// Running statistics, which follow the batches.
+    pub state: Vec<f32>,
+}
+
+/// What the training of a network ends with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
     /// The network's numbers after the last epoch.
@@ -49,15 +59,11 @@ pub struct Trained {
     pub parameters: Vec<f32>,
 }
 
-/// Trains `network` from `start` on `samples`, or goes on from the newest checkpoint.
-///
-/// The result depends on the arguments and the seed alone: not on the number of threads, nor on how often the
-/// training was stopped or killed on the way.
+/// Trains `network` from `start` on `samples`, or goes on from the newest checkpoint; see [`descend`].
 ///
 /// # Errors
 ///
-/// [`TrainError::Stopped`] when asked to stop, [`TrainError::Diverged`] when the loss or a parameter is no longer
-/// finite, a checkpoint that cannot be written, and arguments that do not fit each other.
+/// Those of [`descend`], and weights that are not the network's.
 pub fn fit<S: Samples + 'static>(
     network: &Network,
     start: Weights,
@@ -66,37 +72,52 @@ pub fn fit<S: Samples + 'static>(
     settings: &Settings,
     session: Session<'_>,
 ) -> Result<Trained, TrainError> {
-    check(network, &start, samples.as_ref(), settings)?;
-    let run = begin(start, objective, session);
-    let mut fit = Fit { network, objective, settings, session, run, names: vec![] };
-    while fit.run.epoch < settings.epochs {
-        fit.epoch(&samples)?;
+    let graph = network.graph();
+    if (start.theta.len(), start.state.len()) != (graph.theta_len(), graph.state_len()) {
+        let problem = "the model's weights are not those of its architecture";
+        return Err(TrainError::Mismatch(problem.to_owned()));
     }
-    Ok(fit.finish())
+    let trainable = [start.theta, objective.parameters()].concat();
+    let start = Values { trainable, state: start.state };
+    let end = descend(&mut Supervised { network, objective }, start, samples, settings, session)?;
+    let Values { trainable: mut theta, state } = end;
+    let parameters = theta.split_off(graph.theta_len());
+    Ok(Trained { weights: Weights { theta, state }, parameters })
 }
 
-fn check(
-    network: &Network,
-    start: &Weights,
-    samples: &dyn Samples,
+/// Lowers `loss` from `start` with the batches of `samples`, or goes on from the newest checkpoint.
+///
+/// The result depends on the arguments and the seed alone: not on the number of threads, nor on how often the
+/// training was stopped or killed on the way.
+///
+/// # Errors
+///
+/// [`TrainError::Stopped`] when asked to stop, [`TrainError::Diverged`] when the loss or a value is no longer
+/// finite, a checkpoint that cannot be written, and arguments that do not fit each other.
+pub fn descend<S: Samples + 'static>(
+    loss: &mut dyn Loss,
+    start: Values,
+    samples: Arc<S>,
     settings: &Settings,
-) -> Result<(), TrainError> {
-    let graph = network.graph();
-    let wrong = |problem: &str| Err(TrainError::Mismatch(problem.to_owned()));
-    if (start.theta.len(), start.state.len()) != (graph.theta_len(), graph.state_len()) {
-        return wrong("the model's weights are not those of its architecture");
-    }
+    session: Session<'_>,
+) -> Result<Values, TrainError> {
     if samples.is_empty() || settings.batch == 0 || settings.epochs == 0 {
-        return wrong("a training needs at least one image, one epoch and a batch of one");
+        let problem = "a training needs at least one image, one epoch and a batch of one";
+        return Err(TrainError::Mismatch(problem.to_owned()));
     }
-    Ok(())
+    let mut descent = Descent { loss, settings, session, run: begin(start, session), names: vec![] };
+    while descent.run.epoch < settings.epochs {
+        descent.epoch(&samples)?;
+    }
+    let Snapshot { trainable, state, .. } = descent.run;
+    Ok(Values { trainable, state })
 }
 
 /// The newest checkpoint, or the state before the first step.
-fn begin(start: Weights, objective: &dyn Objective, session: Session<'_>) -> Snapshot {
-    let trainable = [start.theta, objective.parameters()].concat();
+fn begin(start: Values, session: Session<'_>) -> Snapshot {
+    let Values { trainable, state } = start;
     let velocity = vec![0.0; trainable.len()];
-    let fresh = Snapshot { trainable, velocity, state: start.state, ..Snapshot::default() };
+    let fresh = Snapshot { trainable, velocity, state, ..Snapshot::default() };
     let passed_over = |path: &Path| {
         session
             .watch
@@ -109,9 +130,8 @@ fn begin(start: Weights, objective: &dyn Objective, session: Session<'_>) -> Sna
     found
 }
 
-struct Fit<'a> {
-    network: &'a Network,
-    objective: &'a mut dyn Objective,
+struct Descent<'a> {
+    loss: &'a mut dyn Loss,
     settings: &'a Settings,
     session: Session<'a>,
     run: Snapshot,
@@ -119,7 +139,7 @@ struct Fit<'a> {
     names: Vec<&'static str>,
 }
 
-impl Fit<'_> {
+impl Descent<'_> {
     /// Trains to the end of the current epoch and leaves a checkpoint there.
     fn epoch<S: Samples + 'static>(&mut self, samples: &Arc<S>) -> Result<(), TrainError> {
         let Settings { batch, augment, shuffle, .. } = *self.settings;
@@ -151,48 +171,37 @@ impl Fit<'_> {
 
     /// One step of the optimiser.
     fn step(&mut self, batch: Batch) -> Result<(), TrainError> {
-        let run = &mut self.run;
-        let (theta, own) = run.trainable.split_at(self.network.graph().theta_len());
-        let theta = Var::from_slice(theta, theta.len(), &Device::Cpu)?;
-        let own = Var::from_slice(own, own.len(), &Device::Cpu)?;
-        let state = Tensor::from_slice(&run.state, run.state.len(), &Device::Cpu)?;
         let images = Tensor::from_vec(batch.images, batch.shape.as_slice(), &Device::Cpu)?;
-
-        let forward = self.network.forward(&theta, &state, &images, Mode::Train)?;
-        let step = Step { images: &images, labels: &batch.labels, forward: &forward, parameters: &own };
-        let terms = self.objective.terms(&step)?;
-        let loss = sum(&terms)?;
-        self.count(&terms, batch.labels.len())?;
-        if !scalar(&loss)?.is_finite() {
-            let values = terms.iter().map(|(name, term)| Ok(format!("{name} {}", scalar(term)?)));
-            let values = values.collect::<candle_core::Result<Vec<_>>>()?.join(", ");
-            return Err(self.diverged(format!("the loss ({values})")));
+        let Snapshot { trainable, state, epoch, step, .. } = &self.run;
+        let at = Point { trainable, state, epoch: *epoch, step: *step };
+        let Slope { terms, gradient, state } = self.loss.slope(&at, &images, &batch.labels)?;
+        self.count(&terms, batch.labels.len());
+        if !terms.iter().map(|(_, value)| value).sum::<f64>().is_finite() {
+            let values = terms.iter().map(|(name, value)| format!("{name} {value}"));
+            return Err(self.diverged(format!("the loss ({})", values.collect::<Vec<_>>().join(", "))));
         }
-
-        let grads = loss.backward()?;
-        let gradient = [gradient(&grads, &theta)?, gradient(&grads, &own)?].concat();
         let run = &mut self.run;
         let lr = self.settings.schedule.lr(run.epoch);
         self.settings.sgd.step(lr, &mut run.trainable, &gradient, &mut run.velocity);
-        if let Some(state) = forward.state {
-            run.state = state.to_vec1()?;
+        self.loss.project(&mut run.trainable);
+        if let Some(state) = state {
+            run.state = state;
         }
         run.step += 1;
         Ok(())
     }
 
     /// Adds the terms of a batch of `images` to the epoch's sums.
-    fn count(&mut self, terms: &[Term], images: usize) -> Result<(), TrainError> {
+    fn count(&mut self, terms: &[(&'static str, f64)], images: usize) {
         let run = &mut self.run;
         if run.step == 0 {
             (run.seen, run.sums) = (0, vec![0.0; terms.len()]);
         }
         self.names = terms.iter().map(|(name, _)| *name).collect();
-        for (total, (_, term)) in run.sums.iter_mut().zip(terms) {
-            *total += scalar(term)? * images as f64;
+        for (total, (_, value)) in run.sums.iter_mut().zip(terms) {
+            *total += value * images as f64;
         }
         run.seen += images;
-        Ok(())
     }
 
     fn means(&self) -> Vec<(&'static str, f64)> {
@@ -209,29 +218,6 @@ impl Fit<'_> {
     fn diverged(&self, what: String) -> TrainError {
         let (epoch, step) = (self.run.epoch, self.run.step);
         TrainError::Diverged { what, epoch: epoch + 1, batch: step + 1, lr: self.settings.schedule.lr(epoch) }
-    }
-
-    fn finish(self) -> Trained {
-        let mut theta = self.run.trainable;
-        let parameters = theta.split_off(self.network.graph().theta_len());
-        Trained { weights: Weights { theta, state: self.run.state }, parameters }
-    }
-}
-
-fn sum(terms: &[Term]) -> candle_core::Result<Tensor> {
-    let zero = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-    terms.iter().try_fold(zero, |sum, (_, term)| sum + term)
-}
-
-fn scalar(tensor: &Tensor) -> candle_core::Result<f64> {
-    tensor.to_dtype(DType::F64)?.to_scalar()
-}
-
-/// The gradient of a flat variable; zeros if the loss does not depend on it.
-fn gradient(grads: &GradStore, variable: &Var) -> candle_core::Result<Vec<f32>> {
-    match grads.get(variable) {
-        Some(gradient) => gradient.to_vec1(),
-        None => Ok(vec![0.0; variable.elem_count()]),
     }
 }
 

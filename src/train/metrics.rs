@@ -18,6 +18,20 @@ impl Rate {
         (self.of > 0).then(|| 100.0 * self.hits as f64 / self.of as f64)
     }
 
+    /// Counts by class the cases (class, whether it counts), up to the highest class that occurs.
+    fn by_class(cases: impl Iterator<Item = (u32, bool)>) -> Vec<Self> {
+        let mut rates = vec![];
+        for (class, hit) in cases {
+            let class = class as usize;
+            if rates.len() <= class {
+                rates.resize(class + 1, Self { hits: 0, of: 0 });
+            }
+            rates[class].hits += usize::from(hit);
+            rates[class].of += 1;
+        }
+        rates
+    }
+
     fn count(cases: impl Iterator<Item = bool>) -> Self {
         cases.fold(Self { hits: 0, of: 0 }, |rate, hit| Self {
             hits: rate.hits + usize::from(hit),
@@ -30,7 +44,7 @@ impl Rate {
 ///
 /// Under all2one these are the images outside the target class, under all2all every image, under a source-specific rule
 /// those of the source class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Triggered {
     /// Clean images classified rightly.
     pub acc_excl_target: Rate,
@@ -38,6 +52,8 @@ pub struct Triggered {
     pub asr: Rate,
     /// Triggered images classified rightly nevertheless.
     pub ra: Rate,
+    /// [`Triggered::asr`] by true class, up to the highest that occurs.
+    pub asr_by_class: Vec<Rate>,
 }
 
 /// What a trigger does where it is not meant to work: to the images whose label the rule keeps and that are not of the
@@ -62,10 +78,12 @@ impl Elsewhere {
 }
 
 /// Metrics of one model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Clean images of every class classified rightly.
     pub acc: Rate,
+    /// [`Report::acc`] by true class, up to the highest that occurs.
+    pub acc_by_class: Vec<Rate>,
     /// What needs a trigger, if there is one.
     pub triggered: Option<Triggered>,
 }
@@ -73,8 +91,9 @@ pub struct Report {
 impl Report {
     /// Counts from true labels and the predictions for the clean images.
     pub fn clean(labels: &[u32], clean: &[u32]) -> Self {
-        let acc = Rate::count(labels.iter().zip(clean).map(|(label, found)| label == found));
-        Self { acc, triggered: None }
+        let cases = || labels.iter().zip(clean).map(|(label, found)| (*label, label == found));
+        let acc = Rate::count(cases().map(|(_, hit)| hit));
+        Self { acc, acc_by_class: Rate::by_class(cases()), triggered: None }
     }
 
     /// Counts with a trigger too: `wanted` are the labels that the attacker's rule gives, `triggered` the
@@ -85,6 +104,7 @@ impl Report {
             acc_excl_target: Rate::count(changed().map(|i| clean[i] == labels[i])),
             asr: Rate::count(changed().map(|i| triggered[i] == wanted[i])),
             ra: Rate::count(changed().map(|i| triggered[i] == labels[i])),
+            asr_by_class: Rate::by_class(changed().map(|i| (labels[i], triggered[i] == wanted[i]))),
         };
         Self { triggered: Some(triggered), ..Self::clean(labels, clean) }
     }
@@ -114,13 +134,16 @@ mod tests {
         let report = Report::clean(&LABELS, &CLEAN);
         assert_eq!((report.acc, report.triggered), (rate(4, 6), None));
         assert_eq!(report.acc.percent(), Some(100.0 * 4.0 / 6.0));
+        assert_eq!(report.acc_by_class, [rate(1, 2), rate(2, 2), rate(1, 2)]);
     }
 
     #[test]
     fn all2one_leaves_out_the_target_class() {
         let wanted = LABELS.map(|_| 0);
         let report = Report::with_trigger(&LABELS, &CLEAN, &wanted, &[0, 0, 0, 1, 0, 1]);
-        let expected = Triggered { acc_excl_target: rate(3, 4), asr: rate(2, 4), ra: rate(1, 4) };
+        let asr_by_class = vec![rate(0, 0), rate(1, 2), rate(1, 2)];
+        let expected =
+            Triggered { acc_excl_target: rate(3, 4), asr: rate(2, 4), ra: rate(1, 4), asr_by_class };
         assert_eq!((report.acc, report.triggered), (rate(4, 6), Some(expected)));
     }
 
@@ -128,7 +151,9 @@ mod tests {
     fn all2all_leaves_out_none() {
         let wanted = LABELS.map(|label| (label + 1) % 3);
         let report = Report::with_trigger(&LABELS, &CLEAN, &wanted, &[1, 0, 2, 2, 0, 1]);
-        let expected = Triggered { acc_excl_target: rate(4, 6), asr: rate(4, 6), ra: rate(1, 6) };
+        let asr_by_class = vec![rate(1, 2), rate(2, 2), rate(1, 2)];
+        let expected =
+            Triggered { acc_excl_target: rate(4, 6), asr: rate(4, 6), ra: rate(1, 6), asr_by_class };
         assert_eq!(report.triggered, Some(expected));
     }
 

@@ -1,27 +1,34 @@
 //! Training and testing: the one training loop, its optimiser and schedule, checkpoints, predictions, metrics.
 //!
-//! The loop serves every stage that trains; what differs between them is the [`Objective`]. Nothing here knows
-//! stages, manifests or the terminal: a [`Watch`] is told how far it is and says when to stop.
+//! The loop serves every stage that trains; what differs between them is the [`Objective`] or, where it is not a
+//! network's numbers that are trained, the [`Loss`]. Nothing here knows stages, manifests or the terminal: a [`Watch`]
+//! is told how far it is and says when to stop.
 
 mod checkpoint;
+mod curve;
 mod error;
 mod fit;
 mod frozen;
+mod loss;
 mod metrics;
 mod objective;
 mod predict;
 mod schedule;
 mod sgd;
+mod statistics;
 mod training;
 
+pub use curve::{Curve, CurveForm};
 pub use error::TrainError;
-pub use fit::{Session, Settings, Trained, fit};
+pub use fit::{Session, Settings, Trained, Values, descend, fit};
 pub use frozen::Frozen;
+pub use loss::{Loss, Point, Slope, Supervised};
 pub use metrics::{Elsewhere, Rate, Report, Triggered, der};
 pub use objective::{CrossEntropy, Objective, Step, Term};
-pub use predict::{PREDICT_BATCH, Stamp, predict};
+pub use predict::{PREDICT_BATCH, Stamp, highest, predict, scores};
 pub use schedule::{Piece, Schedule};
 pub use sgd::Sgd;
+pub use statistics::batch_norm_statistics;
 pub use training::Training;
 
 /// A network's numbers.

@@ -1,4 +1,4 @@
-//! What a training minimises.
+//! What the training of a network minimises: terms of a loss, as differentiable expressions.
 
 use candle_core::{Result, Tensor};
 
@@ -8,7 +8,7 @@ use crate::nn::loss::cross_entropy;
 /// A weighted term of a loss: its name and its value, a scalar; the loss is the sum of its terms.
 pub type Term = (&'static str, Tensor);
 
-/// What a training minimises.
+/// What the training of a network minimises.
 pub trait Objective {
     /// First values of further numbers that are trained beside the network's; none by default.
     fn parameters(&self) -> Vec<f32> {
@@ -21,6 +21,10 @@ pub trait Objective {
     ///
     /// Tensors that do not fit each other.
     fn terms(&mut self, step: &Step<'_>) -> Result<Vec<Term>>;
+
+    /// Brings the network's trainable values, and its own after them, back to where they may be after a step of
+    /// the optimiser; anywhere by default.
+    fn project(&self, _trainable: &mut [f32]) {}
 }
 
 /// What an [`Objective`] gets to see of a batch.

@@ -18,21 +18,38 @@ pub type Stamp<'a> = &'a mut dyn FnMut(usize, &mut [u8]);
 ///
 /// # Errors
 ///
-/// [`TrainError::Stopped`] if `watch` asks for it, [`TrainError::NotFinite`] if a score is not a number, and
-/// images that do not fit the network.
+/// [`TrainError::NotFinite`] if a score is not a number, and those of [`scores`].
 pub fn predict(
+    network: &Network,
+    weights: &Weights,
+    images: &Images,
+    stamp: Option<Stamp<'_>>,
+    watch: &dyn Watch,
+) -> Result<Vec<u32>, TrainError> {
+    let scores = scores(network, weights, images, stamp, watch)?;
+    let class = |(image, scores): (usize, &Vec<f32>)| highest(scores).ok_or(TrainError::NotFinite { image });
+    scores.iter().enumerate().map(class).collect()
+}
+
+/// What the network says of each image in evaluation mode: its scores by class, before the softmax; `stamp` changes
+/// each image first.
+///
+/// # Errors
+///
+/// [`TrainError::Stopped`] if `watch` asks for it, and images that do not fit the network.
+pub fn scores(
     network: &Network,
     weights: &Weights,
     images: &Images,
     mut stamp: Option<Stamp<'_>>,
     watch: &dyn Watch,
-) -> Result<Vec<u32>, TrainError> {
+) -> Result<Vec<Vec<f32>>, TrainError> {
     let theta = Tensor::from_slice(&weights.theta, weights.theta.len(), &Device::Cpu)?;
     let state = Tensor::from_slice(&weights.state, weights.state.len(), &Device::Cpu)?;
     let shape = images.shape();
     let steps = images.len().div_ceil(PREDICT_BATCH);
     let started = Instant::now();
-    let mut classes = Vec::with_capacity(images.len());
+    let mut scores = Vec::with_capacity(images.len());
     for (step, pixels) in images.pixels().chunks(PREDICT_BATCH * shape.len()).enumerate() {
         if watch.stopped() {
             return Err(TrainError::Stopped);
@@ -47,10 +64,8 @@ pub fn predict(
         let dims = (count, shape.height, shape.width, shape.channels);
         let batch = Tensor::from_vec(pixels, dims, &Device::Cpu)?;
         let logits = network.forward(&theta, &state, &batch, Mode::Eval)?.logits;
-        for row in logits.to_dtype(DType::F32)?.to_vec2::<f32>()? {
-            classes.push(highest(&row).ok_or(TrainError::NotFinite { image: classes.len() })?);
-        }
-        let images_per_second = classes.len() as f64 / started.elapsed().as_secs_f64();
+        scores.extend(logits.to_dtype(DType::F32)?.to_vec2::<f32>()?);
+        let images_per_second = scores.len() as f64 / started.elapsed().as_secs_f64();
         watch.progress(&Progress {
             epochs: 1,
             step: step + 1,
@@ -59,11 +74,11 @@ pub fn predict(
             ..Progress::default()
         });
     }
-    Ok(classes)
+    Ok(scores)
 }
 
 /// Position of the highest score, the first one on a tie; nothing if a score is not finite.
-fn highest(scores: &[f32]) -> Option<u32> {
+pub fn highest(scores: &[f32]) -> Option<u32> {
     let mut best = 0;
     for (i, score) in scores.iter().enumerate() {
         if !score.is_finite() {

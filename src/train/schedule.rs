@@ -25,6 +25,11 @@ impl Schedule {
         Self(pieces.iter().map(|&(epoch, lr)| Piece { epoch, lr }).collect())
     }
 
+    /// Makes a schedule that has a learning rate of its own for each of a number of epochs.
+    pub fn by_epoch(epochs: usize, lr: impl Fn(usize) -> f64) -> Self {
+        Self((0..epochs).map(|epoch| Piece { epoch, lr: lr(epoch) }).collect())
+    }
+
     /// The learning rate of an epoch, counted from 0; before the first piece it is the first piece's.
     pub fn lr(&self, epoch: usize) -> f32 {
         let piece = self.0.iter().rev().find(|piece| piece.epoch <= epoch).or(self.0.first());
@@ -64,6 +69,13 @@ mod tests {
     fn an_epoch_has_the_rate_of_the_last_piece_begun() {
         let schedule = Schedule::steps(&[(0, 0.1), (3, 0.01), (6, 0.001)]);
         assert_eq!([0, 2, 3, 5, 6, 99].map(|epoch| schedule.lr(epoch)), [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]);
+    }
+
+    #[test]
+    fn each_epoch_can_have_a_rate_of_its_own() {
+        let schedule = Schedule::by_epoch(3, |epoch| 1.0 / (1 << epoch) as f64);
+        assert_eq!([0, 1, 2].map(|epoch| schedule.lr(epoch)), [1.0, 0.5, 0.25]);
+        assert!(schedule.check().is_ok());
     }
 
     #[test]

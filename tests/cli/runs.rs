@@ -53,6 +53,25 @@ fn a_run_from_nothing_and_again() {
 }
 
 #[test]
+fn seeds_are_joined_in_a_csv_of_their_own() {
+    let workspace = Workspace::new();
+    let of_seeds = MANIFEST.replace("seed: 2\nmatrix: {epochs: [1, 2]}", "matrix: {seed: [1, 2]}");
+    workspace.write("tiny.yaml", &of_seeds.replace("\"${matrix.epochs}\"", "1"));
+    let told =
+        workspace.run("run tiny.yaml").with(0, &["means over the seeds are in results/tiny.seeds.csv"]);
+    assert!(told.stdout.contains(" ± "), "{}", told.stdout);
+    let read = || fs::read_to_string(workspace.path("results/tiny.seeds.csv")).unwrap();
+    let first = read();
+    let lines: Vec<&str> = first.lines().collect();
+    assert!(lines[0].starts_with("pipeline,stage,n,acc_mean,acc_sd,acc_excl_target_mean,"), "{first}");
+    assert!(lines.len() == 2 && lines[1].starts_with("tiny,after,2,"), "{first}");
+
+    fs::remove_dir_all(workspace.path("results")).unwrap();
+    workspace.run("results tiny.yaml").with(0, &["2 rows are in results/tiny.csv"]);
+    assert_eq!(read(), first);
+}
+
+#[test]
 fn threads_jobs_and_instructions_change_no_byte() {
     let run = |arguments: &str, level: Option<Level>| {
         let workspace = Workspace::new();

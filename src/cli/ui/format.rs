@@ -7,7 +7,18 @@ use serde_json::{Map, Value};
 use crate::stages::Progress;
 
 /// Metrics that are shown, in the field's order: name in records, name for people.
-pub(super) const METRICS: [(&str, &str); 4] = [("acc", "ACC"), ("asr", "ASR"), ("ra", "RA"), ("der", "DER")];
+pub(super) const METRICS: [(&str, &str); 10] = [
+    ("acc", "ACC"),
+    ("asr", "ASR"),
+    ("ra", "RA"),
+    ("der", "DER"),
+    ("anomaly_index", "anomaly"),
+    ("flagged", "flagged"),
+    ("frr", "FRR"),
+    ("far", "FAR"),
+    ("auroc", "AUROC"),
+    ("valid", "valid"),
+];
 
 /// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
 pub(in crate::cli) fn duration(seconds: f64) -> String {
@@ -50,9 +61,14 @@ pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
 
 /// Writes the metrics that people look for: `ACC 84.12  ASR 3.20`.
 pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
-    let shown = METRICS
-        .iter()
-        .filter_map(|(name, shown)| Some(format!("{shown} {:.2}", metrics.get(*name)?.as_f64()?)));
+    let value = |value: &Value| match value {
+        Value::Number(number) => number.as_f64().map(|number| format!("{number:.2}")),
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        _ => None,
+    };
+    let shown =
+        METRICS.iter().filter_map(|(name, shown)| Some(format!("{shown} {}", value(metrics.get(*name)?)?)));
     let text = shown.collect::<Vec<_>>().join("  ");
     (!text.is_empty()).then_some(text)
 }
@@ -113,6 +129,10 @@ mod tests {
         assert_eq!(
             of(json!({"asr": 3.2, "acc": 84.123, "other": 1})).as_deref(),
             Some("ACC 84.12  ASR 3.20")
+        );
+        assert_eq!(
+            of(json!({"flagged": "0 3", "anomaly_index": 3.456, "valid": false})).as_deref(),
+            Some("anomaly 3.46  flagged 0 3  valid false")
         );
         assert_eq!(of(json!({"images": 10})), None);
     }

@@ -1,12 +1,12 @@
 //! Tables: the plan, and the results.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::format::{METRICS, duration};
-use crate::pipeline::results;
+use crate::pipeline::results::{self, BASELINE, Group, Spread, Summary};
 use crate::pipeline::{Change, Comparison, Pair, Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
 use crate::store::Record;
 
@@ -50,6 +50,43 @@ pub(in crate::cli) fn of_results(
     });
     let first_number = 1 + plan.axes().len();
     draw(header.chain(["time".to_owned(), String::new()]).collect(), rows.collect(), first_number..)
+}
+
+/// A table of the results over seeds: stage, axes, how many count, mean and standard deviation of each metric, and how
+/// ACC and ASR differ from plain fine-tuning's.
+pub(in crate::cli) fn of_summary(summary: &Summary) -> String {
+    let has = |get: fn(&Group) -> &BTreeMap<String, Spread>, name: &str| {
+        summary.groups.iter().any(|group| get(group).contains_key(name))
+    };
+    let of_metrics = METRICS.iter().filter(|(name, _)| has(|group| &group.metrics, name));
+    let metrics: Vec<_> = of_metrics.collect();
+    let of_differences = METRICS[..2].iter().filter(|(name, _)| has(|group| &group.differences, name));
+    let differences: Vec<_> = of_differences.collect();
+    let has_invalid = summary.groups.iter().any(|group| group.n_invalid.is_some());
+
+    let mut header = vec!["stage".to_owned()];
+    header.extend(summary.axes.iter().cloned());
+    header.push("n".to_owned());
+    header.extend(has_invalid.then(|| "invalid".to_owned()));
+    header.extend(metrics.iter().map(|(_, shown)| (*shown).to_owned()));
+    header.extend(differences.iter().map(|(_, shown)| format!("{shown} vs {BASELINE}")));
+    let rows = summary.groups.iter().map(|group| {
+        let mut row = vec![group.stage.clone()];
+        row.extend(group.axes.iter().cloned());
+        row.push(group.n.to_string());
+        row.extend(has_invalid.then(|| group.n_invalid.map_or_else(String::new, |n| n.to_string())));
+        row.extend(metrics.iter().map(|(name, _)| spread(group.metrics.get(*name), false)));
+        row.extend(differences.iter().map(|(name, _)| spread(group.differences.get(*name), true)));
+        row
+    });
+    draw(header, rows.collect(), 1 + summary.axes.len()..)
+}
+
+/// Writes a mean with its standard deviation, if it has one.
+fn spread(spread: Option<&Spread>, signed: bool) -> String {
+    let Some(Spread { mean, deviation }) = spread else { return String::new() };
+    let mean = if signed { format!("{mean:+.2}") } else { format!("{mean:.2}") };
+    deviation.map_or(mean.clone(), |deviation| format!("{mean} ± {deviation:.2}"))
 }
 
 /// A table of all tasks and their states.

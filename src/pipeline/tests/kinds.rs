@@ -139,6 +139,10 @@ impl Bound for BoundFake {
         (self.params.text == "picky").then_some(need).into_iter().collect()
     }
 
+    fn makes(&self, output: &Output) -> bool {
+        self.params.text != "single" || output.name != "two"
+    }
+
     fn sources(&self) -> Vec<PathBuf> {
         self.params.file.iter().cloned().collect()
     }
@@ -172,7 +176,7 @@ impl Bound for BoundFake {
             false => json!([kind, version, self.params(), context.seed, inputs, wavering]),
         };
         let mut outcome = Outcome::default();
-        for output in *outputs {
+        for output in outputs.iter().filter(|output| self.makes(output)) {
             if *kind == "split" && output.name == "dataset" {
                 outcome.passed_on.push(("dataset", "dataset"));
                 continue;
@@ -218,8 +222,10 @@ const OVERLAY: &[Output] = &[output("overlay", Artifact::Overlay), output("trigg
 const SPLIT: &[Output] = &[output("dataset", Artifact::Dataset), output("indices", Artifact::Indices)];
 const MODEL: &[Output] = &[output("model", Artifact::Model)];
 const TWO_MODELS: &[Output] = &[output("one", Artifact::Model), output("two", Artifact::Model)];
+const MODEL_AND_CURVE: &[Output] = &[output("model", Artifact::Model), output("two", Artifact::Curve)];
 const REPORT: &[Output] = &[output("report", Artifact::Report)];
 
+const FROM_CURVE: &[Input] = &[input("curve", Artifact::Curve, true)];
 const FROM_IMAGES: &[Input] = &[images()];
 const TRAIN: &[Input] = &[images(), input("poison", Artifact::Overlay, false)];
 const FINETUNE: &[Input] = &[input("model", Artifact::Model, true), images()];
@@ -237,7 +243,8 @@ const NODE: &[Input] = &[
     input("c", Artifact::Model, false),
 ];
 
-/// Kinds with the ports of the real ones; `node`, which takes up to three models; `twins`, which makes two.
+/// Kinds with the ports of the real ones; `node`, which takes up to three models; `twins`, which makes two;
+/// `connect`, which makes a model and, unless its text is `single`, a curve; `point`, which takes the curve.
 pub fn fakes(lab: &Arc<Lab>) -> Vec<Fake> {
     let fake = |kind, inputs, outputs| Fake { kind, version: 1, inputs, outputs, lab: Arc::clone(lab) };
     vec![
@@ -250,6 +257,8 @@ pub fn fakes(lab: &Arc<Lab>) -> Vec<Fake> {
         fake("evaluate", EVALUATE, REPORT),
         fake("node", NODE, MODEL),
         fake("twins", &[], TWO_MODELS),
+        fake("connect", &[], MODEL_AND_CURVE),
+        fake("point", FROM_CURVE, MODEL),
     ]
 }
 

@@ -170,6 +170,33 @@ stages:
 }
 
 #[test]
+fn an_output_that_parameters_forgo_is_not_expected_and_cannot_be_taken() {
+    let bench = Bench::new();
+    let manifest = |axis: &str, needs: &str| {
+        format!(
+            r#"
+name: curves
+matrix: {{how: [{axis}]}}
+stages:
+  connected: {{kind: connect, with: {{text: "${{matrix.how}}"}}}}
+  other:     {{kind: connect}}
+  points:    {{kind: point, needs: {{curve: {needs}}}}}
+"#
+        )
+    };
+    assert_eq!(bench.run(&manifest("single, double", "other")).counts(), [4, 0, 0, 0, 0]);
+    let cached = bench.run(&manifest("single, double", "other"));
+    assert_eq!(cached.counts(), [0, 4, 0, 0, 0]);
+    assert_eq!(bench.plan(&manifest("double", "connected")).of_stage("points").count(), 1);
+    assert_eq!(
+        bench.errors(&manifest("double, single", "connected")),
+        [
+            "stages.points.needs.curve: `curve` takes a curve, which `connected` makes only with other parameters"
+        ]
+    );
+}
+
+#[test]
 fn an_error_says_what_to_do() {
     let bench = Bench::new();
     let help = |yaml| {
@@ -189,7 +216,10 @@ fn an_error_says_what_to_do() {
     let (label, help_text, text) =
         help("name: a\nstages: {i: {kind: dataset}, n: {kind: node, needs: {a: i}}}");
     assert_eq!((label.as_str(), text.as_str()), ("a stage of kind `dataset`", "i"));
-    assert_eq!(help_text, "a model is made by stages of kind `train`, `finetune`, `erase`, `node`");
+    assert_eq!(
+        help_text,
+        "a model is made by stages of kind `train`, `finetune`, `erase`, `node`, `connect`, `point`"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::pipeline::results::table;
+use crate::pipeline::results::{Summary, Table, table};
 use crate::store::Record;
 
 #[test]
@@ -93,6 +93,92 @@ results: {csv: r.csv, from: [e]}
         record.key
     );
     assert_eq!(csv, expected);
+}
+
+#[test]
+fn a_table_of_detectors_has_their_columns_only() {
+    let bench = Bench::new();
+    let plan = bench.plan(SWEEP);
+    let told = bench.run_plan(&plan);
+    let record = with_metrics(&told.run, json!({"flagged": "0 3", "anomaly_index": 3.217, "n_flagged": 2}));
+    let table = table(&plan, |_| Some(&record)).unwrap();
+    let header = "pipeline,stage,clean_ratio,defense,seed,anomaly_index,flagged,n_flagged,key";
+    assert_eq!(table.header.join(","), header);
+    assert_eq!(table.rows[0].fields[5..8], ["3.22", "0 3", "2"]);
+}
+
+/// Two defenses and an evaluation before them, for three seeds.
+const SEEDS: &str = r#"
+name: seeds
+matrix: {seed: [1, 2, 3], defense: [finetune, nad]}
+stages:
+  d: {kind: dataset}
+  m: {kind: train, needs: {dataset: d}}
+  s: {kind: train, needs: {dataset: d}, with: {text: "${matrix.defense}"}}
+  before: {kind: evaluate, needs: {model: m, dataset: d}}
+  after: {kind: evaluate, needs: {model: s, dataset: d, baseline: before}}
+results: {csv: results/r.csv, from: [before, after]}
+"#;
+
+/// The table of [`SEEDS`] with metrics by task.
+fn table_of_seeds(plan: &Plan, metrics: impl Fn(&str) -> serde_json::Value) -> Table {
+    let told = Bench::new().run_plan(plan);
+    let records: Vec<Record> =
+        plan.tasks().map(|task| with_metrics(&told.run, metrics(&task.label.to_string()))).collect();
+    table(plan, |id| Some(&records[id.0])).unwrap()
+}
+
+#[test]
+fn seeds_are_joined_and_compared_with_fine_tuning_seed_by_seed() {
+    let plan = Bench::new().plan(SEEDS);
+    let table = table_of_seeds(&plan, |task| match task {
+        "after@seed=1,defense=finetune" => json!({"acc": 80.0, "asr": 10.0, "n_clean": 9}),
+        "after@seed=2,defense=finetune" => json!({"acc": 90.0, "asr": 30.0, "n_clean": 9}),
+        "after@seed=3,defense=finetune" => json!({"acc": 85.0, "asr": 20.0, "n_clean": 9}),
+        "after@seed=1,defense=nad" => json!({"acc": 81.0, "asr": 5.0, "n_clean": 9}),
+        "after@seed=2,defense=nad" => json!({"acc": 93.0, "asr": 5.0, "n_clean": 9}),
+        "after@seed=3,defense=nad" => json!({"acc": 87.0, "asr": 5.0, "n_clean": 9}),
+        _ => json!({"acc": 50.0, "flagged": "none"}),
+    });
+    let summary = Summary::of(&plan, &table).unwrap();
+    let csv = String::from_utf8(summary.to_csv(plan.name()).unwrap()).unwrap();
+    let expected = "pipeline,stage,defense,n,acc_mean,acc_sd,asr_mean,asr_sd,acc_vs_finetune_mean,acc_vs_finetune_sd,\
+                    asr_vs_finetune_mean,asr_vs_finetune_sd\n\
+                    seeds,before,,3,50.00,0.00,,,,,,\n\
+                    seeds,after,finetune,3,85.00,5.00,20.00,10.00,,,,\n\
+                    seeds,after,nad,3,87.00,6.00,5.00,0.00,2.00,1.00,-15.00,10.00\n";
+    assert_eq!(csv, expected);
+    assert_eq!(Summary::path(&plan.results().unwrap().csv).to_str(), Some("results/r.seeds.csv"));
+}
+
+#[test]
+fn rows_that_are_not_valid_are_marked_and_left_out_of_the_means() {
+    let plan = Bench::new().plan(SEEDS);
+    let table = table_of_seeds(&plan, |task| match task {
+        "before@seed=2" => json!({"acc": 10.0, "valid": false}),
+        "before@seed=1" | "before@seed=3" => json!({"acc": 60.0, "valid": true}),
+        _ if task.contains("seed=2") => json!({"acc": 0.0, "valid": false}),
+        _ if task.contains("nad") => json!({"acc": 70.0, "valid": true}),
+        _ => json!({"acc": 75.0, "valid": true}),
+    });
+    let valid = table.header.iter().position(|name| name == "valid").unwrap();
+    let marks: Vec<&str> = table.rows.iter().map(|row| row.fields[valid].as_str()).collect();
+    assert_eq!(marks, ["true", "false", "true", "true", "true", "false", "false", "true", "true"]);
+    let summary = Summary::of(&plan, &table).unwrap();
+    let csv = String::from_utf8(summary.to_csv(plan.name()).unwrap()).unwrap();
+    let expected = "pipeline,stage,defense,n,n_invalid,acc_mean,acc_sd,acc_vs_finetune_mean,acc_vs_finetune_sd\n\
+                    seeds,before,,2,1,60.00,0.00,,\n\
+                    seeds,after,finetune,2,1,75.00,0.00,,\n\
+                    seeds,after,nad,2,1,70.00,0.00,-5.00,0.00\n";
+    assert_eq!(csv, expected);
+}
+
+#[test]
+fn without_a_seed_axis_there_is_no_summary() {
+    let bench = Bench::new();
+    let plan = bench.plan(SWEEP);
+    let table = table(&plan, |_| None).unwrap();
+    assert_eq!(Summary::of(&plan, &table), None);
 }
 
 #[test]

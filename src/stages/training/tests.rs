@@ -2,14 +2,17 @@ use std::path::PathBuf;
 
 use super::super::dataset::DatasetStage;
 use super::super::dataset::tests::run;
+use super::super::detect::DetectStage;
 use super::super::erase::EraseStage;
 use super::super::evaluate::EvaluateStage;
 use super::super::finetune::FinetuneStage;
+use super::super::point::PointStage;
 use super::super::poison::PoisonStage;
 use super::super::split::SplitStage;
 use super::super::train::TrainStage;
 use super::super::{Kind, Need, Progress, erase};
 use super::*;
+use crate::data::TensorFile;
 
 /// A folder with a folder for each stage that has run.
 struct Lab(tempfile::TempDir);
@@ -62,6 +65,10 @@ impl Lab {
         self.run::<EvaluateStage>(&format!("report of {model}"), json!({}), &inputs)
     }
 
+    fn report(&self, stage: &str) -> Map<String, Value> {
+        serde_json::from_slice(&self.bytes(&format!("{stage}/report"))).unwrap()
+    }
+
     fn bytes(&self, file: &str) -> Vec<u8> {
         std::fs::read(self.path(file)).unwrap()
     }
@@ -102,9 +109,10 @@ fn the_whole_line_ends_in_metrics() {
         let number = |metrics: &Map<String, Value>, name: &str| metrics[name].as_f64().unwrap();
         let pair = |name: &str| (number(&before.metrics, name), number(&after.metrics, name));
         assert_eq!(number(&after.metrics, "der"), train::der(pair("acc"), pair("asr")));
-        let report: Value =
-            serde_json::from_slice(&lab.bytes(&format!("report of {method}/report"))).unwrap();
-        assert_eq!(report, Value::Object(after.metrics));
+        let mut report = lab.report(&format!("report of {method}"));
+        let by_class = ["acc_by_class", "asr_by_class"].map(|name| report.remove(name).unwrap());
+        assert_eq!(report, after.metrics);
+        assert_eq!(by_class.map(|of| of.as_object().unwrap().len()), [10, 9], "no ASR on the target class");
     }
 }
 
@@ -131,7 +139,54 @@ fn the_method_finetune_is_the_stage_finetune_and_needs_no_teacher() {
 
     let needs = |method| erase::<EraseStage>().bind(&json!({"method": method})).unwrap().needs();
     let teacher = Need { port: "teacher", parameter: "method" };
-    assert_eq!(["finetune", "nad", "argd"].map(needs), [vec![], vec![teacher], vec![teacher]]);
+    assert_eq!(["finetune", "nad", "mcr"].map(needs), [vec![], vec![teacher], vec![teacher]]);
+}
+
+#[test]
+fn a_curves_points_are_models_and_one_of_them_is_the_repaired_one() {
+    let lab = Lab::with_model();
+    let short = json!({"epochs": 1, "batch": 16});
+    lab.run::<FinetuneStage>("teacher", short, &on_split("model", "backdoored/model")).unwrap();
+    let mut inputs = on_split("student", "backdoored/model").to_vec();
+    inputs.push(("teacher", "teacher/model"));
+    let with = json!({"method": "mcr", "t": 0.3, "epochs": 1, "batch": 16});
+    let outcome = lab.run::<EraseStage>("repaired", with, &inputs).unwrap();
+    assert_eq!(outcome.metrics["t"], json!(0.3));
+
+    let point = |t: f64| {
+        let stage = format!("point {t}");
+        lab.run::<PointStage>(&stage, json!({"t": t}), &on_split("curve", "repaired/curve")).unwrap();
+        lab.bytes(&format!("{stage}/model"))
+    };
+    assert_eq!(point(0.3), lab.bytes("repaired/model"));
+    let ends = [(0.0, "backdoored/model"), (1.0, "teacher/model")];
+    for (t, end) in ends {
+        // The ends have the parameters of the models, and running statistics of the clean images.
+        point(t);
+        let [point, end] =
+            [format!("point {t}/model"), end.to_owned()].map(|file| Model::load(&lab.path(&file)).unwrap());
+        assert_eq!(point.theta, end.theta);
+        assert_ne!(point.state, end.state);
+    }
+    let method = json!({"method": "finetune", "epochs": 1});
+    lab.run::<EraseStage>("tuned", method, &on_split("student", "backdoored/model")).unwrap();
+    assert!(!lab.path("tuned/curve").exists());
+}
+
+#[test]
+fn a_teacher_trained_from_scratch_on_the_clean_split_teaches_any_student() {
+    let lab = Lab::with_model();
+    let images = [("dataset", "images/dataset"), ("dataset.indices", "clean/indices")];
+    let with = json!({"model": "wrn-10-2", "epochs": 1, "batch": 16, "augment": {}});
+    let outcome = lab.run::<TrainStage>("scratch", with, &images).unwrap();
+    assert_eq!(outcome.metrics["images"], json!(30));
+    let mut inputs = on_split("student", "backdoored/model").to_vec();
+    inputs.push(("teacher", "scratch/model"));
+    for method in ["nad", "argd"] {
+        let with = json!({"method": method, "epochs": 1, "batch": 16});
+        let outcome = lab.run::<EraseStage>(method, with, &inputs).unwrap();
+        assert_eq!(outcome.metrics["parameters"], json!(77_850));
+    }
 }
 
 #[test]
@@ -156,6 +211,66 @@ fn a_source_specific_trigger_is_measured_on_its_source_and_elsewhere() {
     assert_eq!(["n_clean", "n_excl_target", "n_triggered", "n_elsewhere"].map(count), [40, 4, 4, 32]);
     let percent = |name: &str| metrics[name].as_f64().unwrap();
     assert!((0.0..=100.0).contains(&(percent("asr_elsewhere") + percent("ra_elsewhere"))));
+}
+
+#[test]
+fn a_requirement_marks_its_evaluation_and_those_that_it_is_the_baseline_of() {
+    let lab = Lab::with_model();
+    let inputs = [
+        ("model", "backdoored/model"),
+        ("dataset", "images/dataset"),
+        ("trigger", "poisoned/trigger"),
+        ("baseline", "before/report"),
+    ];
+    let valid = |stage: &str, require: Value, inputs: &[(&str, &str)]| {
+        let outcome = lab.run::<EvaluateStage>(stage, json!({"require": require}), inputs);
+        outcome.unwrap().metrics.get("valid").cloned()
+    };
+    for (of_before, expected) in [(">= 0", true), ("> 100", false)] {
+        assert_eq!(valid("before", json!({"asr": of_before}), &inputs[..3]), Some(json!(expected)));
+        assert_eq!(valid("after", json!({}), &inputs), Some(json!(expected)));
+        assert_eq!(valid("after", json!({"acc": "<= 100"}), &inputs), Some(json!(expected)));
+        assert_eq!(valid("after", json!({"acc": "> 100"}), &inputs), Some(json!(false)));
+    }
+    assert_eq!(valid("plain", json!({}), &inputs[..3]), None);
+    let without = lab.run::<EvaluateStage>("plain", json!({"require": {"asr": ">= 95"}}), &inputs[..2]);
+    let message = without.unwrap_err().to_string();
+    assert!(message.contains("`asr`, which was not measured; connect `trigger`"), "{message}");
+}
+
+#[test]
+fn detectors_leave_a_report_and_evidence() {
+    let lab = Lab::with_model();
+    let mut inputs = on_split("model", "backdoored/model").to_vec();
+    inputs.push(("trigger", "poisoned/trigger"));
+    let with = json!({"method": "neural-cleanse", "epochs": 1});
+    let outcome = lab.run::<DetectStage>("cleansed", with, &inputs).unwrap();
+    assert!(outcome.metrics["anomaly_index"].is_f64() && outcome.metrics["flagged"].is_string());
+    let mut report = lab.report("cleansed");
+    assert_eq!(report.remove("classes").unwrap().as_array().unwrap().len(), 10);
+    assert_eq!(report, outcome.metrics);
+    let mut evidence = TensorFile::open(&lab.path("cleansed/evidence")).unwrap();
+    assert_eq!(evidence.f32::<3>("masks").unwrap().0, [10, 32, 32]);
+    assert_eq!(evidence.f32::<4>("patterns").unwrap().0, [10, 32, 32, 3]);
+
+    let with = json!({"method": "strip", "overlays": 2, "images": 10});
+    let outcome = lab.run::<DetectStage>("strip", with, &inputs).unwrap();
+    assert_eq!(outcome.metrics.keys().collect::<Vec<_>>(), ["auroc", "far", "frr", "n_clean", "n_triggered"]);
+    let mut evidence = TensorFile::open(&lab.path("strip/evidence")).unwrap();
+    assert_eq!(evidence.f32::<1>("triggered").unwrap().0, [10]);
+}
+
+#[test]
+fn unlearning_trains_against_flagged_triggers_and_else_leaves_the_model() {
+    let lab = Lab::with_model();
+    let erase = |stage: &str, threshold: f64| {
+        let reverse = json!({"epochs": 1, "threshold": threshold});
+        let with = json!({"method": "neural-cleanse", "epochs": 1, "reverse": reverse});
+        lab.run::<EraseStage>(stage, with, &on_split("student", "backdoored/model")).unwrap();
+        lab.bytes(&format!("{stage}/model"))
+    };
+    assert_eq!(erase("none flagged", 1e9), lab.bytes("backdoored/model"));
+    assert_ne!(erase("all small flagged", 0.0), lab.bytes("backdoored/model"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::*;
 use crate::data::{ImageShape, Images};
 use crate::nn::graph::{Graph, Shape};
 use crate::nn::{Numerics, loss};
+use crate::train::{Step, Term};
 
 /// Cross entropy, and half the square of one number of its own minus 3.
 struct Classify;

@@ -1,0 +1,299 @@
+//! Adversarial neuron pruning (Wu and Wang 2021): channels that a small disturbance turns against the clean images
+//! are pruned.
+//!
+//! Each batch norm channel has a mask m in [0, 1] on its scale, and a disturbance (d, x) of its scale and shift:
+//! y = gamma (m + d) xhat + beta (1 + x). The masks minimise alpha L(m, 0) + (1 - alpha) max over (d, x) of
+//! L(m, d, x), with L the cross entropy of clean images; then gamma is set to 0 where m is at most the threshold.
+
+use candle_core::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Defense, Erased, Task};
+use crate::data::{Augment, InvalidParam, Samples};
+use crate::nn::graph::{Graph, Op};
+use crate::rng::stream;
+use crate::train::{
+    CrossEntropy, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError, Values, descend,
+};
+
+/// Pruning of sensitive channels, without any fine-tuning. A connected teacher is not used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Anp {
+    /// Channels whose mask ends at this value or below are pruned.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub threshold: f64,
+    /// Half the width of the range that disturbances start in, and the way that their steps go together.
+    #[schemars(range(min = 0.0))]
+    pub epsilon: f64,
+    /// Steps up the loss that a disturbance takes, each against the signs of the gradient.
+    #[schemars(range(min = 1, max = 1000))]
+    pub noise_steps: usize,
+    /// Weight of the undisturbed loss, alpha; the disturbed one has 1 - alpha.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub alpha: f64,
+    /// Steps of the masks' optimiser, rounded up to whole passes over the images; each computes `noise_steps` + 2
+    /// gradients.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub iterations: usize,
+    /// Images of a step.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub batch: usize,
+    /// Learning rate of the masks.
+    #[schemars(range(min = 0.0))]
+    pub lr: f64,
+    /// Momentum of the masks.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub momentum: f64,
+    /// How images are varied.
+    pub augment: Augment,
+}
+
+impl Default for Anp {
+    fn default() -> Self {
+        Self {
+            threshold: 0.2,
+            epsilon: 0.4,
+            noise_steps: 1,
+            alpha: 0.2,
+            iterations: 2000,
+            batch: 128,
+            lr: 0.2,
+            momentum: 0.9,
+            augment: Augment::CROP_AND_FLIP,
+        }
+    }
+}
+
+impl Defense for Anp {
+    fn needs_teacher(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Vec<InvalidParam> {
+        vec![]
+    }
+
+    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
+        let channels = channels(task.network.graph());
+        let start = Values { trainable: vec![1.0; channels.len()], state: task.student.state.clone() };
+        let mut loss = Masked {
+            plain: Supervised { network: task.network, objective: &mut CrossEntropy },
+            theta: &task.student.theta,
+            channels: &channels,
+            seed: task.session.seed,
+            anp: self,
+        };
+        let settings = self.settings(task.samples.len());
+        let mask = descend(&mut loss, start, task.samples, &settings, task.session)?.trainable;
+        let pruned: Vec<usize> = (0..mask.len()).filter(|&c| f64::from(mask[c]) <= self.threshold).collect();
+        task.session.watch.note(&format!("pruned {} of {} channels", pruned.len(), mask.len()));
+        let mut weights = task.student;
+        pruned.iter().for_each(|&c| weights.theta[channels[c].scale] = 0.0);
+        let metrics =
+            [("pruned".to_owned(), json!(pruned.len())), ("channels".to_owned(), json!(mask.len()))];
+        Ok(Erased { metrics: metrics.into_iter().collect(), ..Erased::from(weights) })
+    }
+}
+
+impl Anp {
+    fn settings(&self, images: usize) -> Settings {
+        let &Self { iterations, batch, augment, .. } = self;
+        let sgd = Sgd { momentum: self.momentum as f32, nesterov: false, weight_decay: 0.0 };
+        let epochs = iterations.div_ceil(images.div_ceil(batch));
+        Settings { epochs, batch, schedule: Schedule::steps(&[(0, self.lr)]), sgd, augment, shuffle: true }
+    }
+}
+
+/// Where a batch norm channel's scale and shift are in theta.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Channel {
+    scale: usize,
+    shift: usize,
+}
+
+/// The channels of all batch norms.
+fn channels(graph: &Graph) -> Vec<Channel> {
+    let norms = graph.nodes.iter().filter_map(|node| match node.op {
+        Op::BatchNorm { weight, bias, .. } => Some((graph.theta[weight].range(), graph.theta[bias].range())),
+        _ => None,
+    });
+    norms
+        .flat_map(|(scales, shifts)| scales.zip(shifts).map(|(scale, shift)| Channel { scale, shift }))
+        .collect()
+}
+
+/// A disturbance of each channel: d of its scale, x of its shift.
+type Noise = Vec<[f32; 2]>;
+
+/// The loss of the masks.
+struct Masked<'a> {
+    plain: Supervised<'a>,
+    theta: &'a [f32],
+    channels: &'a [Channel],
+    seed: u64,
+    anp: &'a Anp,
+}
+
+impl Loss for Masked<'_> {
+    fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
+        let undisturbed = vec![[0.0; 2]; self.channels.len()];
+        let clean = self.under(at, &undisturbed, images, labels)?;
+        let mut noise = self.draw(at);
+        for _ in 0..self.anp.noise_steps {
+            let gradient = self.under(at, &noise, images, labels)?.gradient;
+            self.climb(&mut noise, &gradient);
+        }
+        let robust = self.under(at, &noise, images, labels)?;
+
+        let alpha = self.anp.alpha;
+        let value = |slope: &Slope| slope.terms.iter().map(|(_, value)| value).sum::<f64>();
+        let terms = vec![("clean", alpha * value(&clean)), ("disturbed", (1.0 - alpha) * value(&robust))];
+        let slope = |channel: &Channel| {
+            let of = |slope: &Slope| f64::from(slope.gradient[channel.scale]);
+            let mixed = alpha * of(&clean) + (1.0 - alpha) * of(&robust);
+            (mixed * f64::from(self.theta[channel.scale])) as f32
+        };
+        Ok(Slope { terms, gradient: self.channels.iter().map(slope).collect(), state: None })
+    }
+
+    fn project(&self, mask: &mut [f32]) {
+        mask.iter_mut().for_each(|m| *m = m.clamp(0.0, 1.0));
+    }
+}
+
+impl Masked<'_> {
+    /// The network's loss, and its gradient with respect to theta, under the masks and a disturbance.
+    fn under(
+        &mut self,
+        at: &Point<'_>,
+        noise: &[[f32; 2]],
+        images: &Tensor,
+        labels: &[u32],
+    ) -> Result<Slope, TrainError> {
+        let mut theta = self.theta.to_vec();
+        for ((channel, mask), [d, x]) in self.channels.iter().zip(at.trainable).zip(noise) {
+            theta[channel.scale] *= mask + d;
+            theta[channel.shift] *= 1.0 + x;
+        }
+        self.plain.slope(&at.moved_to(&theta), images, labels)
+    }
+
+    /// Where the disturbance of this step starts.
+    fn draw(&self, at: &Point<'_>) -> Noise {
+        let mut stream = stream(self.seed, "anp noise", at.epoch as u64, at.step as u64);
+        let epsilon = self.anp.epsilon as f32;
+        let mut draw = || stream.between(-epsilon, epsilon);
+        self.channels.iter().map(|_| [draw(), draw()]).collect()
+    }
+
+    /// One step up the loss, by the signs of its gradient with respect to the disturbance.
+    fn climb(&self, noise: &mut Noise, gradient: &[f32]) {
+        let step = (self.anp.epsilon / self.anp.noise_steps as f64) as f32;
+        for (Channel { scale, shift }, noise) in self.channels.iter().zip(noise) {
+            for (value, place) in noise.iter_mut().zip([*scale, *shift]) {
+                let slope = gradient[place] * self.theta[place];
+                *value += if slope == 0.0 { 0.0 } else { step.copysign(slope) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::super::tests::Bench;
+    use super::*;
+
+    fn images() -> (Tensor, Vec<u32>) {
+        let pixels: Vec<f32> = (0..4 * 192).map(|i| 0.5 + 0.5 * (i as f32 * 0.37).sin()).collect();
+        (Tensor::from_vec(pixels, (4, 8, 8, 3), &Device::Cpu).unwrap(), vec![0, 1, 2, 1])
+    }
+
+    /// The loss of masks and its gradient with a fixed disturbance of half an epsilon drawn, and no climbing.
+    fn slope(bench: &Bench, anp: &Anp, mask: &[f32]) -> Slope {
+        let task = bench.task();
+        let channels = channels(task.network.graph());
+        let plain = Supervised { network: task.network, objective: &mut CrossEntropy };
+        let mut masked = Masked { plain, theta: &task.student.theta, channels: &channels, seed: 1, anp };
+        let (images, labels) = images();
+        let at = Point { trainable: mask, state: &task.student.state, epoch: 0, step: 0 };
+        masked.slope(&at, &images, &labels).unwrap()
+    }
+
+    #[test]
+    fn every_batch_norm_channel_is_found_once() {
+        let bench = Bench::new();
+        let graph = bench.network.graph();
+        let found = channels(graph);
+        assert_eq!(2 * found.len(), graph.state_len());
+        let scale = |slot: &crate::nn::graph::Slot| slot.name.contains("bn") && slot.name.ends_with("weight");
+        let scales: usize = graph.theta.iter().filter(|slot| scale(slot)).map(|slot| slot.len()).sum();
+        assert_eq!(found.len(), scales);
+    }
+
+    #[test]
+    fn the_masks_gradient_agrees_with_finite_differences() {
+        let bench = Bench::new();
+        // Without climbing: its signs jump.
+        let anp = Anp { alpha: 0.3, noise_steps: 0, ..Anp::default() };
+        let count = channels(bench.network.graph()).len();
+        let mask: Vec<f32> = (0..count).map(|c| 0.6 + 0.3 * (c as f32).sin()).collect();
+        let gradient = slope(&bench, &anp, &mask).gradient;
+        let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
+        let along = |by: f64| {
+            let mask: Vec<f32> =
+                mask.iter().zip(&gradient).map(|(m, g)| m + (by * f64::from(*g)) as f32).collect();
+            slope(&bench, &anp, &mask).terms.iter().map(|(_, value)| value).sum::<f64>()
+        };
+        // Along the gradient the loss rises by its squared norm.
+        let by = 1e-3 / norm.sqrt();
+        let found = (along(by) - along(-by)) / (2.0 * by);
+        assert!((found / norm - 1.0).abs() < 0.02, "{found} instead of {norm}");
+    }
+
+    #[test]
+    fn climbing_raises_the_disturbed_loss() {
+        let bench = Bench::new();
+        let mask = vec![1.0; channels(bench.network.graph()).len()];
+        let disturbed = |epsilon: f64, noise_steps: usize| {
+            let anp = Anp { epsilon, noise_steps, alpha: 0.0, ..Anp::default() };
+            slope(&bench, &anp, &mask).terms[1].1
+        };
+        let clean = disturbed(0.0, 1);
+        assert!(disturbed(0.4, 1) > clean && disturbed(0.4, 4) > clean);
+    }
+
+    #[test]
+    fn channels_at_or_below_the_threshold_lose_their_scale() {
+        let bench = Bench::new();
+        let with = |threshold: f64| {
+            let with = json!({"method": "anp", "threshold": threshold, "iterations": 3, "batch": 8});
+            bench.erase(with).unwrap()
+        };
+        let channels = channels(bench.network.graph());
+        let all = with(1.0);
+        assert_eq!(
+            (&all.metrics["pruned"], &all.metrics["channels"]),
+            (&json!(channels.len()), &json!(channels.len()))
+        );
+        assert!(channels.iter().all(|channel| all.weights.theta[channel.scale] == 0.0));
+        assert!(
+            channels
+                .iter()
+                .all(|channel| { all.weights.theta[channel.shift] == bench.student.theta[channel.shift] })
+        );
+        // Three steps do not bring a mask from 1 to 0.
+        let none = with(0.0);
+        assert_eq!(none.weights, bench.student);
+    }
+
+    #[test]
+    fn iterations_are_rounded_up_to_passes() {
+        let epochs = |images| Anp { iterations: 100, ..Anp::default() }.settings(images).epochs;
+        assert_eq!([epochs(10), epochs(128), epochs(300)], [100, 100, 34]);
+    }
+}

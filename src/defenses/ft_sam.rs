@@ -1,0 +1,203 @@
+//! FT-SAM: fine-tuning with sharpness-aware minimisation (Zhu et al. 2023, "Enhancing Fine-Tuning based Backdoor
+//! Defense with Sharpness-Aware Minimization").
+//!
+//! A step follows the gradient at the worst point nearby, w + e, which moves the large weights that a backdoor lives
+//! in most: e = rho T^2 g / ||T g||, with g the gradient at w and T = |w| (adaptive; Kwon et al. 2021) or T = 1.
+
+use std::f64::consts::PI;
+
+use candle_core::Tensor;
+use candle_nn::ops::log_softmax;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Defense, Erased, Task};
+use crate::data::{Augment, InvalidParam};
+use crate::nn::loss::cross_entropy;
+use crate::train::{
+    Loss, Objective, Point, Schedule, Settings, Sgd, Slope, Step, Supervised, Term, TrainError, Values,
+    Weights, descend,
+};
+
+/// Fine-tuning with sharpness-aware minimisation. A connected teacher is not used. Defaults are BackdoorBench's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FtSam {
+    /// Radius of the neighbourhood, rho; 0 is plain fine-tuning.
+    #[schemars(range(min = 0.0))]
+    pub rho: f64,
+    /// Measure the neighbourhood in shares of each weight.
+    pub adaptive: bool,
+    /// Probability that the labels give to the other classes together.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub label_smoothing: f64,
+    /// Passes over the images; a step computes two gradients.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub epochs: usize,
+    /// Images of a step; the last step of an epoch may have fewer.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub batch: usize,
+    /// Learning rate of the first epoch; it falls towards 0 along half a cosine. (BackdoorBench moves along the
+    /// cosine by steps, not by epochs, and comes back up where there are more than 100.)
+    #[schemars(range(min = 0.0))]
+    pub lr: f64,
+    /// Momentum of the optimiser.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub momentum: f64,
+    /// Weight decay, on every parameter.
+    #[schemars(range(min = 0.0))]
+    pub weight_decay: f64,
+    /// How images are varied.
+    pub augment: Augment,
+}
+
+impl Default for FtSam {
+    fn default() -> Self {
+        Self {
+            rho: 2.0,
+            adaptive: true,
+            label_smoothing: 0.1,
+            epochs: 100,
+            batch: 256,
+            lr: 0.01,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            augment: Augment::CROP_AND_FLIP,
+        }
+    }
+}
+
+impl Defense for FtSam {
+    fn needs_teacher(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Vec<InvalidParam> {
+        vec![]
+    }
+
+    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
+        let mut objective = SmoothedCrossEntropy { smoothing: self.label_smoothing };
+        let plain = Supervised { network: task.network, objective: &mut objective };
+        let mut sharp = Sharp { plain, rho: self.rho, adaptive: self.adaptive };
+        let Weights { theta, state } = task.student;
+        let start = Values { trainable: theta, state };
+        let end = descend(&mut sharp, start, task.samples, &self.settings(), task.session)?;
+        Ok(Weights { theta: end.trainable, state: end.state }.into())
+    }
+}
+
+impl FtSam {
+    fn settings(&self) -> Settings {
+        let &Self { epochs, batch, lr, augment, .. } = self;
+        let cosine = |epoch| lr / 2.0 * (1.0 + libm::cos(PI * epoch as f64 / epochs as f64));
+        let (momentum, weight_decay) = (self.momentum as f32, self.weight_decay as f32);
+        let sgd = Sgd { momentum, nesterov: false, weight_decay };
+        Settings { epochs, batch, schedule: Schedule::by_epoch(epochs, cosine), sgd, augment, shuffle: true }
+    }
+}
+
+/// Cross entropy with labels that are 1 - s for the class and s / (K - 1) for each of the other K - 1.
+struct SmoothedCrossEntropy {
+    smoothing: f64,
+}
+
+impl Objective for SmoothedCrossEntropy {
+    fn terms(&mut self, step: &Step<'_>) -> candle_core::Result<Vec<Term>> {
+        let logits = &step.forward.logits;
+        let (batch, classes) = logits.dims2()?;
+        let each = self.smoothing / (classes as f64 - 1.0).max(1.0);
+        let all = (log_softmax(logits, 1)?.sum_all()? * (-each / batch as f64))?;
+        let own = (cross_entropy(logits, step.labels)? * (1.0 - self.smoothing - each))?;
+        Ok(vec![("ce", (own + all)?)])
+    }
+}
+
+/// A loss whose gradient is taken at the worst point nearby; the running statistics follow the unmoved pass.
+struct Sharp<L> {
+    plain: L,
+    rho: f64,
+    adaptive: bool,
+}
+
+impl<L: Loss> Loss for Sharp<L> {
+    fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
+        let here = self.plain.slope(at, images, labels)?;
+        let worst = self.worst(at.trainable, &here.gradient);
+        let there = self.plain.slope(&at.moved_to(&worst), images, labels)?;
+        Ok(Slope { gradient: there.gradient, ..here })
+    }
+}
+
+impl<L> Sharp<L> {
+    /// w + rho T^2 g / ||T g||.
+    fn worst(&self, weights: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let scale = |w: f32| if self.adaptive { f64::from(w).abs() } else { 1.0 };
+        let pairs = || weights.iter().zip(gradient).map(|(&w, &g)| (w, f64::from(g)));
+        let norm = pairs().map(|(w, g)| (scale(w) * g).powi(2)).sum::<f64>().sqrt();
+        let step = self.rho / (norm + 1e-12);
+        pairs().map(|(w, g)| (f64::from(w) + step * scale(w).powi(2) * g) as f32).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::nn::Forward;
+
+    /// Half the square of each value, times its position.
+    struct Bowl;
+
+    impl Loss for Bowl {
+        fn slope(&mut self, at: &Point<'_>, _: &Tensor, _: &[u32]) -> Result<Slope, TrainError> {
+            let gradient = at.trainable.iter().enumerate().map(|(i, w)| w * (i + 1) as f32).collect();
+            Ok(Slope { terms: vec![], gradient, state: None })
+        }
+    }
+
+    fn gradient(adaptive: bool, rho: f64, at: &[f32]) -> Vec<f32> {
+        let images = Tensor::zeros((), DType::F32, &Device::Cpu).unwrap();
+        let at = Point { trainable: at, state: &[], epoch: 0, step: 0 };
+        Sharp { plain: Bowl, rho, adaptive }.slope(&at, &images, &[]).unwrap().gradient
+    }
+
+    fn assert_close(found: &[f32], expected: &[f32]) {
+        let far = found.iter().zip(expected).any(|(found, expected)| (found - expected).abs() > 1e-5);
+        assert!(!far && found.len() == expected.len(), "{found:?} instead of {expected:?}");
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_worst_point() {
+        // At (3, 2) the gradient is (3, 4), of norm 5: with radius 5 the worst point is (6, 6).
+        assert_close(&gradient(false, 5.0, &[3.0, 2.0]), &[6.0, 12.0]);
+        // Adaptive: ||(3 * 3, 2 * 4)|| = sqrt(145), e = 145^-1/2 (9 * 3, 4 * 4) for radius 1.
+        let norm = 145f32.sqrt();
+        assert_close(&gradient(true, 1.0, &[3.0, 2.0]), &[3.0 + 27.0 / norm, 2.0 * (2.0 + 16.0 / norm)]);
+        assert_close(&gradient(true, 0.0, &[3.0, 2.0]), &[3.0, 4.0]);
+    }
+
+    #[test]
+    fn a_flat_loss_has_no_worst_point() {
+        assert_close(&gradient(true, 2.0, &[0.0, 0.0]), &[0.0, 0.0]);
+    }
+
+    #[test]
+    fn smoothed_labels_share_out_a_part() {
+        let logits = Tensor::new(&[[0.5f64, -1.0, 2.0], [1.0, 1.0, 0.0]], &Device::Cpu).unwrap();
+        let p = log_softmax(&logits, 1).unwrap().to_vec2::<f64>().unwrap();
+        let forward = Forward { logits: logits.clone(), attention: vec![], state: None };
+        let step = Step { images: &logits, labels: &[2, 0], forward: &forward, parameters: &logits };
+        let found = SmoothedCrossEntropy { smoothing: 0.2 }.terms(&step).unwrap()[0].1.to_scalar::<f64>();
+        let expected = -(0.8 * (p[0][2] + p[1][0]) + 0.1 * (p[0][0] + p[0][1] + p[1][1] + p[1][2])) / 2.0;
+        assert!((found.unwrap() - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_learning_rate_falls_along_half_a_cosine() {
+        let schedule = FtSam { epochs: 4, ..FtSam::default() }.settings().schedule;
+        assert_close(&[0, 2].map(|epoch| schedule.lr(epoch)), &[0.01, 0.005]);
+        assert!(schedule.lr(3) < 0.002);
+    }
+}

@@ -1,0 +1,113 @@
+//! Unlearning (Wang et al. 2019): the triggers that Neural Cleanse reverses are learned anew, with the right labels.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Defense, Erased, Task, WithTraining};
+use crate::data::{DataError, Images, InvalidParam, Overlay, Samples, TrainView};
+use crate::detectors::{NeuralCleanse, Reversal};
+use crate::rng::stream;
+use crate::train::{CrossEntropy, Frozen, TrainError};
+
+/// Neural Cleanse, then fine-tuning on clean images a share of which carry the reversed trigger of a flagged class
+/// and keep their labels. A model of which no class is flagged stays as it is. A connected teacher is not used.
+///
+/// (The authors unlearn for one epoch on a tenth of the training images; here the training is that of every
+/// defense.)
+pub type Unlearning = WithTraining<Own>;
+
+/// What unlearning has beside its training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Own {
+    /// How triggers are reversed and flagged: the parameters of the detector `neural-cleanse`.
+    pub reverse: NeuralCleanse,
+    /// The share of the clean images that carry a reversed trigger; several flagged classes take turns.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub share: f64,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self { reverse: NeuralCleanse::default(), share: 0.2 }
+    }
+}
+
+impl Defense for Unlearning {
+    fn needs_teacher(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Vec<InvalidParam> {
+        self.training.check()
+    }
+
+    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
+        let suspect = Frozen::new(task.network.clone(), &task.student)?;
+        let diagnosis = self.own.reverse.diagnose(&suspect, &task.samples, task.session)?;
+        let (flagged, metrics) = (&diagnosis.flagged, diagnosis.metrics());
+        task.session.watch.note(&format!("flagged classes: {flagged:?}"));
+        if flagged.is_empty() {
+            return Ok(Erased { metrics, ..Erased::from(task.student) });
+        }
+        let triggers: Vec<&Reversal> = flagged.iter().map(|&class| &diagnosis.reversals[class]).collect();
+        let samples = stamped(&task.samples, &triggers, self.own.share, task.session.seed)
+            .map_err(|error| TrainError::Mismatch(error.to_string()))?;
+        let task = Task { samples: Arc::new(samples), ..task };
+        let weights = task.fit(&mut CrossEntropy, &self.training)?;
+        Ok(Erased { metrics, ..Erased::from(weights) })
+    }
+}
+
+/// The images with triggers on a share of them and all labels as they were.
+fn stamped(
+    samples: &TrainView,
+    triggers: &[&Reversal],
+    share: f64,
+    seed: u64,
+) -> Result<TrainView, DataError> {
+    let mut chosen = stream(seed, "unlearn", 0, 0).permutation(samples.len());
+    chosen.truncate((share * samples.len() as f64) as usize);
+    chosen.sort_by_key(|&i| samples.index(i as usize));
+    let (mut indices, mut pixels, mut labels) = (vec![], vec![], vec![]);
+    for (&i, trigger) in chosen.iter().zip(triggers.iter().cycle()) {
+        let mut image = samples.pixels(i as usize).to_vec();
+        trigger.stamp(&mut image);
+        indices.push(samples.index(i as usize) as u32);
+        pixels.extend(image);
+        labels.push(samples.label(i as usize));
+    }
+    samples.with_overlay(Overlay::new(indices, Images::new(samples.shape(), pixels, labels)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Dataset, ImageShape};
+
+    #[test]
+    fn a_share_of_the_images_carries_the_triggers_in_turn_and_keeps_its_labels() {
+        let shape = ImageShape { height: 1, width: 2, channels: 1 };
+        let images = Images::new(shape, vec![10; 40], (0..20).map(|i| i % 3).collect()).unwrap();
+        let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let dataset = Arc::new(Dataset::new(classes, images.clone(), images).unwrap());
+        let view = TrainView::new(dataset, Some((5..15).collect()), None).unwrap();
+        let trigger = |class, mask: [f32; 2]| Reversal {
+            class,
+            mask: mask.to_vec(),
+            pattern: vec![1.0; 2],
+            norm: 1.0,
+            success: 100.0,
+            converged: true,
+            epochs: 1,
+        };
+        let (left, right) = (trigger(0, [1.0, 0.0]), trigger(1, [0.0, 1.0]));
+        let stamped = stamped(&view, &[&left, &right], 0.4, 1).unwrap();
+        let seen: Vec<&[u8]> = (0..10).map(|i| stamped.pixels(i)).collect();
+        let count = |pixels: [u8; 2]| seen.iter().filter(|&&image| image == pixels).count();
+        assert_eq!((count([255, 10]), count([10, 255]), count([10, 10])), (2, 2, 6));
+        assert!((0..10).all(|i| (stamped.label(i), stamped.index(i)) == (view.label(i), view.index(i))));
+    }
+}

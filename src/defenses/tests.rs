@@ -1,0 +1,126 @@
+//! A small student, its clean images, and any defense run on them.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::data::{Dataset, ImageShape, Images};
+use crate::models::Architecture;
+use crate::nn::graph::Shape;
+use crate::train::{Progress, Watch};
+
+/// Nobody watches.
+pub(super) struct Silent;
+
+impl Watch for Silent {
+    fn progress(&self, _: &Progress) {}
+    fn note(&self, _: &str) {}
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// A WRN-10-1 with its first weights, for images of 8x8 in 3 classes, and 24 clean images.
+pub(super) struct Bench {
+    pub network: Network,
+    pub student: Weights,
+    samples: Arc<TrainView>,
+    folder: tempfile::TempDir,
+}
+
+const IMAGES: usize = 24;
+
+impl Bench {
+    pub fn new() -> Self {
+        let network = network("wrn-10-1");
+        let (theta, state) = network.init(1);
+        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let labels: Vec<u32> = (0..IMAGES as u32).map(|i| i % 3).collect();
+        let pixel = |i: usize| ((i * 31 + i / 192 % 3 * 80) % 256) as u8;
+        let images = Images::new(shape, (0..IMAGES * 192).map(pixel).collect(), labels).unwrap();
+        let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let dataset = Dataset { train: images.clone(), test: images, classes };
+        let samples = Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        Self { network, student: Weights { theta, state }, samples, folder }
+    }
+
+    /// The student as a task without a teacher.
+    pub fn task(&self) -> Task<'_> {
+        self.task_in(self.folder.path())
+    }
+
+    fn task_in<'a>(&'a self, checkpoints: &'a Path) -> Task<'a> {
+        Task {
+            network: &self.network,
+            student: self.student.clone(),
+            teacher: None,
+            samples: Arc::clone(&self.samples),
+            session: Session { seed: 5, watch: &Silent, checkpoints },
+        }
+    }
+
+    /// Runs a defense, given as a manifest gives it.
+    pub fn erase(&self, with: Value) -> Result<Erased, TrainError> {
+        self.erase_with(with, None)
+    }
+
+    /// Runs a defense with a teacher.
+    pub fn erase_with(&self, with: Value, teacher: Option<Frozen>) -> Result<Erased, TrainError> {
+        let defense: AnyDefense = serde_json::from_value(with).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        defense.defense().erase(Task { teacher, ..self.task_in(folder.path()) })
+    }
+}
+
+/// A network by name.
+fn network(name: &str) -> Network {
+    let shape = Shape { height: 8, width: 8, channels: 3 };
+    Network::new(name.parse::<Architecture>().unwrap().graph(shape, 3))
+}
+
+/// A teacher of some architecture.
+pub(super) fn teacher(name: &str) -> Frozen {
+    let network = network(name);
+    let (theta, state) = network.init(2);
+    Frozen::new(network, &Weights { theta, state }).unwrap()
+}
+
+#[test]
+fn a_defense_gives_the_same_bits_for_any_number_of_threads() {
+    let bench = Bench::new();
+    for with in [
+        json!({"method": "fine-pruning", "epochs": 1, "batch": 8}),
+        json!({"method": "anp", "iterations": 4, "batch": 8, "threshold": 0.9}),
+        json!({"method": "ft-sam", "epochs": 2, "batch": 8}),
+        json!({"method": "mcr", "epochs": 1, "batch": 8, "grid": 3}),
+    ] {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| bench.erase_with(with.clone(), Some(teacher("wrn-10-1"))).unwrap())
+        };
+        assert_eq!(run(1), run(3), "{with}");
+    }
+}
+
+#[test]
+fn student_and_teacher_may_have_different_widths_and_depths() {
+    let bench = Bench::new();
+    for method in ["nad", "argd"] {
+        for name in ["wrn-10-2", "wrn-16-1", "resnet32-cifar"] {
+            let with = json!({"method": method, "epochs": 1, "batch": 8});
+            let erased = bench.erase_with(with, Some(teacher(name))).unwrap();
+            assert_ne!(erased.weights, bench.student);
+            assert!(erased.weights.theta.iter().all(|weight| weight.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn what_learns_from_a_teacher_asks_for_one() {
+    for method in ["nad", "argd", "mcr"] {
+        let message = Bench::new().erase(json!({"method": method})).unwrap_err().to_string();
+        assert!(message.contains("learns from a teacher"), "{message}");
+    }
+}

@@ -1,0 +1,213 @@
+//! STRIP (Gao et al. 2019): under a trigger the prediction stays the same whatever else is superimposed.
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use candle_core::{Device, Tensor};
+
+use super::statistics::{auroc, moments, normal_quantile};
+use super::{Case, Detector, Finding};
+use crate::data::{NamedTensor, Samples};
+use crate::rng::stream;
+use crate::train::{Progress, TrainError};
+
+/// STRIP: an image whose predictions have little entropy when other images are superimposed on it is taken for one
+/// with a trigger.
+///
+/// It tells triggered images from clean ones, not backdoored networks from clean ones. The threshold comes from the
+/// clean images of the defender, who superimposes them too. The false rejection rate (FRR) is then measured on clean
+/// test images; the false acceptance rate (FAR) and the AUROC on test images with the trigger, if one is connected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Strip {
+    /// How images are superimposed: `sum`, or `blend`.
+    pub superimpose: Superimpose,
+    /// The tested image's share in a `blend`; without meaning for `sum`.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub alpha: f64,
+    /// Images that are superimposed, one at a time, on each tested image.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub overlays: usize,
+    /// The false rejection rate, in percent, that the threshold is chosen for.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 100.0))]
+    pub frr: f64,
+    /// Images tested for the threshold, and of either kind for the rates, at most.
+    #[schemars(range(min = 1))]
+    pub images: usize,
+}
+
+/// How one image is superimposed on another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Superimpose {
+    /// x + o, up to white: the authors' code.
+    #[default]
+    Sum,
+    /// alpha x + (1 - alpha) o: BackdoorBench and TrojanZoo, with an alpha of 0.5 and 64 overlays.
+    Blend,
+}
+
+impl Default for Strip {
+    fn default() -> Self {
+        Self { superimpose: Superimpose::Sum, alpha: 0.5, overlays: 100, frr: 1.0, images: 2000 }
+    }
+}
+
+impl Detector for Strip {
+    fn detect(&self, case: &Case<'_>) -> Result<Finding, TrainError> {
+        let test = &case.samples.dataset().test;
+        let known = self.entropies(case, case.samples.as_ref(), "strip threshold")?;
+        let clean = self.entropies(case, test, "strip clean")?;
+        let triggered = match &case.attacked {
+            Some(attacked) => self.entropies(case, &attacked.images, "strip triggered")?,
+            None => vec![],
+        };
+        let (mean, deviation) = moments(&known);
+        let threshold = mean + deviation * normal_quantile(self.frr / 100.0);
+        let evidence = [("known", &known), ("clean", &clean), ("triggered", &triggered)]
+            .map(|(name, entropies)| to_tensor(name, entropies));
+        Ok(Finding {
+            metrics: metrics(threshold, &clean, &triggered),
+            details: details(threshold, &known, &clean, &triggered),
+            evidence: evidence.into(),
+        })
+    }
+}
+
+impl Strip {
+    /// The mean entropy of each tested image under its overlays, in bits. `purpose` names the random streams.
+    fn entropies(
+        &self,
+        case: &Case<'_>,
+        tested: &dyn Samples,
+        purpose: &str,
+    ) -> Result<Vec<f64>, TrainError> {
+        let seed = case.session.seed;
+        let mut chosen = stream(seed, purpose, 0, 0).permutation(tested.len());
+        chosen.truncate(self.images);
+        chosen.sort_unstable();
+        let mut entropies = Vec::with_capacity(chosen.len());
+        for &i in &chosen {
+            if case.session.watch.stopped() {
+                return Err(TrainError::Stopped);
+            }
+            let mut stream = stream(seed, purpose, 1, u64::from(i));
+            let others = case.samples.len() as u32;
+            let overlays: Vec<u32> = (0..self.overlays).map(|_| stream.below(others)).collect();
+            let batch = self.superimposed(tested.pixels(i as usize), case.samples.as_ref(), &overlays)?;
+            let logits = case.suspect.forward(&batch)?.logits.to_vec2::<f32>()?;
+            let sum: f64 = logits.iter().map(|scores| entropy(scores)).sum();
+            if !sum.is_finite() {
+                return Err(TrainError::NotFinite { image: i as usize });
+            }
+            entropies.push(sum / self.overlays as f64);
+            case.session.watch.progress(&Progress {
+                epochs: 1,
+                step: entropies.len(),
+                steps: chosen.len(),
+                ..Progress::default()
+            });
+        }
+        Ok(entropies)
+    }
+
+    /// An image under each of the overlays, (overlays, height, width, channels) in [0, 1].
+    fn superimposed(
+        &self,
+        image: &[u8],
+        samples: &dyn Samples,
+        overlays: &[u32],
+    ) -> candle_core::Result<Tensor> {
+        let shape = samples.shape();
+        let mut batch = vec![0.0; overlays.len() * shape.len()];
+        batch.par_chunks_exact_mut(shape.len()).zip(overlays).for_each(|(out, &overlay)| {
+            let both = image.iter().zip(samples.pixels(overlay as usize));
+            out.iter_mut().zip(both).for_each(|(out, (&x, &overlay))| *out = self.pixel(x, overlay));
+        });
+        Tensor::from_vec(batch, (overlays.len(), shape.height, shape.width, shape.channels), &Device::Cpu)
+    }
+
+    fn pixel(&self, x: u8, overlay: u8) -> f32 {
+        let alpha = self.alpha as f32;
+        match self.superimpose {
+            Superimpose::Sum => f32::from(x.saturating_add(overlay)) / 255.0,
+            Superimpose::Blend => (alpha * f32::from(x) + (1.0 - alpha) * f32::from(overlay)) / 255.0,
+        }
+    }
+}
+
+/// The entropy of softmax probabilities, in bits.
+fn entropy(scores: &[f32]) -> f64 {
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shifted = scores.iter().map(|score| f64::from(score - max));
+    let weights: Vec<(f64, f64)> = shifted.map(|z| (libm::exp(z), z)).collect();
+    let total: f64 = weights.iter().map(|(weight, _)| weight).sum();
+    let mean: f64 = weights.iter().map(|(weight, z)| weight / total * z).sum();
+    (libm::log(total) - mean) / std::f64::consts::LN_2
+}
+
+/// Rates in percent, and how many images they are of.
+fn metrics(threshold: f64, clean: &[f64], triggered: &[f64]) -> Map<String, Value> {
+    let rejected = |entropies: &[f64]| entropies.iter().filter(|&&entropy| entropy < threshold).count();
+    let rate = |count: usize, of: usize| json!(100.0 * count as f64 / of.max(1) as f64);
+    let mut metrics = Map::new();
+    metrics.insert("frr".to_owned(), rate(rejected(clean), clean.len()));
+    metrics.insert("n_clean".to_owned(), json!(clean.len()));
+    let score = |entropies: &[f64]| entropies.iter().map(|entropy| -entropy).collect::<Vec<_>>();
+    if let Some(area) = auroc(&score(triggered), &score(clean)) {
+        metrics.insert("far".to_owned(), rate(triggered.len() - rejected(triggered), triggered.len()));
+        metrics.insert("auroc".to_owned(), json!(100.0 * area));
+        metrics.insert("n_triggered".to_owned(), json!(triggered.len()));
+    }
+    metrics
+}
+
+/// The threshold and the mean entropies, in bits.
+fn details(threshold: f64, known: &[f64], clean: &[f64], triggered: &[f64]) -> Map<String, Value> {
+    let of = |entropies: &[f64]| match entropies {
+        [] => Value::Null,
+        _ => json!({"mean": moments(entropies).0, "deviation": moments(entropies).1, "n": entropies.len()}),
+    };
+    let entropy = json!({"known": of(known), "clean": of(clean), "triggered": of(triggered)});
+    Map::from_iter([("threshold".to_owned(), json!(threshold)), ("entropy".to_owned(), entropy)])
+}
+
+fn to_tensor(name: &'static str, entropies: &[f64]) -> NamedTensor<'static> {
+    let values: Vec<f32> = entropies.iter().map(|&entropy| entropy as f32).collect();
+    NamedTensor::f32(name, vec![values.len()], &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entropy_is_in_bits_and_finite_at_the_extremes() {
+        assert!((entropy(&[3.0; 8]) - 3.0).abs() < 1e-12);
+        assert_eq!(entropy(&[1000.0, -1000.0, 0.0]), 0.0);
+        let p: [f64; 3] = [0.7, 0.2, 0.1];
+        let expected: f64 = p.iter().map(|p| -p * p.log2()).sum();
+        let scores = p.map(|p| p.ln() as f32);
+        assert!((entropy(&scores) - expected).abs() < 1e-6);
+        assert!(entropy(&[f32::NAN, 1.0]).is_nan());
+    }
+
+    #[test]
+    fn images_are_added_up_to_white_or_blended() {
+        let sum = Strip::default();
+        assert_eq!([sum.pixel(100, 55), sum.pixel(200, 100)], [155.0 / 255.0, 1.0]);
+        let blend = Strip { superimpose: Superimpose::Blend, alpha: 0.25, ..sum };
+        assert_eq!(blend.pixel(100, 200), 175.0 / 255.0);
+    }
+
+    #[test]
+    fn rates_are_counted_at_the_threshold() {
+        let metrics = metrics(1.0, &[0.5, 1.5, 2.0, 3.0], &[0.1, 0.2, 0.3, 0.4, 1.6]);
+        assert_eq!((&metrics["frr"], &metrics["far"]), (&json!(25.0), &json!(20.0)));
+        assert_eq!(metrics["auroc"], json!(100.0 * 18.0 / 20.0));
+        let alone = super::metrics(1.0, &[0.5, 1.5], &[]);
+        assert_eq!(Value::Object(alone), json!({"frr": 50.0, "n_clean": 2}));
+    }
+}

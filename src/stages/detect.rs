@@ -1,0 +1,79 @@
+//! `detect`: looks for a backdoor in a model, or for triggers in images, and changes neither.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::training::{self, Loaded, Watcher};
+use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::attacks::Trigger;
+use crate::data::{Dataset, write_tensors};
+use crate::detectors::{AnyDetector, Attacked, Case};
+
+/// The stage kind `detect`.
+pub struct DetectStage;
+
+impl Kind for DetectStage {
+    const KIND: &'static str = "detect";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "Looks for a backdoor in a model, or for triggers in images, given clean images.";
+    const INPUTS: &'static [Input] = &[
+        Input {
+            name: "model",
+            takes: Artifact::Model,
+            also: &[],
+            required: true,
+            about: "The model that may have a backdoor.",
+        },
+        Input { about: "Clean images: a data set, or a split of one.", ..training::DATASET },
+        Input {
+            name: "trigger",
+            takes: Artifact::Trigger,
+            also: &[],
+            required: false,
+            about: "What the attack stamps, to measure the detector by; no detector uses it to detect.",
+        },
+    ];
+    const OUTPUTS: &'static [Output] = &[
+        Output {
+            name: "report",
+            makes: Artifact::Report,
+            about: "What was found, as JSON; rates in percent.",
+        },
+        Output {
+            name: "evidence",
+            makes: Artifact::Evidence,
+            about: "Masks and patterns by class (neural-cleanse), or entropies (strip), as tensors.",
+        },
+    ];
+    type Params = AnyDetector;
+
+    fn check(params: &AnyDetector) -> Vec<ParamError> {
+        training::param_errors(params.detector().check())
+    }
+
+    fn run(params: &AnyDetector, context: &mut Context<'_>) -> Result<Outcome, StageError> {
+        let samples = training::view(context)?;
+        let suspect = Loaded::from(context, "model", samples.dataset())?.freeze()?;
+        let attacked = attacked(context, samples.dataset())?;
+        let watcher = Watcher::new(context);
+        let case = Case { suspect, samples, attacked, session: watcher.session() };
+        let finding = params.detector().detect(&case)?;
+        write_tensors(&context.output("evidence"), &finding.evidence, &())?;
+        let mut report = finding.metrics.clone();
+        report.extend(finding.details);
+        let path = context.output("report");
+        let text = format!("{:#}\n", Value::Object(report));
+        fs::write(&path, text).map_err(|source| StageError::Io { path, source })?;
+        Ok(Outcome { passed_on: vec![], metrics: finding.metrics })
+    }
+}
+
+/// The test images with the trigger, if one is connected, but for those that are of their target class already.
+fn attacked(context: &Context<'_>, dataset: &Dataset) -> Result<Option<Attacked>, StageError> {
+    let Some(path) = context.optional_input("trigger") else { return Ok(None) };
+    let trigger = Trigger::load(path)?;
+    let images = trigger.stamp(&dataset.test, &trigger.attackable(&dataset.test))?;
+    Ok(Some(Attacked { images, target: trigger.target() }))
+}

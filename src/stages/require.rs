@@ -1,0 +1,190 @@
+//! Requirements: what an evaluation's metrics must be for it to count.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What metrics must be, in percent; a metric that is not named may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Require {
+    /// Accuracy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acc: Option<Condition>,
+    /// Accuracy outside the target class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acc_excl_target: Option<Condition>,
+    /// Attack success rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asr: Option<Condition>,
+    /// Robust accuracy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ra: Option<Condition>,
+    /// Defense effectiveness rating.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub der: Option<Condition>,
+}
+
+/// A comparison with a number; in text, `>= 95`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Condition {
+    comparison: Comparison,
+    bound: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    AtLeast,
+    AtMost,
+    Above,
+    Below,
+}
+
+/// By sign; a sign comes before those that it starts with.
+const SIGNS: [(&str, Comparison); 4] = [
+    (">=", Comparison::AtLeast),
+    ("<=", Comparison::AtMost),
+    (">", Comparison::Above),
+    ("<", Comparison::Below),
+];
+
+impl Require {
+    /// Whether nothing is required.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether metrics are as required; nothing if nothing is required.
+    ///
+    /// # Errors
+    ///
+    /// A requirement on a metric that was not measured.
+    pub fn met(&self, metrics: &Map<String, Value>) -> Result<Option<bool>, String> {
+        let conditions = [
+            ("acc", self.acc),
+            ("acc_excl_target", self.acc_excl_target),
+            ("asr", self.asr),
+            ("ra", self.ra),
+            ("der", self.der),
+        ];
+        let mut met = None;
+        for (name, condition) in conditions {
+            let Some(condition) = condition else { continue };
+            let value = metrics.get(name).and_then(Value::as_f64).ok_or_else(|| {
+                let advice = "connect `trigger`, and for `der` also `baseline`, or drop the requirement";
+                format!("`require` asks for `{name}`, which was not measured; {advice}")
+            })?;
+            met = Some(met.unwrap_or(true) && condition.holds(value));
+        }
+        Ok(met)
+    }
+}
+
+impl Condition {
+    fn holds(self, value: f64) -> bool {
+        match self.comparison {
+            Comparison::AtLeast => value >= self.bound,
+            Comparison::AtMost => value <= self.bound,
+            Comparison::Above => value > self.bound,
+            Comparison::Below => value < self.bound,
+        }
+    }
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a condition; write a sign and percent: `\">= 95\"`");
+        let sign =
+            SIGNS.iter().find_map(|(sign, comparison)| Some((text.trim().strip_prefix(sign)?, *comparison)));
+        let (bound, comparison) = sign.ok_or_else(wrong)?;
+        let bound: f64 = bound.trim().parse().map_err(|_| wrong())?;
+        if !(0.0..=100.0).contains(&bound) {
+            return Err(format!("{bound} is no percentage; write 0 to 100"));
+        }
+        Ok(Self { comparison, bound })
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = SIGNS.iter().find(|(_, comparison)| *comparison == self.comparison);
+        write!(f, "{} {}", sign.map_or("", |(sign, _)| sign), self.bound)
+    }
+}
+
+impl TryFrom<String> for Condition {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Condition> for String {
+    fn from(condition: Condition) -> Self {
+        condition.to_string()
+    }
+}
+
+impl JsonSchema for Condition {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Condition".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn require(value: Value) -> Result<Require, String> {
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    fn met(required: Value, metrics: Value) -> Result<Option<bool>, String> {
+        require(required).unwrap().met(metrics.as_object().unwrap())
+    }
+
+    #[test]
+    fn metrics_are_held_against_every_condition() {
+        let metrics = || json!({"acc": 90.0, "asr": 95.0});
+        assert_eq!(met(json!({"asr": ">= 95"}), metrics()), Ok(Some(true)));
+        assert_eq!(met(json!({"asr": "> 95"}), metrics()), Ok(Some(false)));
+        assert_eq!(met(json!({"asr": "<=95", "acc": "<  90"}), metrics()), Ok(Some(false)));
+        assert_eq!(met(json!({}), metrics()), Ok(None));
+        let message = met(json!({"der": "> 50"}), metrics()).unwrap_err();
+        assert!(message.starts_with("`require` asks for `der`, which was not measured"), "{message}");
+    }
+
+    #[test]
+    fn a_condition_has_one_text() {
+        let value = serde_json::to_value(require(json!({"asr": ">=95.50"})).unwrap()).unwrap();
+        assert_eq!(value, json!({"asr": ">= 95.5"}));
+        assert_eq!(require(value.clone()).unwrap(), require(json!({"asr": " >= 95.5 "})).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused() {
+        for text in ["95", "= 95", ">= high", ">=", ">= NaN"] {
+            assert!(require(json!({"asr": text})).is_err(), "{text}");
+        }
+        assert!(require(json!({"asr": ">= 950"})).unwrap_err().contains("950 is no percentage"));
+        assert!(require(json!({"as": ">= 95"})).unwrap_err().contains("unknown field `as`"));
+    }
+}
