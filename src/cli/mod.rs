@@ -24,6 +24,7 @@ mod run;
 mod schema;
 mod show;
 mod signals;
+mod size;
 mod status;
 mod ui;
 mod validate;

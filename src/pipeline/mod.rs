@@ -6,6 +6,7 @@
 //! stage kind does.
 
 mod binding;
+mod budget;
 mod compare;
 mod ending;
 mod error;

@@ -66,11 +66,13 @@ pub struct RunSettings {
     pub jobs: usize,
     /// Threads together.
     pub threads: usize,
+    /// The memory budget in bytes, if there was one.
+    pub memory: Option<u64>,
 }
 
 impl From<&Settings> for RunSettings {
     fn from(settings: &Settings) -> Self {
-        Self { jobs: settings.jobs, threads: settings.threads }
+        Self { jobs: settings.jobs, threads: settings.threads, memory: settings.memory }
     }
 }
 
