@@ -127,7 +127,7 @@ impl Cli {
             Command::Plan(plan) => plan.perform(&self.global, ui),
             Command::Status(status) => status.perform(&self.global, ui),
             Command::Results(results) => results.perform(&self.global, ui),
-            Command::Diff(diff) => diff.perform(ui),
+            Command::Diff(diff) => diff.perform(&self.global, ui),
             Command::Dag(dag) => dag.perform(&self.global, ui),
             Command::Show(show) => show.perform(&self.global, ui),
             Command::Log(log) => log.perform(&self.global, ui),

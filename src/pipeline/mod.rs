@@ -22,6 +22,7 @@ pub mod provenance;
 mod recompute;
 pub mod results;
 mod scheduler;
+mod sheet;
 pub mod sinks;
 mod stale;
 mod status;

@@ -32,6 +32,8 @@ pub struct RunRecord {
     pub seed: u64,
     /// The class of numerics.
     pub numerics: String,
+    /// The stages whose tasks make the rows of the results, if the manifest says so.
+    pub results: Option<Vec<String>>,
     /// How much of the machine the run could use.
     pub settings: RunSettings,
     /// What ran it.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::RunError;
 use super::plan::{Plan, ResultsSpec};
@@ -16,10 +16,10 @@ use super::whole_file::replace_file;
 use crate::store::Record;
 
 /// Metrics in percent that every table has, in the order of the field's tables.
-const METRICS: [&str; 5] = ["acc", "acc_excl_target", "asr", "ra", "der"];
+pub(super) const METRICS: [&str; 5] = ["acc", "acc_excl_target", "asr", "ra", "der"];
 
 /// The axis whose value is a column in any case.
-const SEED: &str = "seed";
+pub(super) const SEED: &str = "seed";
 
 /// The results of a plan.
 ///
@@ -75,33 +75,37 @@ impl<'a> Columns<'a> {
         Self { axes, others: names.filter(|name| !METRICS.contains(name)).collect() }
     }
 
-    /// Axes are called as the manifest does, unless another column has that name.
     fn header(&self) -> Vec<String> {
-        let fixed = ["pipeline", "stage", "key"];
-        let is_taken =
-            |axis: &str| fixed.contains(&axis) || METRICS.contains(&axis) || self.others.contains(axis);
-        let axes =
-            self.axes.iter().map(|&axis| if is_taken(axis) { format!("matrix.{axis}") } else { axis.into() });
-        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        let mut header = names(&fixed[..2]);
-        header.extend(axes);
-        header.extend(names(&[SEED]));
-        header.extend(names(&METRICS));
-        header.extend(self.others.iter().map(|&name| name.to_owned()));
-        header.extend(names(&fixed[2..]));
+        let mut header = vec!["pipeline".to_owned(), "stage".to_owned()];
+        header.extend(self.axes.iter().map(|axis| axis_column(axis, &self.others)));
+        header.push(SEED.to_owned());
+        header.extend(METRICS.iter().chain(&self.others).map(|&name| name.to_owned()));
+        header.push("key".to_owned());
         header
     }
 
     fn row(&self, plan: &Plan, task: &Task, record: &Record) -> Row {
-        let metric = |name: &str| record.metrics.get(name);
         let mut fields = vec![plan.name().to_owned(), task.label.stage.clone()];
         fields.extend(self.axes.iter().map(|axis| task.label.axis(axis).unwrap_or_default().to_owned()));
         fields.push(seed(plan, task));
-        fields.extend(METRICS.iter().map(|name| metric(name).map_or_else(String::new, percent)));
-        fields.extend(self.others.iter().map(|name| metric(name).map_or_else(String::new, number)));
+        fields.extend(METRICS.iter().chain(&self.others).map(|name| metric_field(name, &record.metrics)));
         fields.push(record.key.to_string());
         Row { task: task.label.clone(), fields }
     }
+}
+
+/// The column of an axis: called as the manifest does, unless another column has that name. `others` are the metrics
+/// beside [`METRICS`].
+pub(super) fn axis_column(axis: &str, others: &BTreeSet<&str>) -> String {
+    let is_taken =
+        ["pipeline", "stage", "key"].contains(&axis) || METRICS.contains(&axis) || others.contains(axis);
+    if is_taken { format!("matrix.{axis}") } else { axis.to_owned() }
+}
+
+/// A metric as tables have it; empty if there is none.
+pub(super) fn metric_field(name: &str, metrics: &Map<String, Value>) -> String {
+    let write = if METRICS.contains(&name) { percent } else { number };
+    metrics.get(name).map_or_else(String::new, write)
 }
 
 /// The seed that counts for a task: the manifest's, or where `seed` is an axis, the task's value on it.

@@ -32,9 +32,14 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// Names the paths below `cache`.
+    pub(super) fn below(cache: &Path) -> Self {
+        Self { root: cache.join("v1") }
+    }
+
     /// Names the paths below `cache`, and makes the folders that are missing.
     pub(super) fn create(cache: &Path) -> Result<Self, StoreError> {
-        let layout = Self { root: cache.join("v1") };
+        let layout = Self::below(cache);
         for folder in
             ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt", "live"]
         {
