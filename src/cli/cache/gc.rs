@@ -22,12 +22,13 @@ Examples:
 /// Make room: remove what no result needs, and by request results.
 ///
 /// Without options only clutter goes: artifacts that no result names, checkpoints of tasks that are done, files that
-/// were set aside as corrupt. Results go by `--keep-days` and `--max-size` alone, the longest unused first. What a
-/// live run uses stays, on any machine that shares the cache.
+/// were set aside as corrupt, what is told of runs before the newest 100, lock files that nobody holds. Results go by
+/// `--keep-days` and `--max-size` alone, the longest unused first. What a live run uses stays, on any machine that
+/// shares the cache.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Gc {
-    /// Remove results, checkpoints and logs that were not used for more than N days.
+    /// Remove results, checkpoints, logs, and what is told of runs, that were not used for more than N days.
     #[arg(long, value_name = "N")]
     keep_days: Option<u32>,
 
@@ -62,7 +63,18 @@ impl Gc {
     }
 
     fn tell(&self, collection: &Collection, ui: &Ui) {
-        let Collection { records, artifacts, checkpoints, logs, corrupt, spared, left } = collection;
+        let Collection {
+            records,
+            artifacts,
+            checkpoints,
+            logs,
+            corrupt,
+            runs,
+            journals,
+            locks,
+            spared,
+            left,
+        } = collection;
         let verb = if self.dry_run { "would remove" } else { "removed" };
         for entry in records {
             let name = entry.record().map_or_else(|| "a damaged record".to_owned(), ls::name);
@@ -74,6 +86,9 @@ impl Gc {
             (checkpoints, "checkpoint file"),
             (logs, "log"),
             (corrupt, "corrupt file"),
+            (runs, "run"),
+            (journals, "journal"),
+            (locks, "lock file"),
         ];
         let parts = parts.into_iter().filter(|(amount, _)| amount.files > 0).map(|(amount, noun)| {
             format!(", {} ({})", format::count(amount.files, noun), format::bytes(amount.bytes))
