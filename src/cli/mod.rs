@@ -5,6 +5,7 @@
 
 mod bench;
 mod cache;
+mod complete_targets;
 mod completions;
 mod dag;
 mod data;
@@ -82,6 +83,7 @@ enum Command {
     Validate(validate::Validate),
     Schema(schema::Schema),
     Completions(completions::Completions),
+    CompleteTargets(complete_targets::CompleteTargets),
 }
 
 /// Describes the command line: for completions and the reference.
@@ -140,6 +142,7 @@ impl Cli {
             Command::Validate(validate) => validate.perform(ui),
             Command::Schema(schema) => schema.perform(ui),
             Command::Completions(completions) => completions.perform(ui),
+            Command::CompleteTargets(targets) => targets.perform(ui),
         }
     }
 }
