@@ -12,7 +12,10 @@ Examples:
   argd-pipe completions zsh > ~/.zfunc/_argd-pipe
   argd-pipe completions fish > ~/.config/fish/completions/argd-pipe.fish";
 
-/// Print a script that makes a shell complete commands, options and files.
+/// How commands call the arguments that are targets.
+const TARGETS: [&str; 2] = ["targets", "task"];
+
+/// Print a script that makes a shell complete commands, options and files; bash also stages and tasks.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Completions {
@@ -21,10 +24,25 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
+/// The part of the bash script that completes targets, in the commands that take some.
+fn targets(command: &clap::Command) -> String {
+    let takes_some = |command: &&clap::Command| {
+        command.get_arguments().any(|argument| TARGETS.contains(&argument.get_id().as_str()))
+    };
+    let names: Vec<&str> =
+        command.get_subcommands().filter(takes_some).map(clap::Command::get_name).collect();
+    include_str!("targets.bash").replace("COMMANDS", &names.join(" | "))
+}
+
 impl Completions {
     pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         let mut script = vec![];
-        clap_complete::generate(self.shell, &mut super::command(), "argd-pipe", &mut script);
-        ui.data(&String::from_utf8_lossy(&script))
+        let mut command = super::command();
+        clap_complete::generate(self.shell, &mut command, "argd-pipe", &mut script);
+        let mut script = String::from_utf8_lossy(&script).into_owned();
+        if self.shell == Shell::Bash {
+            script += &targets(&command);
+        }
+        ui.data(&script)
     }
 }

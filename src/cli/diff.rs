@@ -1,13 +1,16 @@
-//! `argd-pipe diff`: two results files side by side.
+//! `argd-pipe diff`: the results in two files, or of two runs, side by side.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
 use super::error::CliError;
+use super::options::Global;
+use super::recorders::RUN_FILE;
 use super::ui::{Ui, table};
 use crate::pipeline::{Comparison, compare};
+use crate::store::Store;
 
 /// The version of what `--json` writes: raised when a field changes its meaning or goes.
 const FORMAT_VERSION: u32 = 1;
@@ -15,9 +18,13 @@ const FORMAT_VERSION: u32 = 1;
 const EXAMPLES: &str = "\
 Examples:
   argd-pipe diff results/badnets.csv results/badnets-epochs-20.csv
-  argd-pipe diff old.csv new.csv --json";
+  argd-pipe diff old.csv new.csv --json
+  argd-pipe diff 20260314T092653Z-badnets 20260314T101500Z-badnets
+  argd-pipe diff results/badnets.csv archive/run.json";
 
-/// Compare two results CSV files: which metrics differ, and by how much.
+/// Compare two results CSV files, or runs: which metrics differ, and by how much.
+///
+/// A run is its `run.json`, or the name of its folder in the cache's `v1/runs`. It has the rows that the CSV would have.
 ///
 /// Rows are paired by their stage and axes, whatever their order and the seed; where a file has several seeds, by these
 /// too. Rows that are the same are only counted.
@@ -25,11 +32,11 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct Diff {
     /// The results before.
-    #[arg(value_name = "OLD.csv")]
+    #[arg(value_name = "OLD")]
     old: PathBuf,
 
     /// The results after.
-    #[arg(value_name = "NEW.csv")]
+    #[arg(value_name = "NEW")]
     new: PathBuf,
 
     /// Write JSON.
@@ -38,8 +45,8 @@ pub(super) struct Diff {
 }
 
 impl Diff {
-    pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
-        let comparison = compare(&self.old, &self.new)?;
+    pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
+        let comparison = compare(&file(&self.old, global), &file(&self.new, global))?;
         if self.json {
             let document = json!({"format_version": FORMAT_VERSION, "comparison": comparison});
             return ui.data(&format!("{document:#}\n"));
@@ -47,6 +54,16 @@ impl Diff {
         ui.data(&table::of_comparison(&comparison))?;
         ui.say(&summary(&comparison));
         Ok(())
+    }
+}
+
+/// The file that is meant: a file, the one of a run in its folder, or the one of a run in the cache.
+fn file(named: &Path, global: &Global) -> PathBuf {
+    let in_cache = Store::run_in(&global.cache_dir, named);
+    match () {
+        () if named.is_dir() => named.join(RUN_FILE),
+        () if !named.exists() && in_cache.is_dir() => in_cache.join(RUN_FILE),
+        () => named.to_owned(),
     }
 }
 

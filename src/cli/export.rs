@@ -15,11 +15,14 @@ use crate::stages::{self, Output};
 const EXAMPLES: &str = "\
 Examples:
   argd-pipe export pipelines/badnets.yaml backdoored model backdoored.safetensors
+  argd-pipe export pipelines/badnets.yaml backdoored model backdoored.pth
   argd-pipe export pipelines/badnets.yaml poisoned trigger trigger.png
   argd-pipe export pipelines/badnets.yaml poisoned overlay poisoned-images --limit 20
   argd-pipe export pipelines/badnets.yaml images dataset images --limit 0";
 
 /// Write an output of a task as files: a model, a curve or evidence as safetensors, images and triggers as PNG.
+///
+/// A model is a PyTorch `state_dict` where PATH ends in `.pth`, `.pt`, `.tar` or `.ckpt`, and else argd-pipe's own.
 ///
 /// Images go to a folder, one folder per class: a data set to `train/CLASS/N.png` and `test/CLASS/N.png`, which a
 /// stage `dataset` with `source: image-folder` reads again; poisoned images to `CLASS/N.png`, by their new label. A

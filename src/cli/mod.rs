@@ -5,6 +5,7 @@
 
 mod bench;
 mod cache;
+mod complete_targets;
 mod completions;
 mod dag;
 mod data;
@@ -24,6 +25,7 @@ mod run;
 mod schema;
 mod show;
 mod signals;
+mod size;
 mod status;
 mod ui;
 mod validate;
@@ -81,6 +83,7 @@ enum Command {
     Validate(validate::Validate),
     Schema(schema::Schema),
     Completions(completions::Completions),
+    CompleteTargets(complete_targets::CompleteTargets),
 }
 
 /// Describes the command line: for completions and the reference.
@@ -126,7 +129,7 @@ impl Cli {
             Command::Plan(plan) => plan.perform(&self.global, ui),
             Command::Status(status) => status.perform(&self.global, ui),
             Command::Results(results) => results.perform(&self.global, ui),
-            Command::Diff(diff) => diff.perform(ui),
+            Command::Diff(diff) => diff.perform(&self.global, ui),
             Command::Dag(dag) => dag.perform(&self.global, ui),
             Command::Show(show) => show.perform(&self.global, ui),
             Command::Log(log) => log.perform(&self.global, ui),
@@ -139,6 +142,7 @@ impl Cli {
             Command::Validate(validate) => validate.perform(ui),
             Command::Schema(schema) => schema.perform(ui),
             Command::Completions(completions) => completions.perform(ui),
+            Command::CompleteTargets(targets) => targets.perform(ui),
         }
     }
 }

@@ -121,6 +121,9 @@ fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> CliError {
     move |source| CliError::Write { path: path.to_owned(), source }
 }
 
+/// What the file in the folder of a run is called.
+pub(super) const RUN_FILE: &str = "run.json";
+
 /// The `run.json` of a run, from its start on. It is worth a warning, and no more, if it cannot be written: all that
 /// it says can be said without it.
 pub(super) struct RunFile {
@@ -140,6 +143,7 @@ impl RunFile {
             overrides: overrides.iter().map(ToString::to_string).collect(),
             seed: plan.seed(),
             numerics: plan.numerics().to_owned(),
+            results: plan.results().map(|results| results.from.clone()),
             settings: settings.into(),
             program: program(),
             git: git(Path::new(&source.name)),
@@ -150,7 +154,7 @@ impl RunFile {
             tasks: provenance::task_records(plan),
         };
         let folder = prepared.store.run_folder(&format!("{}-{}", started.compact(), plan.name()));
-        let path = folder.map(|folder| folder.join("run.json"));
+        let path = folder.map(|folder| folder.join(RUN_FILE));
         let path = path.inspect_err(|error| ui.say(&format!("no run.json is written: {error}"))).ok();
         let file = Self { record, path };
         file.write(ui);

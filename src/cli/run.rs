@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::recorders::{Recording, RunFile};
+use super::size::Size;
 use super::ui::Ui;
 use super::ui::table::Executed;
 use super::{plan, results, signals};
@@ -26,6 +27,7 @@ Examples:
   argd-pipe run pipelines/badnets.yaml --set seed=3 --set stages.backdoored.with.epochs=2
   argd-pipe run pipelines/badnets.yaml --locked
   argd-pipe run pipelines/badnets.yaml --events events.jsonl --tensorboard logs
+  argd-pipe run pipelines/badnets.yaml -j 4 --memory 12G
   argd-pipe run pipelines/cifar10/badnets.yaml -j 2 --cache-dir /data/argd-cache";
 
 /// Run a manifest: compute what is not cached, and write the results CSV.
@@ -75,6 +77,14 @@ pub(super) struct Run {
     /// Running tasks share them. Results do not depend on it, nor on `--jobs`.
     #[arg(long, value_name = "N", env = "ARGD_PIPE_THREADS", hide_env_values = true)]
     threads: Option<NonZeroUsize>,
+
+    /// Memory for all tasks together: `800M`, `12G` [default: no limit].
+    ///
+    /// With `--jobs`, a task waits until what it needs and what the running tasks need fits. That is estimated: by the
+    /// peaks that records tell of the same stage or kind, else by the sizes of its inputs. A task that needs more than
+    /// SIZE runs alone.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
 
     /// Show what would run, as `argd-pipe plan` does, and run nothing.
     #[arg(short = 'n', long)]
@@ -147,7 +157,12 @@ impl Run {
         let threads = self.threads.map_or_else(cores, NonZeroUsize::get);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| CliError::Setup(error.to_string()))?;
-        Ok(Settings { jobs: self.jobs.get(), threads, fail_fast: self.fail_fast && !self.keep_going })
+        Ok(Settings {
+            jobs: self.jobs.get(),
+            threads,
+            memory: self.memory.map(|size| size.0),
+            fail_fast: self.fail_fast && !self.keep_going,
+        })
     }
 }
 

@@ -1,16 +1,12 @@
 //! Two results tables side by side: rows paired by stage and axes, and what differs in their metrics.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use thiserror::Error;
 
-/// Columns that say nothing about the result.
-const IGNORED: [&str; 2] = ["pipeline", "key"];
-
-/// The last of the columns that tell rows apart; metrics follow.
-const SEED: &str = "seed";
+use super::results::SEED;
+use super::sheet::Sheet;
 
 /// Why two tables cannot be compared.
 #[derive(Debug, Error)]
@@ -23,8 +19,8 @@ pub enum CompareError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file is no table of results.
-    #[error("{}: {problem}\nhint: give two files that `argd-pipe run` or `argd-pipe results` wrote", path.display())]
+    /// A file holds no results.
+    #[error("{}: {problem}\nhint: give two files that `argd-pipe run` or `argd-pipe results` wrote, or runs in the cache", path.display())]
     NoTable {
         /// Which.
         path: PathBuf,
@@ -81,7 +77,7 @@ pub struct Change {
     pub difference: Option<f64>,
 }
 
-/// Compares two results files.
+/// Compares the results in two files, each a CSV or the `run.json` of a run.
 pub fn compare(old: &Path, new: &Path) -> Result<Comparison, CompareError> {
     let (old, new) = (Sheet::read(old)?, Sheet::read(new)?);
     let seeds = old.varies(SEED) || new.varies(SEED);
@@ -110,72 +106,6 @@ impl Change {
         let difference = old.parse().ok().zip(new.parse().ok()).map(|(old, new): (f64, f64)| new - old);
         let (old, new) = (old.to_owned(), new.to_owned());
         (old != new).then(|| Self { metric: metric.to_owned(), old, new, difference })
-    }
-}
-
-/// A table as it is in its file.
-struct Sheet {
-    path: PathBuf,
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Sheet {
-    fn read(path: &Path) -> Result<Self, CompareError> {
-        let no_table = |problem: String| CompareError::NoTable { path: path.to_owned(), problem };
-        let file = std::fs::File::open(path);
-        let file = file.map_err(|source| CompareError::Io { path: path.to_owned(), source })?;
-        let mut reader = csv::Reader::from_reader(file);
-        let fields = |record: &csv::StringRecord| record.iter().map(str::to_owned).collect::<Vec<_>>();
-        let header = fields(reader.headers().map_err(|error| no_table(error.to_string()))?);
-        for needed in ["stage", SEED] {
-            if !header.iter().any(|name| name == needed) {
-                return Err(no_table(format!("it has no column `{needed}`")));
-            }
-        }
-        let rows = reader.records().map(|record| Ok(fields(&record?))).collect::<Result<_, csv::Error>>();
-        let rows = rows.map_err(|error| no_table(error.to_string()))?;
-        Ok(Self { path: path.to_owned(), header, rows })
-    }
-
-    /// How many columns tell rows apart: those up to the seed.
-    fn split(&self) -> usize {
-        self.header.iter().position(|name| name == SEED).map_or(0, |at| at + 1)
-    }
-
-    fn identity(&self) -> Vec<String> {
-        self.header[..self.split()].iter().filter(|name| !IGNORED.contains(&name.as_str())).cloned().collect()
-    }
-
-    fn metrics(&self) -> impl Iterator<Item = &String> {
-        self.header[self.split()..].iter().filter(|name| !IGNORED.contains(&name.as_str()))
-    }
-
-    /// Whether a column has several values.
-    fn varies(&self, column: &str) -> bool {
-        self.rows.iter().map(|row| self.field(row, column)).collect::<BTreeSet<_>>().len() > 1
-    }
-
-    fn field<'r>(&self, row: &'r [String], column: &str) -> &'r str {
-        let at = self.header.iter().position(|name| name == column);
-        at.and_then(|at| row.get(at)).map_or("", String::as_str)
-    }
-
-    /// What rows are called by these columns, in their order.
-    fn names(&self, by: &[String]) -> Vec<Vec<String>> {
-        let name = |row: &Vec<String>| by.iter().map(|column| self.field(row, column).to_owned()).collect();
-        self.rows.iter().map(name).collect()
-    }
-
-    fn by(&self, by: &[String]) -> Result<BTreeMap<Vec<String>, &[String]>, CompareError> {
-        let mut rows = BTreeMap::new();
-        for (name, row) in self.names(by).into_iter().zip(&self.rows) {
-            if rows.insert(name.clone(), row.as_slice()).is_some() {
-                let (row, columns) = (name.join(" "), by.join(", "));
-                return Err(CompareError::Ambiguous { path: self.path.clone(), row, columns });
-            }
-        }
-        Ok(rows)
     }
 }
 

@@ -6,6 +6,7 @@
 //! stage kind does.
 
 mod binding;
+mod budget;
 mod compare;
 mod ending;
 mod error;
@@ -21,6 +22,7 @@ pub mod provenance;
 mod recompute;
 pub mod results;
 mod scheduler;
+mod sheet;
 pub mod sinks;
 mod stale;
 mod status;

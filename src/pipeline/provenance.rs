@@ -32,6 +32,8 @@ pub struct RunRecord {
     pub seed: u64,
     /// The class of numerics.
     pub numerics: String,
+    /// The stages whose tasks make the rows of the results, if the manifest says so.
+    pub results: Option<Vec<String>>,
     /// How much of the machine the run could use.
     pub settings: RunSettings,
     /// What ran it.
@@ -66,11 +68,13 @@ pub struct RunSettings {
     pub jobs: usize,
     /// Threads together.
     pub threads: usize,
+    /// The memory budget in bytes, if there was one.
+    pub memory: Option<u64>,
 }
 
 impl From<&Settings> for RunSettings {
     fn from(settings: &Settings) -> Self {
-        Self { jobs: settings.jobs, threads: settings.threads }
+        Self { jobs: settings.jobs, threads: settings.threads, memory: settings.memory }
     }
 }
 

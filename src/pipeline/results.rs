@@ -27,7 +27,7 @@ const METRICS: [&str; 5] = ["acc", "acc_excl_target", "asr", "ra", "der"];
 const VALID: &str = "valid";
 
 /// The axis whose value is a column in any case.
-const SEED: &str = "seed";
+pub(super) const SEED: &str = "seed";
 
 /// The results of a plan.
 ///
@@ -78,15 +78,16 @@ pub fn table<'r>(plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> 
             None => missing.push(task.label.clone()),
         }
     }
-    let columns = Columns::of(plan, found.iter().map(|(_, record)| *record));
+    let axes = plan.axes().iter().map(String::as_str);
+    let columns = Columns::new(axes, found.iter().map(|(_, record)| &record.metrics));
     let rows = found.into_iter().map(|(task, record)| columns.row(plan, task, record)).collect();
     Some(Table { header: columns.header(), rows, missing })
 }
 
 /// The columns that differ from table to table.
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     /// All axes but `seed`.
-    axes: Vec<&'a str>,
+    pub(super) axes: Vec<&'a str>,
     /// [`METRICS`], if a row has one of them.
     own: &'static [&'static str],
     /// Metrics beside [`METRICS`].
@@ -94,14 +95,19 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(plan: &'a Plan, records: impl Iterator<Item = &'a Record>) -> Self {
-        let axes = plan.axes().iter().map(String::as_str).filter(|axis| *axis != SEED).collect();
-        let names = records.flat_map(|record| record.metrics.keys().map(String::as_str));
+    /// Columns for these axes, and for metrics by name.
+    pub(super) fn new(
+        axes: impl Iterator<Item = &'a str>,
+        metrics: impl Iterator<Item = &'a Map<String, Value>>,
+    ) -> Self {
+        let names = metrics.flat_map(|metrics| metrics.keys().map(String::as_str));
         let (own, others): (BTreeSet<_>, BTreeSet<_>) = names.partition(|name| METRICS.contains(name));
+        let axes = axes.filter(|axis| *axis != SEED).collect();
         Self { axes, own: if own.is_empty() { &[] } else { &METRICS }, others }
     }
 
-    fn header(&self) -> Vec<String> {
+    /// Names: `pipeline`, `stage`, axes, `seed`, metrics, `key`.
+    pub(super) fn header(&self) -> Vec<String> {
         let fixed = ["pipeline", "stage", "key"];
         let is_taken =
             |axis: &str| fixed.contains(&axis) || self.own.contains(&axis) || self.others.contains(axis);
@@ -116,13 +122,19 @@ impl<'a> Columns<'a> {
         header
     }
 
+    /// What the columns of metrics hold; empty where a metric is missing.
+    pub(super) fn metrics(&self, metrics: &Map<String, Value>) -> Vec<String> {
+        let field =
+            |name: &str, write: fn(&Value) -> String| metrics.get(name).map_or_else(String::new, write);
+        let own = self.own.iter().map(|name| field(name, percent));
+        own.chain(self.others.iter().map(|name| field(name, text))).collect()
+    }
+
     fn row(&self, plan: &Plan, task: &Task, record: &Record) -> Row {
-        let metric = |name: &str| record.metrics.get(name);
         let mut fields = vec![plan.name().to_owned(), task.label.stage.clone()];
         fields.extend(self.axes.iter().map(|axis| task.label.axis(axis).unwrap_or_default().to_owned()));
         fields.push(seed(plan, task));
-        fields.extend(self.own.iter().map(|name| metric(name).map_or_else(String::new, percent)));
-        fields.extend(self.others.iter().map(|name| metric(name).map_or_else(String::new, text)));
+        fields.extend(self.metrics(&record.metrics));
         fields.push(record.key.to_string());
         Row { task: task.label.clone(), fields, metrics: record.metrics.clone() }
     }

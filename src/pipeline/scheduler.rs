@@ -1,7 +1,7 @@
 //! The run: one dispatcher owns its state and puts all events in one order; worker threads do the tasks.
 //!
 //! A task is ready when everything that it needs has a record. Ready tasks go in the order of the plan, at most
-//! `jobs` at once, each with its own threads. A task whose key another process is computing is put back, and
+//! `jobs` at once and what fits in the memory budget, each with its own threads. A task whose key another process is computing is put back, and
 //! waited for only when nothing else is ready. A failed task takes those that need it out of the run and nothing
 //! else, unless the run is to fail fast. What a run makes depends on none of this: only the order and the time do.
 
@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use super::budget::MemoryBudget;
 use super::ending::{Ending, Run};
 use super::error::{RunError, TaskError};
 use super::events::Event;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub jobs: usize,
     /// Threads that running tasks share; each gets at least one.
     pub threads: usize,
+    /// Bytes of memory that running tasks may need together, by estimate; a task that needs more runs alone.
+    pub memory: Option<u64>,
     /// Whether to start no other task after one has failed.
     pub fail_fast: bool,
 }
@@ -50,7 +53,8 @@ pub fn run(
     on_event(Event::RunStarted { pipeline: plan.name().to_owned(), tasks: plan.len(), jobs, threads });
     let survey = survey(plan, store, on_event)?;
     let journal = store.journal(plan.name());
-    let mut dispatcher = Dispatcher::new(plan, settings, journal, on_event);
+    let budget = settings.memory.map(|bytes| MemoryBudget::new(bytes, plan, store)).transpose()?;
+    let mut dispatcher = Dispatcher::new(plan, settings, budget, journal, on_event);
     dispatcher.begin(survey.into_states());
     dispatcher.work_off(&Executor { plan, store, stop, memory: PeakMemory::default() });
     let stopped = stop.load(Ordering::Relaxed);
@@ -62,6 +66,7 @@ struct Dispatcher<'a> {
     plan: &'a Plan,
     jobs: usize,
     threads: usize,
+    budget: Option<MemoryBudget>,
     fail_fast: bool,
     journal: Journal,
     on_event: &'a mut dyn FnMut(Event),
@@ -81,6 +86,8 @@ struct Dispatcher<'a> {
 struct Running {
     /// Threads that it may use.
     threads: usize,
+    /// Bytes of memory that it needs, by estimate; 0 without a budget.
+    memory: u64,
     /// Its key, once it has come to that.
     key: Option<Key>,
 }
@@ -89,6 +96,7 @@ impl<'a> Dispatcher<'a> {
     fn new(
         plan: &'a Plan,
         settings: &Settings,
+        budget: Option<MemoryBudget>,
         journal: Journal,
         on_event: &'a mut dyn FnMut(Event),
     ) -> Self {
@@ -96,6 +104,7 @@ impl<'a> Dispatcher<'a> {
             plan,
             jobs: settings.jobs.max(1),
             threads: settings.threads.max(1),
+            budget,
             fail_fast: settings.fail_fast,
             journal,
             on_event,
@@ -152,17 +161,40 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn next_job(&mut self, stop: &AtomicBool) -> Option<Job> {
-        if self.running.len() >= self.jobs || self.is_to_end(stop) {
+        if self.is_to_end(stop) {
             return None;
         }
-        let threads = self.share_of_threads();
-        let (id, keyed, patient) = match self.ready.pop_first() {
-            Some((id, keyed)) => (id, keyed, false),
-            None => (self.put_back.pop_first()?, None, true),
-        };
+        let could_start = self.could_start();
+        let id = *could_start.first()?;
         let inputs = key::inputs(self.plan.task(id), |need| self.record(need))?;
-        self.running.insert(id, Running { threads, key: None });
+        let (threads, memory) = (self.share_of_threads(could_start.len()), self.memory(id));
+        let patient = self.put_back.remove(&id);
+        let keyed = self.ready.remove(&id).flatten();
+        self.running.insert(id, Running { threads, memory, key: None });
         Some(Job { id, inputs, keyed, threads, patient })
+    }
+
+    /// The tasks that could start now, all of them at once; those last that another process was computing.
+    fn could_start(&self) -> Vec<TaskId> {
+        let budget = self.budget.as_ref().map_or(u64::MAX, MemoryBudget::bytes);
+        let mut needed: u64 = self.running.values().map(|running| running.memory).sum();
+        let fits = |id: &TaskId| {
+            let with_it = needed.saturating_add(self.memory(*id));
+            // Nothing else needs any: what is too large for the budget runs alone.
+            let fits = needed == 0 || with_it <= budget;
+            if fits {
+                needed = with_it;
+            }
+            fits
+        };
+        let waiting = self.ready.keys().chain(&self.put_back).copied();
+        waiting.filter(fits).take(self.jobs - self.running.len()).collect()
+    }
+
+    /// How much memory a task needs, by estimate; 0 without a budget, which makes everything fit.
+    fn memory(&self, id: TaskId) -> u64 {
+        let need = |budget: &MemoryBudget| budget.need(self.plan.task(id), |need| self.record(need));
+        self.budget.as_ref().map_or(0, need)
     }
 
     /// Whether no task may start any more.
@@ -171,9 +203,8 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Divides the threads that no task has among the tasks that could start now: a task that is alone gets all.
-    fn share_of_threads(&self) -> usize {
+    fn share_of_threads(&self, could_start: usize) -> usize {
         let free = self.threads.saturating_sub(self.running.values().map(|running| running.threads).sum());
-        let could_start = (self.ready.len() + self.put_back.len()).min(self.jobs - self.running.len());
         (free / could_start.max(1)).max(1)
     }
 

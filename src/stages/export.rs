@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::{Artifact, StageError};
 use crate::attacks::Trigger;
 use crate::data::{Dataset, ImageShape, Images, Overlay, load_indices};
-use crate::models::Model;
+use crate::models::{self, Format, Model};
 use crate::train::Curve;
 
 /// Why an artifact could not be exported.
@@ -30,6 +30,9 @@ pub enum ExportError {
     /// Images of so many channels have no PNG.
     #[error("images of {0} have no PNG: it takes 1 or 3 channels")]
     Channels(ImageShape),
+    /// A model could not be written for PyTorch.
+    #[error(transparent)]
+    Model(#[from] models::ExportError),
     /// The artifact could not be read.
     #[error(transparent)]
     Artifact(#[from] StageError),
@@ -61,12 +64,21 @@ fn copy(from: &Path, to: &Path) -> Result<(), ExportError> {
     write(to, &fs::read(from).map_err(|source| ExportError::Io { path: from.to_owned(), source })?)
 }
 
-/// A model is safetensors in the cache, too; it is read to be sure that it is one.
+/// Writes a model as PyTorch's files if its name ends as theirs do, else as it is in the cache, which is safetensors.
 fn export_model(from: &Path, to: &Path) -> Result<String, ExportError> {
     let model = Model::load(from).map_err(StageError::from)?;
     make_parent(to)?;
-    model.save(to).map_err(StageError::from)?;
-    Ok(format!("{} with {} parameters", model.architecture, model.theta.len()))
+    let written_as = match Format::of(to) {
+        Some(Format::PyTorch) => {
+            models::export(&model, to, Format::PyTorch)?;
+            ", for PyTorch,"
+        }
+        Some(Format::Safetensors) | None => {
+            model.save(to).map_err(StageError::from)?;
+            ""
+        }
+    };
+    Ok(format!("{} with {} parameters{written_as}", model.architecture, model.theta.len()))
 }
 
 /// A curve is tensors in the cache, too; it is read to be sure that it is one.

@@ -5,8 +5,8 @@
 //! is kept by looking its tasks up in the same [`Store`] before, which marks what it uses.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::path::Path;
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::error::Tried;
@@ -17,7 +17,8 @@ use super::{Digest, Key, Store, StoreError};
 /// What may go. Without limits, only what no record names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Results that were not used for longer than this may go, and checkpoints and logs that were not written.
+    /// Results that were not used for longer than this may go, and checkpoints, logs, runs and journals that were not
+    /// written.
     pub unused_for: Option<Duration>,
     /// Results may go, those that were not used for longest first, until the artifacts take no more bytes.
     pub max_bytes: Option<u64>,
@@ -38,6 +39,12 @@ pub struct Collection {
     pub logs: Amount,
     /// What had failed its check.
     pub corrupt: Amount,
+    /// The folders of runs.
+    pub runs: Amount,
+    /// Journals that name no result which is kept.
+    pub journals: Amount,
+    /// Lock files that nobody holds.
+    pub locks: Amount,
     /// Results that were spared only because a live run or a kept manifest uses them.
     pub spared: usize,
     /// What the artifacts that stay take.
@@ -66,6 +73,7 @@ impl Store {
         self.collect_checkpoints(policy, now, &done, &mut collection)?;
         self.collect_logs(policy, now, &done, &mut collection)?;
         self.collect_corrupt(policy, &mut collection)?;
+        self.collect_traces(policy, now, &done, &mut collection)?;
         Ok(collection)
     }
 
@@ -104,8 +112,7 @@ impl Store {
             };
             let Some(_lock) = self.try_lock(&key)? else { continue };
             let files = files_below(&path)?;
-            let written = files.iter().filter_map(|(_, metadata)| metadata.modified().ok()).max();
-            let given_up = written.is_some_and(|written| is_unused(written, policy, now));
+            let given_up = last_written(&files).is_some_and(|written| is_unused(written, policy, now));
             if !given_up && !done.contains(&key) {
                 continue;
             }
@@ -150,7 +157,12 @@ impl Store {
     }
 }
 
-fn delete(path: &Path, policy: &Policy) -> Result<(), StoreError> {
+/// When the last of some files was written.
+pub(super) fn last_written(files: &[(PathBuf, Metadata)]) -> Option<SystemTime> {
+    files.iter().filter_map(|(_, metadata)| metadata.modified().ok()).max()
+}
+
+pub(super) fn delete(path: &Path, policy: &Policy) -> Result<(), StoreError> {
     if policy.dry_run { Ok(()) } else { remove(path) }
 }
 
@@ -186,7 +198,7 @@ fn choose(entries: Vec<Entry>, policy: &Policy, in_use: &HashSet<Key>, now: Syst
 }
 
 /// Whether the policy gives up what was last used then. A time in the future, of a clock that was set back, is now.
-fn is_unused(used: SystemTime, policy: &Policy, now: SystemTime) -> bool {
+pub(super) fn is_unused(used: SystemTime, policy: &Policy, now: SystemTime) -> bool {
     policy.unused_for.is_some_and(|limit| now.duration_since(used).unwrap_or_default() > limit)
 }
 

@@ -201,7 +201,8 @@ pub(super) fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, Sto
     Ok(found)
 }
 
-fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+/// `None` for what is not there.
+pub(super) fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         other => other.map(Some),

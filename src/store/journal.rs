@@ -60,20 +60,29 @@ pub struct Journal {
 impl Store {
     /// Reads the journal of a pipeline; one that cannot be read is empty.
     pub fn journal(&self, pipeline: &str) -> Journal {
-        let file = self.layout.journal(pipeline);
-        let mut journal = Journal { past: HashMap::new(), unsaved: String::new(), file };
-        let lines = journal.read();
-        if lines > 4 * journal.past.len() + 100 {
-            let lock = self.layout.lock(&format!("{pipeline}.journal"));
-            if let Err(error) = journal.shorten(&lock) {
-                tracing::debug!("{error}");
-            }
+        let (mut journal, lines) = Journal::load(self.layout.journal(pipeline));
+        if lines > 4 * journal.past.len() + 100
+            && let Err(error) = journal.shorten(&self.layout.journal_lock(pipeline))
+        {
+            tracing::debug!("{error}");
         }
         journal
     }
 }
 
 impl Journal {
+    /// Reads a file, and says how many lines it has.
+    pub(super) fn load(file: PathBuf) -> (Self, usize) {
+        let mut journal = Self { past: HashMap::new(), unsaved: String::new(), file };
+        let lines = journal.read();
+        (journal, lines)
+    }
+
+    /// The keys of the records that its tasks had last.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.past.values().filter_map(|past| past.done)
+    }
+
     /// What is known about a task.
     pub fn past(&self, task: &str) -> Option<&Past> {
         self.past.get(task)

@@ -5,7 +5,7 @@
 //! v1/records/ab/<key>.json    what a task made; a record is there or it is not, never half
 //! v1/work/<key>.<unique>/     private folders of running tasks; their owners hold the lock of the key
 //! v1/partial/<key>/           checkpoints of tasks that did not end
-//! v1/locks/<key>              one lock file per key; they stay, the lock itself is the kernel's
+//! v1/locks/<key>              one lock file per key; the lock itself is the kernel's
 //! v1/logs/ab/<key>.log        what stages said, attempt after attempt
 //! v1/journals/<name>.jsonl    what became of the tasks of a pipeline last; only explains, safe to delete
 //! v1/corrupt/                 what failed its check
@@ -25,6 +25,9 @@ use super::{Digest, Key, StoreError};
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder is a cache of argd-pipe: all of it can be computed again.\n";
 
+/// How the names of the locks of journals end.
+pub(super) const JOURNAL_LOCK: &str = ".journal";
+
 /// The paths of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -32,9 +35,14 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// Names the paths below `cache`.
+    pub(super) fn below(cache: &Path) -> Self {
+        Self { root: cache.join("v1") }
+    }
+
     /// Names the paths below `cache`, and makes the folders that are missing.
     pub(super) fn create(cache: &Path) -> Result<Self, StoreError> {
-        let layout = Self { root: cache.join("v1") };
+        let layout = Self::below(cache);
         for folder in
             ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt", "live"]
         {
@@ -75,8 +83,12 @@ impl Layout {
         self.partials().join(key.to_string())
     }
 
+    pub(super) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
     pub(super) fn lock(&self, name: &str) -> PathBuf {
-        self.root.join("locks").join(name)
+        self.locks().join(name)
     }
 
     pub(super) fn logs(&self) -> PathBuf {
@@ -87,8 +99,17 @@ impl Layout {
         self.logs().join(key.shard()).join(format!("{key}.log"))
     }
 
+    pub(super) fn journals(&self) -> PathBuf {
+        self.root.join("journals")
+    }
+
     pub(super) fn journal(&self, name: &str) -> PathBuf {
-        self.root.join("journals").join(format!("{name}.jsonl"))
+        self.journals().join(format!("{name}.jsonl"))
+    }
+
+    /// The lock of the journal of a pipeline.
+    pub(super) fn journal_lock(&self, name: &str) -> PathBuf {
+        self.lock(&format!("{name}{JOURNAL_LOCK}"))
     }
 
     pub(super) fn corrupt(&self) -> PathBuf {

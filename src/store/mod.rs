@@ -26,6 +26,7 @@ mod lookup;
 mod memo;
 mod records;
 mod sources;
+mod traces;
 mod uses;
 mod verify;
 mod work;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::error::Tried;
-use super::layout::create_folder;
+use super::layout::{Layout, create_folder};
 use super::{Key, KeyLock, Store, StoreError};
 
 /// A private folder that a task writes its outputs to: each output is a file named after its port.
@@ -54,6 +54,11 @@ impl Store {
                 other => return other.map(|()| path.clone()).tried("create folder", &path),
             }
         }
+    }
+
+    /// Where the files about a run are in a cache folder, which need not be there.
+    pub fn run_in(cache: &Path, name: &Path) -> PathBuf {
+        Layout::below(cache).runs().join(name)
     }
 
     /// Removes the work folders that dead processes left.

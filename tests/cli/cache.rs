@@ -126,6 +126,19 @@ fn without_limits_only_clutter_goes() {
 }
 
 #[test]
+fn what_is_told_of_runs_goes_with_their_results() {
+    let workspace = after_a_run();
+    let count = |what: &str| fs::read_dir(workspace.path("cache/v1").join(what)).unwrap().count();
+    assert_eq!((count("runs"), count("journals")), (1, 1));
+    workspace.run("cache gc").with(0, &["6 lock files"]);
+    workspace.run("cache gc --keep-days 1").with(0, &["removed 0 results\n"]);
+    assert_eq!((count("runs"), count("journals")), (1, 1));
+    workspace.run("cache gc --keep-days 0").with(0, &["removed 6 results", ", 1 run (", ", 1 journal ("]);
+    assert_eq!((count("runs"), count("journals")), (0, 0));
+    workspace.run("run tiny.yaml").with(0, &["6 ran"]);
+}
+
+#[test]
 fn a_kept_manifest_keeps_all_it_needs() {
     let workspace = after_a_run();
     workspace.write("kept.yaml", &MANIFEST.replace("[1, 2]", "[1]"));

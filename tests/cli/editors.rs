@@ -31,6 +31,46 @@ fn completions_are_scripts_that_their_shells_read() {
 }
 
 #[test]
+fn bash_completes_the_targets_of_the_manifest_on_the_line() {
+    let workspace = Workspace::new();
+    let told = workspace.run("complete-targets tiny.yaml").with(0, &[]);
+    let stages = "images\npoisoned\ntrained\nafter\n";
+    let tasks = ["trained@epochs=1", "trained@epochs=2", "after@epochs=1", "after@epochs=2"];
+    assert!(told.stdout.starts_with(stages), "{}", told.stdout);
+    assert_eq!(told.stdout.lines().count(), 8);
+    assert!(tasks.iter().all(|task| told.stdout.lines().any(|line| line == *task)), "{}", told.stdout);
+    workspace.run("complete-targets gone.yaml").with(66, &["gone.yaml"]);
+    assert!(!workspace.path("cache").exists());
+
+    workspace.write("script", &workspace.run("completions bash").stdout);
+    // Words as bash divides them, then what is replaced and the word before.
+    let cases = [
+        ("run tiny.yaml ", "run tiny.yaml ''", "'' tiny.yaml", "images poisoned trained after "),
+        ("run tiny.yaml tr", "run tiny.yaml tr", "tr tiny.yaml", "trained "),
+        ("show tiny.yaml after@", "show tiny.yaml after @", "@ after", "@epochs=1 @epochs=2 "),
+        ("run tiny.yaml after@epochs=", "run tiny.yaml after @ epochs =", "'' epochs", "1 2 "),
+        ("run tiny.yaml --dry", "run tiny.yaml --dry", "--dry tiny.yaml", "--dry-run "),
+        ("validate tiny.yaml im", "validate tiny.yaml im", "im tiny.yaml", ""),
+    ];
+    for (line, words, arguments, expected) in cases {
+        let program = workspace.program();
+        let program = program.get_program().display();
+        let script = format!(
+            "source ./script; COMP_LINE='argd-pipe {line}'; COMP_POINT=${{#COMP_LINE}}
+            COMP_WORDS=('{program}' {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            _argd__pipe_targets '{program}' {arguments}
+            for reply in \"${{COMPREPLY[@]}}\"; do printf '%s ' \"$reply\"; done"
+        );
+        // What is not installed cannot be asked.
+        let Ok(told) = Command::new("bash").current_dir(workspace.root()).args(["-c", &script]).output()
+        else {
+            return;
+        };
+        assert_eq!(String::from_utf8_lossy(&told.stdout), expected, "{line}: {told:?}");
+    }
+}
+
+#[test]
 fn a_new_manifest_is_right_and_nothing_is_overwritten() {
     let workspace = Workspace::new();
     workspace.run("init").with(0, &["wrote experiment.yaml"]);

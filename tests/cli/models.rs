@@ -43,6 +43,24 @@ fn a_model_goes_out_to_pytorch_and_comes_back() {
 }
 
 #[test]
+fn a_model_of_a_task_is_exported_by_the_name_of_its_file() {
+    let workspace = Workspace::new();
+    workspace.run("run tiny.yaml --set matrix.epochs=[1]").with(0, &[]);
+    let trained = workspace.artifact("train");
+    let export = |file: &str| workspace.run(&format!("export tiny.yaml trained@epochs=1 model {file}"));
+    for file in ["a.pth", "out/b.pt"] {
+        export(file).with(0, &["parameters, for PyTorch, in "]);
+        workspace.run(&format!("model import {file} ours --model wrn-10-1 --image 16x16x3")).with(0, &[]);
+        assert_eq!(fs::read(workspace.path("ours")).unwrap(), fs::read(&trained).unwrap());
+    }
+    workspace.run(&format!("model export {} c.pth", trained.display())).with(0, &[]);
+    assert_eq!(fs::read(workspace.path("a.pth")).unwrap(), fs::read(workspace.path("c.pth")).unwrap());
+    export("a.safetensors").with(0, &["parameters in a.safetensors"]);
+    assert_eq!(fs::read(workspace.path("a.safetensors")).unwrap(), fs::read(&trained).unwrap());
+    export("a.pth").with(2, &["a.pth is there already"]);
+}
+
+#[test]
 fn normalisation_is_a_parameter_that_counts() {
     let workspace = Workspace::new();
     workspace.run("run tiny.yaml --set matrix.epochs=[1]").with(0, &[]);

@@ -1,5 +1,7 @@
 //! `results` and `diff`: tables of results, and two of them side by side.
 
+use std::fs;
+
 use serde_json::Value;
 
 use super::workspace::{MANIFEST, Workspace, assert_tells};
@@ -56,4 +58,38 @@ fn two_tables_are_compared_row_by_row() {
     workspace.run("diff old.csv gone.csv").with(66, &["gone.csv"]);
     workspace.write("other.csv", MANIFEST);
     workspace.run("diff old.csv other.csv").with(2, &["other.csv", "help: give two files"]);
+}
+
+#[test]
+fn runs_are_compared_with_each_other_and_with_tables() {
+    let workspace = Workspace::new();
+    workspace.run("run tiny.yaml").with(0, &[]);
+    workspace.run("run tiny.yaml --matrix epochs=2,3 --set stages.trained.with.batch=16").with(0, &[]);
+    workspace.run("run tiny.yaml images").with(0, &["only a part was run"]);
+    let runs = fs::read_dir(workspace.path("cache/v1/runs")).unwrap();
+    let mut runs: Vec<String> = runs.map(|run| run.unwrap().file_name().into_string().unwrap()).collect();
+    runs.sort();
+    let [first, second, part] = &runs[..] else { panic!("{runs:?}") };
+
+    let words = ["1 only in the first, 1 only in the second"];
+    let told = workspace.run(&format!("diff {first} {second}")).with(0, &words);
+    assert!(told.stdout.contains("only in the first"), "{}", told.stdout);
+    let json: Value = serde_json::from_str(
+        &workspace.run(&format!("diff {first} cache/v1/runs/{second}/run.json --json")).with(0, &[]).stdout,
+    )
+    .unwrap();
+    let comparison = &json["comparison"];
+    assert_eq!(comparison["by"], serde_json::json!(["stage", "epochs"]));
+    assert_eq!(comparison["pairs"][0]["row"], serde_json::json!(["after", "2"]));
+    assert_eq!(comparison["removed"], serde_json::json!([["after", "1"]]));
+    assert_eq!(comparison["added"], serde_json::json!([["after", "3"]]));
+
+    // The table was last written by the second run.
+    let same = ["rows: 2 are the same"];
+    workspace.run(&format!("diff {second} results/tiny.csv")).with(0, &same);
+    workspace.run(&format!("diff results/tiny.csv cache/v1/runs/{second}")).with(0, &same);
+    workspace.run(&format!("diff {second} {part}")).with(2, &["it has no results", "help: give two files"]);
+    workspace.run(&format!("diff {second} 20000101T000000Z-tiny")).with(66, &["20000101T000000Z-tiny"]);
+    workspace.write("other.json", "{}");
+    workspace.run(&format!("diff {second} other.json")).with(2, &["it is not the file of a run"]);
 }

@@ -1,7 +1,6 @@
 //! `argd-pipe cache gc`: makes room.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +8,7 @@ use clap::Args;
 use super::ls;
 use crate::cli::error::CliError;
 use crate::cli::prepare;
+use crate::cli::size::Size;
 use crate::cli::ui::{Ui, format};
 use crate::pipeline;
 use crate::store::{Collection, Policy, Store};
@@ -22,12 +22,13 @@ Examples:
 /// Make room: remove what no result needs, and by request results.
 ///
 /// Without options only clutter goes: artifacts that no result names, checkpoints of tasks that are done, files that
-/// were set aside as corrupt. Results go by `--keep-days` and `--max-size` alone, the longest unused first. What a
-/// live run uses stays, on any machine that shares the cache.
+/// were set aside as corrupt, what is told of runs before the newest 100, lock files that nobody holds. Results go by
+/// `--keep-days` and `--max-size` alone, the longest unused first. What a live run uses stays, on any machine that
+/// shares the cache.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Gc {
-    /// Remove results, checkpoints and logs that were not used for more than N days.
+    /// Remove results, checkpoints, logs, and what is told of runs, that were not used for more than N days.
     #[arg(long, value_name = "N")]
     keep_days: Option<u32>,
 
@@ -62,7 +63,18 @@ impl Gc {
     }
 
     fn tell(&self, collection: &Collection, ui: &Ui) {
-        let Collection { records, artifacts, checkpoints, logs, corrupt, spared, left } = collection;
+        let Collection {
+            records,
+            artifacts,
+            checkpoints,
+            logs,
+            corrupt,
+            runs,
+            journals,
+            locks,
+            spared,
+            left,
+        } = collection;
         let verb = if self.dry_run { "would remove" } else { "removed" };
         for entry in records {
             let name = entry.record().map_or_else(|| "a damaged record".to_owned(), ls::name);
@@ -74,6 +86,9 @@ impl Gc {
             (checkpoints, "checkpoint file"),
             (logs, "log"),
             (corrupt, "corrupt file"),
+            (runs, "run"),
+            (journals, "journal"),
+            (locks, "lock file"),
         ];
         let parts = parts.into_iter().filter(|(amount, _)| amount.files > 0).map(|(amount, noun)| {
             format!(", {} ({})", format::count(amount.files, noun), format::bytes(amount.bytes))
@@ -85,47 +100,5 @@ impl Gc {
         }
         let (artifacts, bytes) = (format::count(left.files, "artifact"), format::bytes(left.bytes));
         ui.say(&format!("{artifacts} ({bytes}) {}", if self.dry_run { "would stay" } else { "stay" }));
-    }
-}
-
-/// A number of bytes; its unit is decimal (`20G`) unless it is written as a binary one (`20GiB`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Size(u64);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
-            "" | "B" => 1,
-            "K" | "KB" => 1_000,
-            "M" | "MB" => 1_000_000,
-            "G" | "GB" => 1_000_000_000,
-            "T" | "TB" => 1_000_000_000_000,
-            "KIB" => 1 << 10,
-            "MIB" => 1 << 20,
-            "GIB" => 1 << 30,
-            "TIB" => 1 << 40,
-            other => return Err(format!("`{other}` is no unit of size; write K, M, G or T")),
-        };
-        let number = digits.parse().ok().filter(|number: &f64| *number >= 0.0);
-        let number = number.ok_or_else(|| format!("`{text}` is no size; write `20G`"))?;
-        Ok(Self((number * unit as f64) as u64))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_decimal_and_binary_units() {
-        let read = |text: &str| text.parse::<Size>().map(|size| size.0);
-        assert_eq!(read("0"), Ok(0));
-        assert_eq!(read("500"), Ok(500));
-        assert_eq!((read("2k"), read("1.5G"), read("3MiB")), (Ok(2_000), Ok(1_500_000_000), Ok(3 << 20)));
-        assert!(read("20X").unwrap_err().contains("no unit"));
-        assert!(read("").is_err() && read("G").is_err() && read("-1G").is_err() && read("1..2").is_err());
     }
 }

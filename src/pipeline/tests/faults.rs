@@ -43,7 +43,8 @@ fn a_failed_task_stops_what_needs_it_and_nothing_else() {
 
 #[test]
 fn a_panic_is_a_bug_of_the_kind_and_no_hang() {
-    let bench = Bench { settings: Settings { jobs: 2, threads: 2, fail_fast: false }, ..Bench::new() };
+    let bench =
+        Bench { settings: Settings { jobs: 2, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
     bench.lab.set("train", Act::Panic);
     let told = bench.run(SWEEP);
     let messages = told.events.iter().filter_map(|event| match event {

@@ -144,7 +144,7 @@ fn the_seed_is_in_if_the_stage_depends_on_it() {
 #[test]
 fn the_class_of_numerics_is_in_and_threads_and_jobs_are_not() {
     assert_changes(|bench| (Bench { numerics: "other", ..bench }, TWO.to_owned()));
-    let settings = Settings { jobs: 4, threads: 7, fail_fast: false };
+    let settings = Settings { jobs: 4, threads: 7, memory: None, fail_fast: false };
     assert_keeps(|bench| (Bench { settings, ..bench }, TWO.to_owned()));
 }
 

@@ -1,5 +1,6 @@
 //! Plans and runs with stage kinds that do next to nothing.
 
+mod budget;
 mod faults;
 mod keys;
 mod kinds;
@@ -68,7 +69,7 @@ impl Bench {
             kinds: fakes(&lab),
             lab,
             numerics: "test",
-            settings: Settings { jobs: 1, threads: 2, fail_fast: false },
+            settings: Settings { jobs: 1, threads: 2, memory: None, fail_fast: false },
             stop: AtomicBool::new(false),
         }
     }

@@ -31,7 +31,7 @@ proptest! {
         stages in prop::collection::vec((prop::collection::vec(any::<prop::sample::Index>(), 0..=3), 0..4u8), 1..8),
         jobs in 1..4usize,
     ) {
-        let bench = Bench { settings: Settings { jobs, threads: 2, fail_fast: false }, ..Bench::new() };
+        let bench = Bench { settings: Settings { jobs, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
         let plan = bench.plan(&manifest(&stages));
         let told = bench.run_plan(&plan);
         prop_assert_eq!(told.counts(), [plan.len(), 0, 0, 0, 0]);

@@ -28,7 +28,8 @@ fn rows_come_by_stage_and_cell_with_a_column_per_axis() {
 
 #[test]
 fn a_csv_from_the_store_is_byte_for_byte_that_of_the_run() {
-    let bench = Bench { settings: Settings { jobs: 2, threads: 2, fail_fast: false }, ..Bench::new() };
+    let bench =
+        Bench { settings: Settings { jobs: 2, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
     let plan = bench.plan(SWEEP);
     let told = bench.run_plan(&plan);
     let path = bench.folder.path().join("deep/er/badnets.csv");

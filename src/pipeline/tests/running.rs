@@ -61,7 +61,10 @@ fn a_wider_sweep_runs_only_what_is_new() {
 #[test]
 fn what_runs_at_once_makes_the_same() {
     let [one, two] = [1, 2].map(|jobs| {
-        let bench = Bench { settings: Settings { jobs, threads: jobs, fail_fast: false }, ..Bench::new() };
+        let bench = Bench {
+            settings: Settings { jobs, threads: jobs, memory: None, fail_fast: false },
+            ..Bench::new()
+        };
         let told = bench.run(SWEEP);
         let records = told.run.endings().map(|ending| ending.record().unwrap());
         records.map(|record| (record.key, record.outputs.clone(), record.metrics.clone())).collect::<Vec<_>>()
@@ -72,7 +75,8 @@ fn what_runs_at_once_makes_the_same() {
 #[test]
 fn no_more_tasks_run_at_once_than_may() {
     for jobs in [1, 3] {
-        let bench = Bench { settings: Settings { jobs, threads: 2, fail_fast: false }, ..Bench::new() };
+        let bench =
+            Bench { settings: Settings { jobs, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
         bench.lab.set("erase", Act::Slow(3));
         let (mut running, mut most) = (0, 0);
         let plan = bench.plan(SWEEP);
@@ -92,7 +96,8 @@ fn no_more_tasks_run_at_once_than_may() {
 
 #[test]
 fn a_task_that_is_alone_has_all_threads() {
-    let bench = Bench { settings: Settings { jobs: 2, threads: 8, fail_fast: false }, ..Bench::new() };
+    let bench =
+        Bench { settings: Settings { jobs: 2, threads: 8, memory: None, fail_fast: false }, ..Bench::new() };
     let told = bench.run(SWEEP);
     let threads: BTreeMap<String, usize> = told
         .events
@@ -108,7 +113,8 @@ fn a_task_that_is_alone_has_all_threads() {
 
 #[test]
 fn events_are_a_history() {
-    let bench = Bench { settings: Settings { jobs: 2, threads: 2, fail_fast: false }, ..Bench::new() };
+    let bench =
+        Bench { settings: Settings { jobs: 2, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
     let plan = bench.plan(SWEEP);
     let told = bench.run_plan(&plan);
     let expected = Event::RunStarted { pipeline: "badnets".into(), tasks: SWEEP_TASKS, jobs: 2, threads: 2 };
@@ -149,7 +155,8 @@ stages:
 
 #[test]
 fn equal_tasks_of_one_plan_are_computed_once() {
-    let bench = Bench { settings: Settings { jobs: 2, threads: 2, fail_fast: false }, ..Bench::new() };
+    let bench =
+        Bench { settings: Settings { jobs: 2, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
     bench.lab.set("node", Act::Slow(30));
     let told = bench.run("name: equal\nstages: {a: {kind: node}, b: {kind: node}, c: {kind: node}}");
     assert_eq!(told.counts(), [1, 2, 0, 0, 0]);

@@ -93,7 +93,7 @@ fn the_class_of_numerics_is_named_and_threads_are_not() {
     // The data set is of the other class, too, so that its content is not known yet.
     let reasons = [r#"numerics: "test" -> "other""#, "it waits for `dataset` from images"];
     assert_named(|bench| (Bench { numerics: "other", ..bench }, CHAIN.to_owned()), &reasons);
-    let settings = Settings { jobs: 4, threads: 7, fail_fast: true };
+    let settings = Settings { jobs: 4, threads: 7, memory: None, fail_fast: true };
     assert_cached(|bench| (Bench { settings, ..bench }, CHAIN.to_owned()));
 }
 

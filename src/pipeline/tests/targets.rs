@@ -105,7 +105,7 @@ fn what_may_not_run_is_taken_from_the_store_or_missed() {
 
 #[test]
 fn a_run_that_fails_fast_starts_nothing_more() {
-    let settings = Settings { jobs: 1, threads: 1, fail_fast: true };
+    let settings = Settings { jobs: 1, threads: 1, memory: None, fail_fast: true };
     let bench = Bench { settings, ..Bench::new() };
     bench.lab.set("split", Act::Fail);
     let told = bench.run(SWEEP);

@@ -165,6 +165,57 @@ fn logs_go_with_their_results_or_when_they_are_old() {
 }
 
 #[test]
+fn runs_go_by_their_number_and_their_age() {
+    let (folder, store) = open();
+    let run = |name: &str, days: u32| {
+        let file = store.run_folder(name).unwrap().join("run.json");
+        fs::write(&file, "{}").unwrap();
+        File::open(&file).unwrap().set_modified(SystemTime::now() - days * DAY).unwrap();
+    };
+    (0..103).for_each(|number| run(&format!("20260101T000{number:03}Z-p"), if number < 10 { 9 } else { 1 }));
+    let runs = || fs::read_dir(folder.path().join("v1/runs")).unwrap().count();
+    let dry = Policy { dry_run: true, ..Policy::default() };
+    assert_eq!((collect(folder.path(), &dry).runs, runs()), (Amount { files: 3, bytes: 6 }, 103));
+    assert_eq!((collect(folder.path(), &Policy::default()).runs.files, runs()), (3, 100));
+    assert!(!folder.path().join("v1/runs/20260101T000002Z-p").exists(), "the oldest go");
+    assert_eq!((collect(folder.path(), &unused_for(5)).runs.files, runs()), (7, 93));
+}
+
+#[test]
+fn journals_go_when_they_are_old_and_explain_nothing() {
+    let (folder, store) = open();
+    let key = keep(&store, "kept", b"kept", 1);
+    for (pipeline, key, days) in [("kept", key, 9), ("old", Key::of(&json!("gone")), 9), ("young", key, 1)] {
+        let mut journal = store.journal(pipeline);
+        journal.done("task", key);
+        journal.save();
+        let file = File::open(store.layout.journal(pipeline)).unwrap();
+        file.set_modified(SystemTime::now() - days * DAY).unwrap();
+    }
+    drop(store);
+    let there =
+        || ["kept", "old", "young"].map(|pipeline| Layout::below(folder.path()).journal(pipeline).exists());
+    assert_eq!(collect(folder.path(), &Policy::default()).journals.files, 0);
+    assert_eq!(collect(folder.path(), &unused_for(5)).journals.files, 1);
+    assert_eq!(there(), [true, false, true]);
+}
+
+#[test]
+fn lock_files_go_unless_they_are_held() {
+    let (folder, store) = open();
+    let [held, free] = ["held", "free"].map(|name| Key::of(&json!(name)));
+    let lock = store.try_lock(&held).unwrap().unwrap();
+    drop(store.try_lock(&free).unwrap().unwrap());
+    let there = || [held, free].map(|key| store.layout.lock(&key.to_string()).exists());
+    let dry = Policy { dry_run: true, ..Policy::default() };
+    assert_eq!((collect(folder.path(), &dry).locks.files, there()), (1, [true, true]));
+    assert_eq!((collect(folder.path(), &Policy::default()).locks.files, there()), (1, [true, false]));
+    assert!(store.try_lock(&held).unwrap().is_none(), "it is held as before");
+    drop(lock);
+    assert_eq!((collect(folder.path(), &Policy::default()).locks.files, there()), (1, [false, false]));
+}
+
+#[test]
 fn beside_a_record_of_the_future_nothing_goes() {
     let (folder, store) = open();
     let key = keep(&store, "future", b"1", 100);

@@ -1,0 +1,30 @@
+//! `argd-pipe complete-targets`: what the completions of a shell ask for.
+//!
+//! clap's own engine for this is unstable, and shows a completer the word alone, not the manifest before it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::CliError;
+use super::prepare;
+use super::ui::Ui;
+
+/// Print the targets that a manifest has, one per line: its stages, then its tasks that are at a cell.
+#[derive(Debug, Args)]
+#[command(hide = true)]
+pub(super) struct CompleteTargets {
+    /// The manifest.
+    #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
+    manifest: PathBuf,
+}
+
+impl CompleteTargets {
+    pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
+        let plan = prepare::plan(&self.manifest, &[])?;
+        let stages = plan.stages().iter().cloned();
+        let tasks = plan.tasks().map(|task| &task.label).filter(|label| !label.axes.is_empty());
+        let lines = stages.chain(tasks.map(ToString::to_string)).map(|target| target + "\n");
+        ui.data(&lines.collect::<String>())
+    }
+}

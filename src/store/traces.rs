@@ -1,0 +1,108 @@
+//! Collecting what runs leave beside results: their folders, journals, lock files. No result needs any of it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::error::Tried;
+use super::gc::{delete, is_unused, last_written};
+use super::inventory::{Amount, amount, files_below, unless_gone};
+use super::journal::Journal;
+use super::layout::JOURNAL_LOCK;
+use super::locks::{remove_unless_held, try_lock_file};
+use super::{Collection, Key, Policy, Store, StoreError};
+
+/// How many runs are kept by any policy that does not give them up for their age: the newest.
+pub(super) const RUNS: usize = 100;
+
+impl Store {
+    /// Takes what runs left. Locks come last: taking the others makes some.
+    pub(super) fn collect_traces(
+        &self,
+        policy: &Policy,
+        now: SystemTime,
+        done: &HashSet<Key>,
+        collection: &mut Collection,
+    ) -> Result<(), StoreError> {
+        self.collect_runs(policy, now, collection)?;
+        self.collect_journals(policy, now, done, collection)?;
+        self.collect_locks(policy, collection)
+    }
+
+    /// Takes the folders of runs beyond the newest, and by the policy those that are old. A run that is under way writes
+    /// its file anew when it ends.
+    fn collect_runs(
+        &self,
+        policy: &Policy,
+        now: SystemTime,
+        collection: &mut Collection,
+    ) -> Result<(), StoreError> {
+        let folders = self.run_folders()?;
+        let beyond = folders.len().saturating_sub(RUNS);
+        for (at, folder) in folders.iter().enumerate() {
+            let files = files_below(folder)?;
+            let old = last_written(&files).is_some_and(|written| is_unused(written, policy, now));
+            if at >= beyond && !old {
+                continue;
+            }
+            if !policy.dry_run {
+                match fs::remove_dir_all(folder) {
+                    // The run ends just now, and writes its file.
+                    Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => continue,
+                    removed => removed.tried("remove", folder)?,
+                }
+            }
+            collection.runs += Amount::of(amount(&files).bytes);
+        }
+        Ok(())
+    }
+
+    /// The folders of runs. Their names begin with the time: the newest come last.
+    fn run_folders(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let runs = self.layout.runs();
+        let Some(entries) = unless_gone(fs::read_dir(&runs)).tried("read folder", &runs)? else {
+            return Ok(vec![]);
+        };
+        let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>();
+        let mut folders = paths.tried("read folder", &runs)?;
+        folders.retain(|path| path.is_dir());
+        folders.sort();
+        Ok(folders)
+    }
+
+    /// Takes by the policy the journals of pipelines of which no result is left. One that is in use is made again.
+    fn collect_journals(
+        &self,
+        policy: &Policy,
+        now: SystemTime,
+        done: &HashSet<Key>,
+        collection: &mut Collection,
+    ) -> Result<(), StoreError> {
+        for (path, metadata) in files_below(&self.layout.journals())? {
+            let old = metadata.modified().is_ok_and(|written| is_unused(written, policy, now));
+            let Some(pipeline) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+            if !old || Journal::load(path.clone()).0.keys().any(|key| done.contains(&key)) {
+                continue;
+            }
+            let Some(_lock) = try_lock_file(&self.layout.journal_lock(pipeline))? else { continue };
+            delete(&path, policy)?;
+            collection.journals += Amount::of(metadata.len());
+        }
+        Ok(())
+    }
+
+    /// Takes the lock files of keys and journals, unless someone holds them. The others are few, and the collector's
+    /// own among them.
+    fn collect_locks(&self, policy: &Policy, collection: &mut Collection) -> Result<(), StoreError> {
+        for (path, metadata) in files_below(&self.layout.locks())? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let passes = name.parse::<Key>().is_ok() || name.ends_with(JOURNAL_LOCK);
+            if passes && remove_unless_held(&path, policy.dry_run)? {
+                collection.locks += Amount::of(metadata.len());
+            }
+        }
+        Ok(())
+    }
+}
