@@ -120,6 +120,7 @@ fn perform(cli: &Cli) -> Exit {
 
 impl Cli {
     fn perform(&self, ui: &Ui) -> Result<(), CliError> {
+        signals::survive_file_size_limit()?;
         if let Some(path) = &self.global.directory {
             let enter = std::env::set_current_dir(path);
             enter.map_err(|source| CliError::Folder { path: path.clone(), source })?;

@@ -130,6 +130,7 @@ impl Run {
         ui: &Ui,
     ) -> Result<(), CliError> {
         let Prepared { plan, store } = prepared;
+        plan.results().map_or(Ok(()), |spec| pipeline::results::check_place(&spec.csv))?;
         let mut recorders = self.recording.open()?;
         let run_file = RunFile::start(prepared, &self.manifest.overrides(), settings, ui);
         let run = {

@@ -1,9 +1,9 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop, the second ends the program.
+//! Ctrl-C and SIGTERM: the first asks the run to stop, the second ends the program. SIGXFSZ ends nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use super::Exit;
@@ -20,4 +20,11 @@ pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, CliError> {
             .map_err(|error| CliError::Setup(error.to_string()))?;
     }
     Ok(stop)
+}
+
+/// Makes a write beyond the limit on the size of files (`ulimit -f`) an error that is told, like that of a full disk;
+/// the signal that comes with it would end the program without a word.
+pub(super) fn survive_file_size_limit() -> Result<(), CliError> {
+    let seen = flag::register(SIGXFSZ, Arc::default());
+    seen.map(drop).map_err(|error| CliError::Setup(error.to_string()))
 }

@@ -242,8 +242,9 @@ fn read_partial_value(
         fields.report(error.with_names("axes", &key.value, names));
         return None;
     };
+    let text = value.to_text();
     let matches = |candidate: &AxisValue| {
-        candidate.label == value.to_text()
+        candidate.label == text
             || candidate.node.same_value(value)
             || Some(candidate.label.as_str()) == value.child("name").and_then(Node::as_str)
     };
@@ -258,12 +259,9 @@ fn read_partial_value(
     // An axis that `--set` has shortened need not have what the file excludes.
     if !is_override(&axes[at].place) && !axes[at].values.iter().any(|value| is_override(&value.node.place)) {
         let labels = axes[at].values.iter().map(|value| value.label.as_str());
-        let error = Diagnostic::new(
-            &path,
-            &value.place,
-            format!("the axis `{}` has no value `{}`", key.value, value.to_text()),
-        );
-        fields.report(error.with_names("its values", &value.to_text(), labels));
+        let error =
+            Diagnostic::new(&path, &value.place, format!("the axis `{}` has no value `{text}`", key.value));
+        fields.report(error.with_names("its values", &text, labels));
     }
     None
 }
@@ -285,14 +283,28 @@ fn expand(listed: &[usize], excluded: &[Partial], included: &[Partial]) -> Resul
     if count > MAX_CELLS as u128 {
         return Err(count);
     }
-    let is_excluded =
-        |cell: &Vec<usize>| excluded.iter().any(|p| p.iter().all(|&(axis, value)| cell[axis] == value));
+    let excluded = by_axes(excluded);
+    let is_excluded = |cell: &Vec<usize>| {
+        excluded.iter().any(|(axes, values)| {
+            values.contains(&axes.iter().map(|&axis| cell[axis]).collect::<Vec<usize>>())
+        })
+    };
     let mut cells: Vec<Vec<usize>> =
         combinations(listed, &vec![]).into_iter().filter(|cell| !is_excluded(cell)).collect();
     let mut seen: HashSet<Vec<usize>> = cells.iter().cloned().collect();
     let added = included.iter().flat_map(|partial| combinations(listed, partial));
     cells.extend(added.filter(|cell| seen.insert(cell.clone())));
     Ok(cells)
+}
+
+/// Groups partial cells by the axes that they name, so that whether one matches is a lookup: there may be thousands.
+fn by_axes(partials: &[Partial]) -> BTreeMap<Vec<usize>, HashSet<Vec<usize>>> {
+    let mut groups: BTreeMap<Vec<usize>, HashSet<Vec<usize>>> = BTreeMap::new();
+    for partial in partials {
+        let (axes, values) = partial.iter().copied().collect::<BTreeMap<_, _>>().into_iter().unzip();
+        groups.entry(axes).or_default().insert(values);
+    }
+    groups
 }
 
 /// Returns every combination that has the values of `fixed`, the last axis fastest.

@@ -191,7 +191,25 @@ impl Table {
 
     /// Writes the table to a CSV file, making its folder if need be. The file is replaced whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
+        check_place(path)?;
         let replaced = self.to_csv().and_then(|csv| replace_file(path, &csv));
         replaced.map_err(|source| RunError::Results { path: path.to_owned(), source })
+    }
+}
+
+/// Refuses a place for results to which symbolic links lead out of the workspace, the folder that the program runs in:
+/// a manifest from elsewhere writes nowhere else.
+pub fn check_place(path: &Path) -> Result<(), RunError> {
+    let refused = |source| RunError::Results { path: path.to_owned(), source };
+    let workspace = Path::new(".").canonicalize().map_err(refused)?;
+    // Of folders that are still to be made, the one that they will be in counts.
+    let folder = path.ancestors().skip(1).find_map(|folder| workspace.join(folder).canonicalize().ok());
+    match folder {
+        Some(folder) if !folder.starts_with(&workspace) => Err(refused(io::Error::other(format!(
+            "its folder is {}, outside of the workspace {}\nhint: name a folder that is no symbolic link out of it",
+            folder.display(),
+            workspace.display()
+        )))),
+        _ => Ok(()),
     }
 }

@@ -66,7 +66,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether a file system ran out of space.
+    /// Whether space ran out: see [`disk_is_full`].
     pub fn disk_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if disk_is_full(source))
     }
@@ -84,10 +84,11 @@ impl<T> Tried<T> for io::Result<T> {
     }
 }
 
-/// Whether a file could not be written because its file system ran out of space.
+/// Whether a file could not be written for want of space: on its file system, in a quota, or by the limit on the size
+/// of files (`ulimit -f`).
 pub fn disk_is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// What to do about an I/O error; nothing for errors that explain themselves.
@@ -98,9 +99,15 @@ struct Advice<'a> {
 
 impl fmt::Display for Advice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        use io::ErrorKind::{
+            AlreadyExists, FileTooLarge, NotADirectory, PermissionDenied, ReadOnlyFilesystem,
+        };
         let elsewhere = "choose another folder with --cache-dir or ARGD_PIPE_CACHE_DIR";
         match self.source.kind() {
+            FileTooLarge => write!(
+                f,
+                "\nhint: raise the limit on the size of files (`ulimit -f`), or {elsewhere}; finished results are kept"
+            ),
             _ if disk_is_full(self.source) => {
                 if let Some(free) = free_bytes(self.path) {
                     write!(f, " ({:.1} MiB are free)", free as f64 / f64::from(1 << 20))?;
@@ -136,6 +143,15 @@ mod tests {
         assert!(error.disk_full());
         assert!(message.starts_with("cannot write `/nowhere/cache/x`: No space left on device"), "{message}");
         assert!(message.contains(" MiB are free)") && message.contains("--cache-dir"), "{message}");
+    }
+
+    #[test]
+    fn a_limit_on_the_size_of_files_is_told_from_a_full_disk() {
+        let error = io_error(rustix::io::Errno::FBIG.raw_os_error());
+        let message = error.to_string();
+        assert!(error.disk_full(), "to the task it is the same");
+        assert!(message.contains("File too large") && message.contains("`ulimit -f`"), "{message}");
+        assert!(!message.contains("MiB are free"), "{message}");
     }
 
     #[test]

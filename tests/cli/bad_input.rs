@@ -1,29 +1,38 @@
 //! What cannot work: each ends with its exit code and a message that says where and what, and leaves nothing behind.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
 
-use super::workspace::{Ended, MANIFEST, Workspace};
+use super::workspace::{MANIFEST, Workspace};
 
 #[test]
-fn a_write_that_fails_leaves_nothing_behind() {
+fn results_are_written_nowhere_but_in_the_workspace() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("tiny.csv");
     let workspace = Workspace::new();
-    // No file may grow beyond 4 KiB: to a program the same as a full disk, without the need for one.
-    let limited = format!(
-        "trap '' XFSZ; ulimit -f 8; exec '{}' run tiny.yaml",
-        workspace.program().get_program().display()
-    );
-    let ended = Command::new("sh").args(["-c", &limited]).current_dir(workspace.root()).output().unwrap();
-    Ended::from(ended).with(4, &["images: ", "File too large", "5 skipped"]);
-    for what in ["objects", "records"] {
-        assert_eq!(workspace.kept(what), [] as [PathBuf; 0]);
+    let set = |place: &Path| format!("results.csv={}", place.display());
+    workspace.run_with("run tiny.yaml --set", &[&set(&target)]).with(3, &["is absolute"]);
+    workspace.run("run tiny.yaml --set results.csv=../tiny.csv").with(3, &["leaves the workspace by `..`"]);
+
+    symlink(elsewhere.path(), workspace.path("results")).unwrap();
+    for place in ["results/tiny.csv", "results/deeper/tiny.csv"] {
+        let ended = workspace.run_with("run tiny.yaml --set", &[&set(Path::new(place))]);
+        ended.with(4, &[place, "outside of the workspace"]);
     }
-    assert_eq!(fs::read_dir(workspace.path("cache/v1/work")).unwrap().count(), 0);
-    assert!(!workspace.path("results").exists());
+    assert_eq!(workspace.kept("records"), [] as [PathBuf; 0], "it is told before anything runs");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+
+    // A link in the place of the file itself is replaced, and what it leads to stays.
+    fs::remove_file(workspace.path("results")).unwrap();
+    fs::create_dir(workspace.path("results")).unwrap();
+    fs::write(&target, "not ours").unwrap();
+    symlink(&target, workspace.path("results/tiny.csv")).unwrap();
     workspace.run("run tiny.yaml").with(0, &[]);
+    assert!(workspace.csv().starts_with("pipeline,"));
+    assert_eq!(fs::read_to_string(&target).unwrap(), "not ours");
 }
 
 #[test]

@@ -165,16 +165,55 @@ fn a_read_only_cache_serves_what_it_has() {
     workspace.run("run tiny.yaml --set seed=9").with(6, &["Read-only file system", "--cache-dir"]);
 }
 
-#[test]
-fn a_full_disk_fails_the_task_and_nothing_else() {
-    let workspace = Workspace::new();
-    let cache = workspace.path("cache");
-    let Some(_mounted) = Mounted::new(&cache, &["-t", "tmpfs", "-o", "size=150k", "tmpfs"]) else { return };
-    let ended: Ended = workspace.program().args(["run", "tiny.yaml"]).output().unwrap().into();
-    ended.with(4, &["No space left on device", "MiB are free", "make room", "finished results are kept"]);
+/// Checks a run that may have lacked space: it failed with these words or not at all, left nothing half-written, and
+/// with enough space the same command ends as if nothing had happened.
+fn ends_soundly(workspace: &Workspace, short: Ended, words: &[&str], undisturbed: &Workspace) {
+    let failed = short.code != Some(0);
+    if failed {
+        short.with(4, words);
+        assert!(!workspace.path("results/tiny.csv").exists());
+    }
+    let left = |folder: &str| fs::read_dir(workspace.path(folder)).map_or(0, Iterator::count);
+    assert_eq!(left("cache/v1/work"), 0, "work is removed");
+    assert_eq!(left("results"), usize::from(!failed), "nothing but whole results");
     workspace.run("cache verify").with(0, &[]);
-    assert!(succeeds(Command::new("mount").args(["-o", "remount,size=50m"]).arg(&cache)));
+    assert_eq!(left("cache/v1/corrupt"), 0);
     workspace.run("run tiny.yaml").with(0, &[]);
-    let elsewhere = after_a_run();
-    assert_eq!(workspace.csv(), elsewhere.csv());
+    assert_eq!(workspace.csv(), undisturbed.csv());
+    assert_eq!(workspace.digests(), undisturbed.digests());
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_moment_fails_the_task_and_nothing_else() {
+    let undisturbed = after_a_run();
+    let mut failures = 0;
+    for kilobytes in [4, 32, 80, 96, 150, 400, 500, 800] {
+        let workspace = Workspace::new();
+        let cache = workspace.path("cache");
+        let size = format!("size={kilobytes}k");
+        let Some(_mounted) = Mounted::new(&cache, &["-t", "tmpfs", "-o", &size, "tmpfs"]) else { return };
+        let short = workspace.run("run tiny.yaml");
+        failures += usize::from(short.code != Some(0));
+        assert!(succeeds(Command::new("mount").args(["-o", "remount,size=50m"]).arg(&cache)));
+        let words = ["No space left on device", "MiB are free", "make room", "finished results are kept"];
+        ends_soundly(&workspace, short, &words, &undisturbed);
+    }
+    assert!(failures >= 6, "{failures} of the sizes were too small");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_fails_the_task_and_nothing_else() {
+    let undisturbed = after_a_run();
+    let mut failures = 0;
+    // In blocks of 512 bytes: less than a record, than each kind of artifact, than a checkpoint; and enough.
+    for blocks in [0, 1, 2, 3, 9, 64, 160, 600, 640, 4000] {
+        let workspace = Workspace::new();
+        let program = workspace.program().get_program().display().to_string();
+        let limited = format!("ulimit -f {blocks}; exec '{program}' run tiny.yaml");
+        let limited = Command::new("sh").args(["-c", &limited]).current_dir(workspace.root()).output();
+        let short: Ended = limited.unwrap().into();
+        failures += usize::from(short.code != Some(0));
+        ends_soundly(&workspace, short, &["File too large", "ulimit -f"], &undisturbed);
+    }
+    assert!((7..10).contains(&failures), "{failures} of the limits were too low");
 }

@@ -14,5 +14,6 @@ mod parts;
 mod provenance;
 mod results;
 mod runs;
+mod sharing;
 mod status;
 mod workspace;

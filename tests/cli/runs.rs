@@ -133,22 +133,6 @@ fn an_artifact_that_is_lost_or_changed_is_computed_again() {
 }
 
 #[test]
-fn two_programs_at_once_share_a_cache() {
-    let workspace = Workspace::new();
-    let start = || {
-        let mut program = workspace.program();
-        program.args(["run", "tiny.yaml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    let running = [start(), start(), start()];
-    let ended = running.map(|child| Ended::from(child.wait_with_output().unwrap()).with(0, &[]));
-    let ran = |ended: &Ended| ended.stderr.matches("finished ").count();
-    assert_eq!(ended.iter().map(ran).sum::<usize>(), 6, "every task runs once");
-    let alone = Workspace::new();
-    alone.run("run tiny.yaml").with(0, &[]);
-    assert_eq!(workspace.csv(), alone.csv());
-}
-
-#[test]
 fn a_crash_while_committing_costs_no_more_than_the_task() {
     let undisturbed = Workspace::new();
     undisturbed.run("run tiny.yaml").with(0, &[]);
