@@ -39,7 +39,9 @@ impl Completions {
         let mut script = vec![];
         let mut command = super::command();
         clap_complete::generate(self.shell, &mut command, "argd-pipe", &mut script);
-        let mut script = String::from_utf8_lossy(&script).into_owned();
+        // For a name with a hyphen, clap_complete 4.6 calls a subcommand one thing where it finds it and another where it
+        // completes it.
+        let mut script = String::from_utf8_lossy(&script).replace("argd__subcmd__pipe", "argd__pipe");
         if self.shell == Shell::Bash {
             script += &targets(&command);
         }

@@ -117,6 +117,7 @@ pub(super) fn show(
 /// Writes the CSV, and the one over the seeds, and says where they are.
 pub(super) fn write(plan: &Plan, table: &Table, ui: &Ui) -> Result<(), CliError> {
     let Some(spec) = plan.results() else { return Ok(()) };
+    results::check_place(&spec.csv)?;
     table.write(&spec.csv)?;
     ui.say(&format!("{} rows are in {}", table.rows.len(), spec.csv.display()));
     if let Some(summary) = Summary::of(plan, table) {
