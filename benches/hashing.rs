@@ -3,6 +3,8 @@
 //! `cargo bench --bench hashing`: "B/s" are bytes of artifacts a second. A check of the whole store trusts no remembered
 //! digest, so that every byte is read (from the page cache) and hashed.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a measurement that went wrong ends")]
+
 use std::fs;
 
 use argd_pipe::store::{DraftOutput, Key, RecordDraft, Store};
