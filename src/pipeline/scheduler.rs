@@ -1,9 +1,10 @@
 //! The run: one dispatcher owns its state and puts all events in one order; worker threads do the tasks.
 //!
 //! A task is ready when everything that it needs has a record. Ready tasks go in the order of the plan, at most
-//! `jobs` at once and what fits in the memory budget, each with its own threads. A task whose key another process is computing is put back, and
-//! waited for only when nothing else is ready. A failed task takes those that need it out of the run and nothing
-//! else, unless the run is to fail fast. What a run makes depends on none of this: only the order and the time do.
+//! `jobs` at once and no more than fit the memory budget, each with its own threads. A task whose key another process
+//! is computing is put back, and waited for only when nothing else is ready. A failed task takes those that need it
+//! out of the run and nothing else, unless the run is to fail fast. What a run makes depends on none of this: only the
+//! order and the time do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -166,6 +167,9 @@ impl<'a> Dispatcher<'a> {
         }
         let could_start = self.could_start();
         let id = *could_start.first()?;
+        if self.put_back.contains(&id) && !self.ready.is_empty() {
+            return None;
+        }
         let inputs = key::inputs(self.plan.task(id), |need| self.record(need))?;
         let (threads, memory) = (self.share_of_threads(could_start.len()), self.memory(id));
         let patient = self.put_back.remove(&id);
