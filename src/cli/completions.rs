@@ -15,7 +15,7 @@ Examples:
 /// How commands call the arguments that are targets.
 const TARGETS: [&str; 2] = ["targets", "task"];
 
-/// Print a script that makes a shell complete commands, options and files; bash also stages and tasks.
+/// Print a script that makes a shell complete commands, options and files; bash, zsh and fish also stages and tasks.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Completions {
@@ -24,14 +24,38 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
-/// The part of the bash script that completes targets, in the commands that take some.
-fn targets(command: &clap::Command) -> String {
+/// The commands that take targets.
+fn commands_with_targets(command: &clap::Command) -> Vec<&str> {
     let takes_some = |command: &&clap::Command| {
         command.get_arguments().any(|argument| TARGETS.contains(&argument.get_id().as_str()))
     };
-    let names: Vec<&str> =
-        command.get_subcommands().filter(takes_some).map(clap::Command::get_name).collect();
-    include_str!("targets.bash").replace("COMMANDS", &names.join(" | "))
+    command.get_subcommands().filter(takes_some).map(clap::Command::get_name).collect()
+}
+
+/// Adds to a shell's script what completes targets, in the commands that take some.
+fn with_targets(shell: Shell, script: &str, commands: &[&str]) -> String {
+    match shell {
+        // clap_complete 4.6 names the cases of a program with a hyphen otherwise than the variable that picks one.
+        Shell::Bash => {
+            let targets = include_str!("targets.bash").replace("COMMANDS", &commands.join(" | "));
+            script.replace("argd__subcmd__pipe", "argd__pipe") + &targets
+        }
+        Shell::Fish => {
+            script.to_owned() + &include_str!("targets.fish").replace("COMMANDS", &commands.join(" "))
+        }
+        Shell::Zsh => {
+            // The arguments name the function that completes them. Functions come first: the last line runs the script.
+            let names = |line: &str| TARGETS.iter().any(|name| line.contains(&format!(":{name} -- ")));
+            let of_targets = |line: &str| match names(line) {
+                true => line.replace(":_default'", ":_argd-pipe-targets'"),
+                false => line.to_owned(),
+            };
+            let (first, rest) = script.split_once('\n').unwrap_or((script, ""));
+            let rest: Vec<String> = rest.lines().map(of_targets).collect();
+            format!("{first}\n{}{}\n", include_str!("targets.zsh"), rest.join("\n"))
+        }
+        _ => script.to_owned(),
+    }
 }
 
 impl Completions {
@@ -39,12 +63,7 @@ impl Completions {
         let mut script = vec![];
         let mut command = super::command();
         clap_complete::generate(self.shell, &mut command, "argd-pipe", &mut script);
-        // For a name with a hyphen, clap_complete 4.6 calls a subcommand one thing where it finds it and another where it
-        // completes it.
-        let mut script = String::from_utf8_lossy(&script).replace("argd__subcmd__pipe", "argd__pipe");
-        if self.shell == Shell::Bash {
-            script += &targets(&command);
-        }
-        ui.data(&script)
+        let script = String::from_utf8_lossy(&script);
+        ui.data(&with_targets(self.shell, &script, &commands_with_targets(&command)))
     }
 }

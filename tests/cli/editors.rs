@@ -1,6 +1,7 @@
 //! What editors, shells and beginners get: `schema`, `completions`, `init`, `validate`.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::workspace::Workspace;
@@ -68,6 +69,56 @@ fn bash_completes_the_targets_of_the_manifest_on_the_line() {
         };
         assert_eq!(String::from_utf8_lossy(&told.stdout), expected, "{line}: {told:?}");
     }
+}
+
+#[test]
+fn fish_completes_the_targets_of_the_manifest_on_the_line() {
+    let workspace = Workspace::new();
+    workspace.write("script.fish", &workspace.run("completions fish").stdout);
+    let program = workspace.program();
+    let folder = Path::new(program.get_program()).parent().unwrap().display();
+    for (line, expected) in
+        [("run tiny.yaml tr", "trained\n"), ("show tiny.yaml after@", "after@epochs=1\nafter@epochs=2\n")]
+    {
+        let script =
+            format!("set -x PATH {folder} $PATH; source script.fish; complete -C 'argd-pipe {line}'");
+        // What is not installed cannot be asked.
+        let Ok(told) = Command::new("fish").current_dir(workspace.root()).args(["-c", &script]).output()
+        else {
+            return;
+        };
+        assert_eq!(String::from_utf8_lossy(&told.stdout), expected, "{line}: {told:?}");
+    }
+}
+
+#[test]
+fn zsh_completes_the_targets_of_the_manifest_on_the_line() {
+    let workspace = Workspace::new();
+    workspace.write("_argd-pipe", &workspace.run("completions zsh").stdout);
+    let program = workspace.program();
+    let folder = Path::new(program.get_program()).parent().unwrap().display();
+    // The function by itself: `compadd` outside of a completion only can be one that prints.
+    for (words, prefix, expected) in [
+        ("run tiny.yaml tr", "tr", "images poisoned trained after"),
+        (
+            "show tiny.yaml after@",
+            "after@",
+            "trained@epochs=1 after@epochs=1 trained@epochs=2 after@epochs=2",
+        ),
+    ] {
+        let script = format!(
+            "path=({folder} $path); eval \"$(sed -n '/^_argd-pipe-targets/,/^}}/p' _argd-pipe)\"
+            compadd() {{ shift; print -rn -- $* }}; words=({words}); PREFIX={prefix}; _argd-pipe-targets"
+        );
+        let Ok(told) = Command::new("zsh").current_dir(workspace.root()).args(["-f", "-c", &script]).output()
+        else {
+            return;
+        };
+        let offered = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(offered.ends_with(expected), "{words}: {told:?}");
+    }
+    let script = fs::read_to_string(workspace.path("_argd-pipe")).unwrap();
+    assert_eq!(script.matches(":_argd-pipe-targets'").count(), 7);
 }
 
 #[test]
