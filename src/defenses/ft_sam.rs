@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Defense, Erased, Task};
 use crate::data::{Augment, InvalidParam};
+use crate::nn::Network;
 use crate::nn::loss::cross_entropy;
 use crate::train::{
     Loss, Objective, Point, Schedule, Settings, Sgd, Slope, Step, Supervised, Term, TrainError, Values,
@@ -126,6 +127,10 @@ impl<L: Loss> Loss for Sharp<L> {
         let worst = self.worst(at.trainable, &here.gradient);
         let there = self.plain.slope(&at.moved_to(&worst), images, labels)?;
         Ok(Slope { gradient: there.gradient, ..here })
+    }
+
+    fn network(&self, trainable: &[f32], state: &[f32]) -> Option<(&Network, Weights)> {
+        self.plain.network(trainable, state)
     }
 }
 

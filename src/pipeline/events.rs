@@ -163,9 +163,12 @@ fn write_progress<S: Serializer>(progress: &stages::Progress, serializer: S) -> 
         steps: usize,
         images_per_second: f64,
         terms: InOrder<'a, f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tests: Option<InOrder<'a, f64>>,
     }
-    let stages::Progress { epoch, epochs, step, steps, images_per_second, terms } = progress;
-    let terms: Vec<_> = terms.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+    let stages::Progress { epoch, epochs, step, steps, images_per_second, terms, tests } = progress;
+    let owned = |of: &[(&str, f64)]| of.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+    let (terms, tests): (Vec<_>, Vec<_>) = (owned(terms), owned(tests));
     Shape {
         epoch: *epoch,
         epochs: *epochs,
@@ -173,6 +176,7 @@ fn write_progress<S: Serializer>(progress: &stages::Progress, serializer: S) -> 
         steps: *steps,
         images_per_second: *images_per_second,
         terms: InOrder(&terms),
+        tests: (!tests.is_empty()).then_some(InOrder(&tests)),
     }
     .serialize(serializer)
 }
@@ -190,13 +194,16 @@ mod tests {
     #[test]
     fn an_event_in_json_is_a_tagged_object_in_kebab_case() {
         let terms = vec![("total", 1.5), ("attention", 0.25)];
-        let progress =
-            stages::Progress { epoch: 1, epochs: 2, step: 3, steps: 4, images_per_second: 5.5, terms };
+        let at = stages::Progress { epoch: 1, epochs: 2, step: 3, steps: 4, ..Default::default() };
+        let progress = stages::Progress { images_per_second: 5.5, terms, ..at.clone() };
         let json = serde_json::to_string(&Event::Progress { task: erased(), progress }).unwrap();
         assert_eq!(
             json,
             r#"{"event":"progress","task":{"id":7,"name":"erased@ratio=0.05,defense=argd","stage":"erased","axes":{"ratio":"0.05","defense":"argd"}},"progress":{"epoch":1,"epochs":2,"step":3,"steps":4,"images-per-second":5.5,"terms":{"total":1.5,"attention":0.25}}}"#
         );
+        let progress = stages::Progress { tests: vec![("acc", 81.5), ("asr", 3.25)], ..at };
+        let json = serde_json::to_string(&Event::Progress { task: erased(), progress }).unwrap();
+        assert!(json.ends_with(r#""terms":{},"tests":{"acc":81.5,"asr":3.25}}}"#), "{json}");
     }
 
     #[test]

@@ -1,45 +1,13 @@
 //! What the executor hands to a running stage, and what it gets back.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
 
 use super::StageError;
-
-/// How far a stage is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Epochs done.
-    pub epoch: usize,
-    /// Epochs to do.
-    pub epochs: usize,
-    /// Steps done in this epoch.
-    pub step: usize,
-    /// Steps of an epoch.
-    pub steps: usize,
-    /// Speed, over the last second or so.
-    pub images_per_second: f64,
-    /// Loss terms by name, means over the epoch so far.
-    pub terms: Vec<(&'static str, f64)>,
-}
-
-/// Writes `epoch 3 of 10, step 20 of 47, 512 images/s, loss 0.412`.
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { epoch, epochs, step, steps, images_per_second, terms } = self;
-        if *epochs > 0 {
-            write!(f, "epoch {} of {epochs}, ", (epoch + 1).min(*epochs))?;
-        }
-        write!(f, "step {step} of {steps}")?;
-        if *images_per_second > 0.0 {
-            write!(f, ", {images_per_second:.0} images/s")?;
-        }
-        terms.iter().try_for_each(|(name, value)| write!(f, ", {name} {value:.3}"))
-    }
-}
+use crate::train::Progress;
 
 /// Who is told how far a stage is.
 pub trait Observer: Sync {

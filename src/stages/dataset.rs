@@ -62,7 +62,7 @@ pub(super) mod tests {
     use super::*;
     use crate::data::Dataset;
 
-    struct Nobody;
+    pub(crate) struct Nobody;
 
     impl Observer for Nobody {
         fn progress(&self, _: &Progress) {}
@@ -75,6 +75,16 @@ pub(super) mod tests {
         inputs: &[(&str, &str)],
         folder: &Path,
     ) -> Result<Outcome, StageError> {
+        run_watched::<K>(with, inputs, folder, &Nobody)
+    }
+
+    /// The same, watched.
+    pub(crate) fn run_watched<K: Kind>(
+        with: Value,
+        inputs: &[(&str, &str)],
+        folder: &Path,
+        observer: &dyn Observer,
+    ) -> Result<Outcome, StageError> {
         let bound = erase::<K>().bind(&with).unwrap();
         let inputs = inputs.iter().map(|(port, file)| ((*port).to_owned(), folder.join(file)));
         bound.run(&mut Context {
@@ -82,7 +92,7 @@ pub(super) mod tests {
             inputs: inputs.collect::<BTreeMap<_, _>>(),
             work: folder,
             partial: folder,
-            observer: &Nobody,
+            observer,
             stop: &AtomicBool::new(false),
         })
     }

@@ -28,6 +28,7 @@ impl Kind for EraseStage {
                     not look at it.",
         },
         training::DATASET,
+        training::TRIGGER,
     ];
     const OUTPUTS: &'static [Output] = &[
         training::MODEL,
@@ -61,7 +62,7 @@ impl Kind for EraseStage {
             None
         };
         let weights = student.take_weights();
-        let watcher = Watcher::new(context);
+        let watcher = Watcher::testing(context, samples.dataset())?;
         let (network, session) = (&student.network, watcher.session());
         let task = Task { network, student: weights, teacher, samples: samples.clone(), session };
         let erased = params.defense().erase(task)?;

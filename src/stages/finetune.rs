@@ -21,6 +21,7 @@ impl Kind for FinetuneStage {
             about: "The model to start from.",
         },
         training::DATASET,
+        training::TRIGGER,
     ];
     const OUTPUTS: &'static [Output] = &[training::MODEL];
     type Params = Training;
@@ -33,7 +34,7 @@ impl Kind for FinetuneStage {
         let samples = training::view(context)?;
         let mut loaded = Loaded::from(context, "model", samples.dataset())?;
         let start = loaded.take_weights();
-        let watcher = Watcher::new(context);
+        let watcher = Watcher::testing(context, samples.dataset())?;
         let trained = fit(
             &loaded.network,
             start,

@@ -14,6 +14,7 @@ mod error;
 mod evaluate;
 mod export;
 mod finetune;
+mod measure;
 mod point;
 mod poison;
 mod require;
@@ -21,7 +22,8 @@ mod split;
 mod train;
 mod training;
 
-pub use context::{Context, Observer, Outcome, Progress};
+pub use crate::train::Progress;
+pub use context::{Context, Observer, Outcome};
 pub use error::StageError;
 pub use export::{ExportError, export};
 

@@ -82,6 +82,7 @@ impl Kind for TrainStage {
             required: false,
             about: "Poisoned images, which replace their originals.",
         },
+        training::TRIGGER,
     ];
     const OUTPUTS: &'static [Output] = &[training::MODEL];
     type Params = TrainParams;
@@ -97,7 +98,7 @@ impl Kind for TrainStage {
         let network = Network::new(architecture.graph(image, classes));
         let (theta, state) = network.init(context.seed);
         let settings = params.training().settings();
-        let watcher = Watcher::new(context);
+        let watcher = Watcher::testing(context, samples.dataset())?;
         let trained = fit(
             &network,
             Weights { theta, state },

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value, json};
 
+use super::measure::{self, Measured};
 use super::{Artifact, Context, Input, Observer, Outcome, Output, ParamError, StageError};
+use crate::attacks::Trigger;
 use crate::data::{Dataset, ImageShape, InvalidParam, Overlay, Samples, TrainView, load_indices};
 use crate::models::{Model, ModelError};
 use crate::nn::Network;
 use crate::nn::graph::Shape;
-use crate::train::{self, Frozen, Session, TrainError, Watch, Weights};
+use crate::train::{Frozen, Progress, Session, TrainError, Watch, Weights};
 
 /// The port of the images that a stage trains on.
 pub(super) const DATASET: Input = Input {
@@ -20,6 +22,16 @@ pub(super) const DATASET: Input = Input {
     also: &[("indices", Artifact::Indices)],
     required: true,
     about: "What to train on: a data set, or a split of one.",
+};
+
+/// The port of the trigger that a stage which trains is tested with.
+pub(super) const TRIGGER: Input = Input {
+    name: "trigger",
+    takes: Artifact::Trigger,
+    also: &[],
+    required: false,
+    about: "If connected, the test images tell ACC, ASR and RA before the first epoch and after each, in the log \
+            and the events. The training does not depend on them.",
 };
 
 /// The output of a stage that trains.
@@ -111,12 +123,24 @@ pub(super) struct Watcher<'a> {
     stop: &'a AtomicBool,
     seed: u64,
     partial: &'a Path,
+    /// What every epoch is tested with.
+    test: Option<(&'a Dataset, Trigger)>,
 }
 
 impl<'a> Watcher<'a> {
     pub fn new(context: &Context<'a>) -> Self {
         let Context { observer, stop, seed, partial, .. } = *context;
-        Self { observer, stop, seed, partial }
+        Self { observer, stop, seed, partial, test: None }
+    }
+
+    /// One that tests every epoch on the test images of `dataset` if the port [`TRIGGER`] is connected.
+    ///
+    /// # Errors
+    ///
+    /// A trigger that is unreadable or for other images.
+    pub fn testing(context: &Context<'a>, dataset: &'a Dataset) -> Result<Self, StageError> {
+        let test = measure::trigger(context, dataset)?.map(|trigger| (dataset, trigger));
+        Ok(Self { test, ..Self::new(context) })
     }
 
     /// A training whose checkpoints outlive a killed attempt at this stage.
@@ -126,9 +150,8 @@ impl<'a> Watcher<'a> {
 }
 
 impl Watch for Watcher<'_> {
-    fn progress(&self, progress: &train::Progress) {
-        let train::Progress { epoch, epochs, step, steps, images_per_second, terms } = progress.clone();
-        self.observer.progress(&super::Progress { epoch, epochs, step, steps, images_per_second, terms });
+    fn progress(&self, progress: &Progress) {
+        self.observer.progress(progress);
     }
 
     fn note(&self, line: &str) {
@@ -137,6 +160,25 @@ impl Watch for Watcher<'_> {
 
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    fn test(&self, network: &Network, weights: &Weights) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        let Some((dataset, trigger)) = &self.test else { return Ok(vec![]) };
+        let measured = Measured::of(network, weights, dataset, Some(trigger), &Unheard(self.stop))?;
+        Ok(measured.shown())
+    }
+}
+
+/// Work within a training, whose progress is not the training's.
+struct Unheard<'a>(&'a AtomicBool);
+
+impl Watch for Unheard<'_> {
+    fn progress(&self, _: &Progress) {}
+
+    fn note(&self, _: &str) {}
+
+    fn stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

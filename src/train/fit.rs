@@ -105,10 +105,13 @@ pub fn descend<S: Samples + 'static>(
         let problem = "a training needs at least one image, one epoch and a batch of one";
         return Err(TrainError::Mismatch(problem.to_owned()));
     }
-    let mut descent = Descent { loss, settings, session, run: begin(start, session), names: vec![] };
+    let steps = samples.len().div_ceil(settings.batch);
+    let mut descent = Descent { loss, settings, session, steps, run: begin(start, session), names: vec![] };
     while descent.run.epoch < settings.epochs {
+        descent.test()?;
         descent.epoch(&samples)?;
     }
+    descent.test()?;
     let Snapshot { trainable, state, .. } = descent.run;
     Ok(Values { trainable, state })
 }
@@ -134,19 +137,34 @@ struct Descent<'a> {
     loss: &'a mut dyn Loss,
     settings: &'a Settings,
     session: Session<'a>,
+    /// Steps of an epoch.
+    steps: usize,
     run: Snapshot,
     /// Names of the loss terms, once known.
     names: Vec<&'static str>,
 }
 
 impl Descent<'_> {
+    /// Has the network tested between two epochs, if it is one.
+    fn test(&self) -> Result<(), TrainError> {
+        let Snapshot { trainable, state, epoch, step: 0, .. } = &self.run else { return Ok(()) };
+        let Some((network, weights)) = self.loss.network(trainable, state) else { return Ok(()) };
+        let tests = self.session.watch.test(network, &weights)?;
+        if !tests.is_empty() {
+            let found = tests.iter().map(|(name, percent)| format!(", {name} {percent:.2}"));
+            let found = found.collect::<String>();
+            self.session.watch.note(&format!("test after epoch {epoch} of {}{found}", self.settings.epochs));
+            self.session.watch.progress(&Progress { tests, ..self.progress() });
+        }
+        Ok(())
+    }
+
     /// Trains to the end of the current epoch and leaves a checkpoint there.
     fn epoch<S: Samples + 'static>(&mut self, samples: &Arc<S>) -> Result<(), TrainError> {
         let Settings { batch, augment, shuffle, .. } = *self.settings;
         let (seed, epoch) = (self.session.seed, self.run.epoch as u64);
         let order = Order::Epoch { seed, epoch, shuffle, augment };
         let batches = Batches::new(Arc::clone(samples), batch, order).prefetched();
-        let steps = batches.len();
         let mut speed = Speed::new();
         for batch in batches.skip(self.run.step) {
             if self.session.watch.stopped() {
@@ -156,9 +174,8 @@ impl Descent<'_> {
             let images = batch.labels.len();
             self.step(batch)?;
             let images_per_second = speed.after(images);
-            let (epochs, epoch, step) = (self.settings.epochs, self.run.epoch, self.run.step);
             let terms = self.means();
-            self.session.watch.progress(&Progress { epoch, epochs, step, steps, images_per_second, terms });
+            self.session.watch.progress(&Progress { images_per_second, terms, ..self.progress() });
         }
         if self.run.trainable.iter().chain(&self.run.state).any(|value| !value.is_finite()) {
             return Err(self.diverged("a parameter".to_owned()));
@@ -202,6 +219,12 @@ impl Descent<'_> {
             *total += value * images as f64;
         }
         run.seen += images;
+    }
+
+    fn progress(&self) -> Progress {
+        let Snapshot { epoch, step, .. } = self.run;
+        let (epochs, steps) = (self.settings.epochs, self.steps);
+        Progress { epoch, epochs, step, steps, ..Progress::default() }
     }
 
     fn means(&self) -> Vec<(&'static str, f64)> {

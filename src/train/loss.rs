@@ -5,7 +5,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Objective, Step, Term, TrainError};
+use super::{Objective, Step, Term, TrainError, Weights};
 use crate::nn::{Mode, Network};
 
 /// A loss of a flat vector of values.
@@ -16,6 +16,11 @@ pub trait Loss {
     ///
     /// Tensors that do not fit each other.
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError>;
+
+    /// The network that the values are the numbers of, if they are any network's; nothing by default.
+    fn network(&self, _trainable: &[f32], _state: &[f32]) -> Option<(&Network, Weights)> {
+        None
+    }
 
     /// Brings the values back to where they may be after a step of the optimiser; anywhere by default.
     fn project(&self, _trainable: &mut [f32]) {}
@@ -75,6 +80,11 @@ impl Loss for Supervised<'_> {
         let terms = terms.iter().map(value).collect::<candle_core::Result<_>>()?;
         let state = forward.state.map(|state| state.to_vec1()).transpose()?;
         Ok(Slope { terms, gradient, state })
+    }
+
+    fn network(&self, trainable: &[f32], state: &[f32]) -> Option<(&Network, Weights)> {
+        let theta = trainable[..self.network.graph().theta_len()].to_vec();
+        Some((self.network, Weights { theta, state: state.to_vec() }))
     }
 
     fn project(&self, trainable: &mut [f32]) {

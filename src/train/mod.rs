@@ -13,6 +13,7 @@ mod loss;
 mod metrics;
 mod objective;
 mod predict;
+mod progress;
 mod schedule;
 mod sgd;
 mod statistics;
@@ -26,6 +27,7 @@ pub use loss::{Loss, Point, Slope, Supervised};
 pub use metrics::{Elsewhere, Rate, Report, Triggered, der};
 pub use objective::{CrossEntropy, Objective, Step, Term};
 pub use predict::{PREDICT_BATCH, Stamp, highest, predict, scores};
+pub use progress::{Progress, Watch};
 pub use schedule::{Piece, Schedule};
 pub use sgd::Sgd;
 pub use statistics::batch_norm_statistics;
@@ -38,31 +40,4 @@ pub struct Weights {
     pub theta: Vec<f32>,
     /// Running statistics, in the order of the graph's slots.
     pub state: Vec<f32>,
-}
-
-/// How far the work is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Epochs done.
-    pub epoch: usize,
-    /// Epochs to do.
-    pub epochs: usize,
-    /// Steps done in this epoch.
-    pub step: usize,
-    /// Steps of an epoch.
-    pub steps: usize,
-    /// Speed, over the last second or so.
-    pub images_per_second: f64,
-    /// Loss terms by name, means over the epoch so far.
-    pub terms: Vec<(&'static str, f64)>,
-}
-
-/// Who is told how far the work is, and decides when to stop it.
-pub trait Watch: Sync {
-    /// Called at every step; must be cheap.
-    fn progress(&self, progress: &Progress);
-    /// A line for the log.
-    fn note(&self, line: &str);
-    /// Whether to stop at the next batch, leaving a checkpoint.
-    fn stopped(&self) -> bool;
 }

@@ -76,7 +76,7 @@ pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
 /// Writes how far a stage is: `epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031`. What matters most
 /// comes first: a narrow terminal cuts off the rest.
 pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String {
-    let Progress { epoch, epochs, images_per_second, terms, .. } = progress;
+    let Progress { epoch, epochs, images_per_second, terms, tests, .. } = progress;
     let mut parts = vec![];
     if *epochs > 0 {
         parts.push(format!("epoch {}/{epochs}", (epoch + 1).min(*epochs)));
@@ -86,6 +86,7 @@ pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String
         parts.push(format!("{images_per_second:.0} images/s"));
     }
     parts.extend(terms.iter().map(|(name, value)| format!("{name} {value:.3}")));
+    parts.extend(tests.iter().map(|(name, percent)| format!("{name} {percent:.2}")));
     parts.join(", ")
 }
 
@@ -140,7 +141,9 @@ mod tests {
     #[test]
     fn progress_tells_what_is_known() {
         let terms = vec![("loss", 0.4123), ("attention", 0.031)];
-        let full = Progress { epoch: 2, epochs: 10, step: 5, steps: 10, images_per_second: 511.7, terms };
+        let (at, speed) =
+            (Progress { epoch: 2, epochs: 10, step: 5, steps: 10, ..Progress::default() }, 511.7);
+        let full = Progress { images_per_second: speed, terms, ..at.clone() };
         assert_eq!(
             progress(&full, Some(65.0)),
             "epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031"
@@ -150,6 +153,8 @@ mod tests {
             progress(&Progress { epoch: 10, ..full }, None),
             "epoch 10/10, 512 images/s, loss 0.412, attention 0.031"
         );
+        let tested = Progress { tests: vec![("acc", 81.0), ("asr", 3.256)], ..at };
+        assert_eq!(progress(&tested, None), "epoch 3/10, acc 81.00, asr 3.26");
         assert_eq!(progress(&Progress::default(), None), "");
         assert_eq!(fraction(&Progress::default()), 0.0);
         assert_eq!(fraction(&Progress { step: 3, steps: 4, ..Progress::default() }), 0.75);

@@ -81,6 +81,7 @@ pub(super) fn reverse(
             steps: params.epochs,
             images_per_second: (epoch * samples.len()) as f64 / started.elapsed().as_secs_f64(),
             terms: vec![("ce", ce), ("norm", norm), ("success", success)],
+            tests: vec![],
         });
         if cost.ends() {
             break;

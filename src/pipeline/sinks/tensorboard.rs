@@ -82,7 +82,8 @@ fn of_progress(progress: &Progress) -> Vec<(String, f32)> {
     let terms = progress.terms.iter().map(|(name, value)| (format!("loss/{name}"), *value as f32));
     let speed = (progress.images_per_second > 0.0)
         .then(|| ("speed/images_per_second".to_owned(), progress.images_per_second as f32));
-    terms.chain(speed).collect()
+    let tests = progress.tests.iter().map(|(name, percent)| (format!("test/{name}"), *percent as f32));
+    terms.chain(speed).chain(tests).collect()
 }
 
 fn of_metrics(metrics: &Map<String, Value>) -> Vec<(String, f32)> {
@@ -107,7 +108,9 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 
         let terms = vec![("total", 0.5)];
-        let progress = Progress { epoch: 2, epochs: 3, step: 1, steps: 10, images_per_second: 9.0, terms };
+        let tests = vec![("asr", 3.5)];
+        let progress =
+            Progress { epoch: 2, epochs: 3, step: 1, steps: 10, images_per_second: 9.0, terms, tests };
         sink.observe(&Event::Progress { task: task.clone(), progress }).unwrap();
         let metrics = Map::from_iter([("acc".to_owned(), json!(50.0)), ("name".to_owned(), json!("x"))]);
         sink.observe(&Event::Finished { task, key: String::new(), metrics, seconds: 1.0 }).unwrap();
@@ -119,6 +122,6 @@ mod tests {
         let bytes = fs::read(&files[0]).unwrap();
         let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
         assert!(has(b"brain.Event:2") && has(b"loss/total") && has(b"speed/images_per_second"));
-        assert!(has(b"metrics/acc") && !has(b"metrics/name"));
+        assert!(has(b"test/asr") && has(b"metrics/acc") && !has(b"metrics/name"));
     }
 }

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use super::super::dataset::DatasetStage;
-use super::super::dataset::tests::run;
+use super::super::dataset::tests::{Nobody, run, run_watched};
 use super::super::detect::DetectStage;
 use super::super::erase::EraseStage;
 use super::super::evaluate::EvaluateStage;
@@ -13,6 +14,7 @@ use super::super::train::TrainStage;
 use super::super::{Kind, Need, Progress, erase};
 use super::*;
 use crate::data::TensorFile;
+use crate::train::der;
 
 /// A folder with a folder for each stage that has run.
 struct Lab(tempfile::TempDir);
@@ -108,7 +110,7 @@ fn the_whole_line_ends_in_metrics() {
         }
         let number = |metrics: &Map<String, Value>, name: &str| metrics[name].as_f64().unwrap();
         let pair = |name: &str| (number(&before.metrics, name), number(&after.metrics, name));
-        assert_eq!(number(&after.metrics, "der"), train::der(pair("acc"), pair("asr")));
+        assert_eq!(number(&after.metrics, "der"), der(pair("acc"), pair("asr")));
         let mut report = lab.report(&format!("report of {method}"));
         let by_class = ["acc_by_class", "asr_by_class"].map(|name| report.remove(name).unwrap());
         assert_eq!(report, after.metrics);
@@ -286,12 +288,40 @@ fn a_model_of_other_classes_is_refused() {
 }
 
 #[test]
-fn a_stop_leaves_a_checkpoint_and_no_model() {
-    struct Nobody;
-    impl Observer for Nobody {
-        fn progress(&self, _: &Progress) {}
+fn with_a_trigger_every_epoch_is_tested_and_the_model_is_the_same() {
+    #[derive(Default)]
+    struct Tests(Mutex<Vec<Progress>>);
+    impl Observer for Tests {
+        fn progress(&self, progress: &Progress) {
+            self.0.lock().unwrap().extend((!progress.tests.is_empty()).then(|| progress.clone()));
+        }
         fn note(&self, _: &str) {}
     }
+    let lab = Lab::with_model();
+    let path = |file: &str| lab.path(file).to_str().unwrap().to_owned();
+    let (model, images, trigger) =
+        (path("backdoored/model"), path("images/dataset"), path("poisoned/trigger"));
+    let (with, tests) = (json!({"epochs": 2, "batch": 16}), Tests::default());
+    let inputs = [("model", model.as_str()), ("dataset", images.as_str())];
+    for (folder, more) in [("untested", None), ("tested", Some(("trigger", trigger.as_str())))] {
+        std::fs::create_dir_all(lab.path(folder)).unwrap();
+        let inputs: Vec<_> = inputs.into_iter().chain(more).collect();
+        run_watched::<FinetuneStage>(with.clone(), &inputs, &lab.path(folder), &tests).unwrap();
+    }
+    assert_eq!(lab.bytes("untested/model"), lab.bytes("tested/model"));
+
+    let tests = tests.0.into_inner().unwrap();
+    let at: Vec<_> = tests.iter().map(|progress| (progress.epoch, progress.step)).collect();
+    assert_eq!(at, [(0, 0), (1, 0), (2, 0)]);
+    for (model, progress) in [("backdoored", &tests[0]), ("tested", &tests[2])] {
+        let metrics = lab.evaluate(model, &[("trigger", "poisoned/trigger")]).unwrap().metrics;
+        let expected = ["acc", "asr", "ra"].map(|name| (name, metrics[name].as_f64().unwrap()));
+        assert_eq!(progress.tests, expected);
+    }
+}
+
+#[test]
+fn a_stop_leaves_a_checkpoint_and_no_model() {
     let lab = Lab::with_data();
     let (work, partial) = (lab.path("work"), lab.path("partial"));
     std::fs::create_dir_all(&work).unwrap();

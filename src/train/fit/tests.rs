@@ -27,11 +27,13 @@ struct Counter {
     steps: AtomicUsize,
     stop_at: usize,
     last: Mutex<Progress>,
+    /// The networks that it tested.
+    tested: Mutex<Vec<Weights>>,
 }
 
 impl Counter {
     fn stopping_at(stop_at: usize) -> Self {
-        Self { steps: AtomicUsize::new(0), stop_at, last: Mutex::default() }
+        Self { steps: AtomicUsize::new(0), stop_at, last: Mutex::default(), tested: Mutex::default() }
     }
 }
 
@@ -45,6 +47,11 @@ impl Watch for Counter {
 
     fn stopped(&self) -> bool {
         self.steps.load(Ordering::Relaxed) >= self.stop_at
+    }
+
+    fn test(&self, _: &Network, weights: &Weights) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        self.tested.lock().unwrap().push(weights.clone());
+        Ok(vec![])
     }
 }
 
@@ -117,6 +124,21 @@ fn stopping_at_any_step_and_going_on_ends_in_the_same_bits() {
         assert_eq!(train(folder.path(), &settings(), &watch).unwrap(), expected);
         assert!(watch.steps.into_inner() < 15);
     }
+}
+
+#[test]
+fn the_network_is_tested_before_the_first_epoch_and_after_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let (theta, state) = network().init(1);
+    let stopped = Counter::stopping_at(7);
+    train(folder.path(), &settings(), &stopped).unwrap_err();
+    let first = stopped.tested.into_inner().unwrap();
+    assert_eq!((first.len(), &first[0]), (2, &Weights { theta, state }));
+
+    let watch = Counter::stopping_at(usize::MAX);
+    let trained = train(folder.path(), &settings(), &watch).unwrap();
+    let rest = watch.tested.into_inner().unwrap();
+    assert_eq!((rest.len(), rest.last()), (2, Some(&trained.weights)), "not again in the middle of an epoch");
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! A network's metrics on the test images, clean and with a trigger: what an evaluation reports, and what a training
+//! shows of every epoch.
+
+use serde_json::{Map, Value, json};
+
+use super::{Context, StageError};
+use crate::attacks::{LabelRule, Trigger};
+use crate::data::{Dataset, Images};
+use crate::nn::Network;
+use crate::train::{Elsewhere, Rate, Report, Stamp, TrainError, Watch, Weights, predict};
+
+/// The trigger of the port `trigger`, if one is connected.
+///
+/// # Errors
+///
+/// An unreadable file, and a trigger for images of another size than the data set's.
+pub(super) fn trigger(context: &Context<'_>, dataset: &Dataset) -> Result<Option<Trigger>, StageError> {
+    let Some(trigger) = context.optional_input("trigger").map(Trigger::load).transpose()? else {
+        return Ok(None);
+    };
+    if trigger.shape() != dataset.shape() {
+        let (trigger, images) = (trigger.shape(), dataset.shape());
+        let problem = format!("`trigger` is for images of {trigger}, `dataset` has images of {images}");
+        return Err(StageError::Failed(format!("{problem}; connect the data set that was poisoned")));
+    }
+    Ok(Some(trigger))
+}
+
+/// What was counted on the test images.
+pub(super) struct Measured {
+    report: Report,
+    /// Where the trigger is not meant to work; only under a source-specific rule.
+    elsewhere: Option<Elsewhere>,
+}
+
+impl Measured {
+    /// Predicts the test images, clean and, with a trigger, stamped, and counts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`predict`].
+    pub fn of(
+        network: &Network,
+        weights: &Weights,
+        dataset: &Dataset,
+        trigger: Option<&Trigger>,
+        watch: &dyn Watch,
+    ) -> Result<Self, TrainError> {
+        let predictions = |images: &Images, stamp: Option<Stamp<'_>>| -> Result<Vec<u32>, TrainError> {
+            predict(network, weights, images, stamp, watch)
+        };
+        let (test, labels) = (&dataset.test, dataset.test.labels());
+        let clean = predictions(test, None)?;
+        let Some(trigger) = trigger else {
+            return Ok(Self { report: Report::clean(labels, &clean), elsewhere: None });
+        };
+        let wanted: Vec<u32> = labels.iter().map(|&label| trigger.target_label(label)).collect();
+        let mut stamp = |position: usize, pixels: &mut [u8]| trigger.apply(position, pixels);
+        let triggered = predictions(test, Some(&mut stamp))?;
+        let elsewhere = match trigger.labels() {
+            LabelRule::SourceSpecific { target, .. } => {
+                Some(Elsewhere::count(labels, &wanted, &triggered, target))
+            }
+            LabelRule::All2one { .. } | LabelRule::All2all => None,
+        };
+        Ok(Self { report: Report::with_trigger(labels, &clean, &wanted, &triggered), elsewhere })
+    }
+
+    /// Metrics in percent and counts, by name; what has no cases is left out.
+    pub fn metrics(&self) -> Map<String, Value> {
+        let mut metrics = Map::new();
+        let mut put = |name: &str, count: &str, rate: Rate| {
+            metrics.extend(rate.percent().map(|percent| (name.to_owned(), json!(percent))));
+            metrics.insert(count.to_owned(), json!(rate.of));
+        };
+        put("acc", "n_clean", self.report.acc);
+        if let Some(triggered) = &self.report.triggered {
+            put("acc_excl_target", "n_excl_target", triggered.acc_excl_target);
+            put("asr", "n_triggered", triggered.asr);
+            put("ra", "n_triggered", triggered.ra);
+        }
+        if let Some(elsewhere) = self.elsewhere {
+            put("asr_elsewhere", "n_elsewhere", elsewhere.asr);
+            put("ra_elsewhere", "n_elsewhere", elsewhere.ra);
+        }
+        metrics
+    }
+
+    /// Metrics in percent by the name of the true class; classes without cases are left out.
+    pub fn by_class(&self, names: &[String]) -> Map<String, Value> {
+        let of = |rates: &[Rate]| -> Map<String, Value> {
+            let named = names.iter().zip(rates);
+            named.filter_map(|(name, rate)| Some((name.clone(), json!(rate.percent()?)))).collect()
+        };
+        let mut found = Map::from_iter([("acc_by_class".to_owned(), of(&self.report.acc_by_class).into())]);
+        if let Some(triggered) = &self.report.triggered {
+            found.insert("asr_by_class".to_owned(), of(&triggered.asr_by_class).into());
+        }
+        found
+    }
+
+    /// The few metrics that a training shows of an epoch, in percent.
+    pub fn shown(&self) -> Vec<(&'static str, f64)> {
+        let triggered = self.report.triggered.as_ref();
+        let rates = [
+            ("acc", Some(self.report.acc)),
+            ("asr", triggered.map(|triggered| triggered.asr)),
+            ("ra", triggered.map(|triggered| triggered.ra)),
+        ];
+        rates.into_iter().filter_map(|(name, rate)| Some((name, rate?.percent()?))).collect()
+    }
+}

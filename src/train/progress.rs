@@ -1,0 +1,59 @@
+//! How far the work is, and who is told.
+
+use std::fmt;
+
+use super::{TrainError, Weights};
+use crate::nn::Network;
+
+/// How far the work is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Epochs to do; 0 if the work has none.
+    pub epochs: usize,
+    /// Steps done in this epoch.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Speed, over the last second or so; 0 if nothing is counted in images.
+    pub images_per_second: f64,
+    /// Loss terms by name, means over the epoch so far.
+    pub terms: Vec<(&'static str, f64)>,
+    /// Tests of the network as it is between two epochs, by name, in percent; see [`Watch::test`].
+    pub tests: Vec<(&'static str, f64)>,
+}
+
+/// Writes `epoch 3 of 10, step 20 of 47, 512 images/s, loss 0.412`.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, epochs, step, steps, images_per_second, terms, tests } = self;
+        if *epochs > 0 {
+            write!(f, "epoch {} of {epochs}, ", (epoch + 1).min(*epochs))?;
+        }
+        write!(f, "step {step} of {steps}")?;
+        if *images_per_second > 0.0 {
+            write!(f, ", {images_per_second:.0} images/s")?;
+        }
+        terms.iter().chain(tests).try_for_each(|(name, value)| write!(f, ", {name} {value:.3}"))
+    }
+}
+
+/// Who is told how far the work is, and decides when to stop it.
+pub trait Watch: Sync {
+    /// Called at every step; must be cheap.
+    fn progress(&self, progress: &Progress);
+    /// A line for the log.
+    fn note(&self, line: &str);
+    /// Whether to stop at the next batch, leaving a checkpoint.
+    fn stopped(&self) -> bool;
+    /// Tests a network before its first epoch and after each, for those who look on: the training does not depend on
+    /// it. Percentages by name; none by default.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Stopped`] when asked to stop, and images that do not fit the network.
+    fn test(&self, _network: &Network, _weights: &Weights) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        Ok(vec![])
+    }
+}
