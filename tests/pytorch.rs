@@ -7,6 +7,7 @@
 //! With `ARGD_PIPE_CHECKPOINT`, a WRN-16-1 in a PyTorch file is imported and exported again, too.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::print_stdout, reason = "the figures are what one runs these tests for")]
 
 use std::env;
 use std::fs;

@@ -8,7 +8,7 @@ use super::template::Root;
 /// Fields of a manifest.
 pub(super) const MANIFEST: [&str; 7] = ["name", "description", "seed", "vars", "matrix", "stages", "results"];
 /// Fields of a stage.
-pub(super) const STAGE: [&str; 3] = ["kind", "needs", "with"];
+pub(super) const STAGE: [&str; 4] = ["kind", "needs", "with", "seed"];
 /// Fields of `results`.
 pub(super) const RESULTS: [&str; 2] = ["csv", "from"];
 
@@ -53,6 +53,22 @@ impl Fields {
                 None
             }
         }
+    }
+
+    /// Reads a seed.
+    pub(super) fn seed(&mut self, path: &str, node: &Node) -> Option<Spanned<u64>> {
+        if let NodeKind::Int(seed) = node.kind
+            && let Ok(seed) = u64::try_from(seed)
+        {
+            return Some(Spanned::new(seed, node.place.clone()));
+        }
+        let help = match node.kind {
+            NodeKind::Int(_) => "a seed is at least 0 and fits 64 bits: `seed: 1`",
+            NodeKind::Seq(_) => "for several seeds write `matrix: {seed: [1, 2, 3]}`",
+            _ => "write a number without quotes: `seed: 1`",
+        };
+        self.wrong_type(path, node, "an integer from 0", help);
+        None
     }
 
     /// Reads a list.

@@ -54,7 +54,7 @@ pub struct Manifest {
     pub name: String,
     /// What it is about, in the words of its author.
     pub description: Option<String>,
-    /// The seed of every stage, 0 if the manifest gives none. If there is an axis `seed`, that decides; see
+    /// The seed of every stage, 0 if the manifest gives none. An axis `seed` and a stage's own come before it; see
     /// [`Manifest::seed_of`].
     pub seed: u64,
     /// The variables, filled in; what depends on the cell is not.
@@ -184,13 +184,15 @@ impl Manifest {
         self.matrix.cells()
     }
 
-    /// Returns the seed of a cell: its value of the axis `seed` if there is one, and else the manifest's.
-    pub fn seed_of(&self, cell: &Cell) -> u64 {
+    /// Returns the seed of a stage in a cell: its own if it has one, else the cell's value of the axis `seed`, else the
+    /// manifest's.
+    pub fn seed_of(&self, stage: &StageDef, cell: &Cell) -> u64 {
         let axis_seed = || match self.value_of("seed", cell)?.node.kind {
             NodeKind::Int(seed) => u64::try_from(seed).ok(),
             _ => None,
         };
-        axis_seed().unwrap_or(self.seed)
+        let own = stage.seed.as_ref().map(|seed| seed.value);
+        own.or_else(axis_seed).unwrap_or(self.seed)
     }
 
     /// Returns a stage by its name.

@@ -26,7 +26,7 @@ pub(super) fn manifest(fields: &mut Fields, root: &Node) -> Option<Manifest> {
     let name = read_name(fields, root, find("name"));
     let description =
         find("description").and_then(|entry| fields.string("description", &entry.value, "write a sentence"));
-    let seed = find("seed").map_or(Some(0), |entry| read_seed(fields, &entry.value));
+    let seed = find("seed").and_then(|entry| fields.seed("seed", &entry.value));
     let matrix = find("matrix").map_or_else(Matrix::single, |entry| matrix::read(fields, entry));
     let stages = read_stages(fields, root, find("stages"), &matrix);
     let stage_names: Vec<&str> = find("stages").map_or(vec![], |entry| entry.value.keys().collect());
@@ -35,7 +35,7 @@ pub(super) fn manifest(fields: &mut Fields, root: &Node) -> Option<Manifest> {
         source: Arc::clone(&root.place.source),
         name: name.unwrap_or_default(),
         description: description.map(|text| text.value),
-        seed: seed.unwrap_or_default(),
+        seed: seed.map_or(0, |seed| seed.value),
         vars,
         matrix,
         stages,
@@ -101,21 +101,6 @@ fn read_name(fields: &mut Fields, root: &Node, entry: Option<&Entry>) -> Option<
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let allowed = "lower-case letters, digits, `-` and `_`; tables and file names carry it";
     fields.name("name", &name, "the name of a manifest", is_allowed, allowed).then_some(name.value)
-}
-
-fn read_seed(fields: &mut Fields, node: &Node) -> Option<u64> {
-    if let NodeKind::Int(seed) = node.kind
-        && let Ok(seed) = u64::try_from(seed)
-    {
-        return Some(seed);
-    }
-    let help = match node.kind {
-        NodeKind::Int(_) => "a seed is at least 0 and fits 64 bits: `seed: 1`",
-        NodeKind::Seq(_) => "for several seeds write `matrix: {seed: [1, 2, 3]}`",
-        _ => "write a number without quotes: `seed: 1`",
-    };
-    fields.wrong_type("seed", node, "an integer from 0", help);
-    None
 }
 
 fn read_vars<'n>(fields: &mut Fields, entry: &'n Entry) -> &'n [Entry] {

@@ -25,6 +25,8 @@ pub struct StageDef {
     /// Its parameters. Variables are filled in; what depends on the cell is not, see
     /// [`Manifest::instantiate`](super::Manifest::instantiate). A mapping, or a reference to one in the matrix.
     pub with: Node,
+    /// Its seed, if it is to have one of its own.
+    pub seed: Option<Spanned<u64>>,
     /// The axes that its parameters use; `seed` among them if it is an axis and `${seed}` is used.
     pub axes: BTreeSet<String>,
 }
@@ -72,6 +74,7 @@ fn read_stage(fields: &mut Fields, entry: &Entry, matrix: &Matrix) -> Option<Sta
         find("with").map_or_else(|| empty_map(&key.place), |entry| read_with(fields, &path, &entry.value));
     let axes = axes_used(fields, &join(&path, "with"), &with, matrix);
     let needs = find("needs").map_or(vec![], |entry| read_needs(fields, &path, &entry.value));
+    let seed = find("seed").and_then(|entry| fields.seed(&join(&path, "seed"), &entry.value));
     let kind = fields.required(
         &path,
         &key.place,
@@ -80,7 +83,7 @@ fn read_stage(fields: &mut Fields, entry: &Entry, matrix: &Matrix) -> Option<Sta
         "a stage needs a `kind`, which says what it does",
     )?;
     let kind = fields.string(&join(&path, "kind"), &kind.value, "a kind is a name: `kind: train`")?;
-    Some(StageDef { name: key.value.clone(), place: key.place.clone(), kind, needs, with, axes })
+    Some(StageDef { name: key.value.clone(), place: key.place.clone(), kind, needs, with, seed, axes })
 }
 
 fn empty_map(place: &Place) -> Node {

@@ -147,7 +147,8 @@ fn the_whole_of_with_can_come_from_the_matrix_or_be_merged_with_it() {
 #[test]
 fn the_seed_can_be_an_axis_that_no_stage_names() {
     let manifest = manifest(&one_stage("matrix: {seed: [3, 18446744073709551615]}", r#"{p: "${seed}"}"#));
-    let seeds: Vec<u64> = manifest.cells().iter().map(|cell| manifest.seed_of(cell)).collect();
+    let seeds: Vec<u64> =
+        manifest.cells().iter().map(|cell| manifest.seed_of(&manifest.stages[0], cell)).collect();
     assert_eq!(seeds, [3, u64::MAX]);
     assert_eq!(manifest.stage("s").unwrap().axes, BTreeSet::from(["seed".to_owned()]));
     assert_eq!(parameters(&manifest), [json!({"p": 3}), json!({"p": u64::MAX})]);

@@ -113,6 +113,10 @@ fn stage(kinds: &[Box<dyn Stage>], branches: Vec<Value>) -> Value {
             "kind": {"description": "What the stage does.", "oneOf": names},
             "needs": {"description": "Which stage feeds which port: `{dataset: images}`."},
             "with": {"description": "Parameters. What is left out has its default."},
+            "seed": {
+                "description": "A seed of its own, in place of the manifest's or the axis `seed`'s.",
+                "anyOf": [{"type": "integer", "minimum": 0}, to_reference()],
+            },
         },
         "allOf": branches,
     })

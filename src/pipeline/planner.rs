@@ -92,7 +92,15 @@ impl<'k> StagePlan<'k> {
                 || bind(manifest, def, wired.kind, &schema, cell).map_err(|wrong| errors.extend(wrong)).ok();
             bindings.entry(coordinates(manifest, cell, |axis| own_axes[axis])).or_insert_with(bind_once);
         }
-        let bindings = bindings.into_iter().filter_map(|(at, bound)| Some((at, bound?))).collect();
+        let bindings: Bindings = bindings.into_iter().filter_map(|(at, bound)| Some((at, bound?))).collect();
+        if let Some(seed) = &def.seed
+            && !bindings.is_empty()
+            && !bindings.values().any(|bound| bound.seeded())
+        {
+            let (path, message) = (format!("stages.{}.seed", def.name), "this seed changes nothing");
+            let help = format!("remove it: what `{}` makes here depends on no seed", def.kind.value);
+            errors.push(Diagnostic::new(path, &seed.place, message).with_help(help));
+        }
         Self { wired, own_axes, bindings }
     }
 
@@ -163,10 +171,11 @@ impl<'a> Expansion<'a> {
     /// The task of a stage in a cell; `here` has those of the stages that it needs.
     fn task(&mut self, stage: usize, cell: &Cell, here: &[TaskId]) -> TaskId {
         let StagePlan { wired, own_axes, bindings } = &self.stages[stage];
+        let def = &self.manifest.stages[stage];
         let bound = &bindings[&coordinates(self.manifest, cell, |axis| own_axes[axis])];
         let uses = |axis: usize| {
             own_axes[axis]
-                || (self.seed_axis == Some(axis) && bound.seeded())
+                || (self.seed_axis == Some(axis) && bound.seeded() && def.seed.is_none())
                 || wired.ports.iter().any(|port| self.places[here[port.producer].0][axis].is_some())
         };
         let place = coordinates(self.manifest, cell, uses);
@@ -185,7 +194,7 @@ impl<'a> Expansion<'a> {
             version: wired.kind.version(),
             outputs: wired.kind.outputs().iter().filter(|output| bound.makes(output)).collect(),
             bound: Arc::clone(bound),
-            seed: bound.seeded().then(|| self.manifest.seed_of(cell)),
+            seed: bound.seeded().then(|| self.manifest.seed_of(def, cell)),
             inputs: inputs.collect(),
             policy: Policy::default(),
         };

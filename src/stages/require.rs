@@ -108,6 +108,12 @@ impl FromStr for Condition {
         if !(0.0..=100.0).contains(&bound) {
             return Err(format!("{bound} is no percentage; write 0 to 100"));
         }
+        let at_least = matches!(comparison, Comparison::AtLeast | Comparison::Above);
+        if at_least && bound > 0.0 && bound <= 1.0 {
+            return Err(format!(
+                "`{text}` asks for {bound} percent, which is hardly meant; write 95 for 0.95"
+            ));
+        }
         Ok(Self { comparison, bound })
     }
 }
@@ -185,6 +191,8 @@ mod tests {
             assert!(require(json!({"asr": text})).is_err(), "{text}");
         }
         assert!(require(json!({"asr": ">= 950"})).unwrap_err().contains("950 is no percentage"));
+        assert!(require(json!({"asr": ">= 0.95"})).unwrap_err().contains("write 95 for 0.95"));
+        assert!(require(json!({"asr": "<= 0.5", "acc": ">= 0"})).is_ok());
         assert!(require(json!({"as": ">= 95"})).unwrap_err().contains("unknown field `as`"));
     }
 }

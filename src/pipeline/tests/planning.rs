@@ -75,6 +75,21 @@ stages:
 }
 
 #[test]
+fn a_stage_can_have_a_seed_of_its_own() {
+    let plan = Bench::new().plan(
+        "
+name: seeds
+matrix: {seed: [3, 5]}
+stages:
+  drawn: {kind: node}
+  twin: {kind: node, seed: 7}
+",
+    );
+    let seeds = |stage| plan.of_stage(stage).map(|task| task.seed).collect::<Vec<_>>();
+    assert_eq!((seeds("drawn"), seeds("twin")), (vec![Some(3), Some(5)], vec![Some(7)]));
+}
+
+#[test]
 fn a_seed_named_in_a_parameter_is_a_use_of_the_axis() {
     let plan = Bench::new().plan(
         r#"
