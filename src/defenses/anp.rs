@@ -5,26 +5,37 @@
 //! y = gamma (m + d) xhat + beta (1 + x). The masks minimise alpha L(m, 0) + (1 - alpha) max over (d, x) of
 //! L(m, d, x), with L the cross entropy of clean images; then gamma is set to 0 where m is at most the threshold.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::held_out::accuracy;
 use super::{Defense, Erased, Task};
-use crate::data::{Augment, InvalidParam, Samples};
+use crate::data::{Augment, Images, InvalidParam, Samples, TrainView};
 use crate::nn::graph::{Graph, Op};
 use crate::rng::stream;
 use crate::train::{
-    CrossEntropy, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError, Values, descend,
+    CrossEntropy, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError, Values, Weights,
+    descend,
 };
 
 /// Pruning of sensitive channels, without any fine-tuning. A connected teacher is not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Anp {
-    /// Channels whose mask ends at this value or below are pruned.
+    /// Channels whose mask ends at this value or below are pruned; if it is null, held-out images decide.
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub threshold: f64,
+    pub threshold: Option<f64>,
+    /// The share of the clean images that decides, if `threshold` is null. The masks are trained on the others.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub held_out: f64,
+    /// The largest loss of held-out accuracy by pruning, as a share of the accuracy before, if `threshold` is null:
+    /// the highest of 0, 0.05, ... 0.95 up to which no threshold costs more is taken.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_drop: f64,
     /// Half the width of the range that disturbances start in, and the way that their steps go together.
     #[schemars(range(min = 0.0))]
     pub epsilon: f64,
@@ -54,7 +65,9 @@ pub struct Anp {
 impl Default for Anp {
     fn default() -> Self {
         Self {
-            threshold: 0.2,
+            threshold: Some(0.2),
+            held_out: 0.2,
+            max_drop: 0.1,
             epsilon: 0.4,
             noise_steps: 1,
             alpha: 0.2,
@@ -78,33 +91,99 @@ impl Defense for Anp {
 
     fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
         let channels = channels(task.network.graph());
-        let start = Values { trainable: vec![1.0; channels.len()], state: task.student.state.clone() };
-        let mut loss = Masked {
-            plain: Supervised { network: task.network, objective: &mut CrossEntropy },
-            theta: &task.student.theta,
-            channels: &channels,
-            seed: task.session.seed,
-            anp: self,
+        let (mask, threshold) = match self.threshold {
+            Some(threshold) => (self.masks(&task, &channels, &task.samples)?, Some(threshold)),
+            None => {
+                let (samples, held_out) = task.hold_out(self.held_out)?;
+                let mask = self.masks(&task, &channels, &samples)?;
+                let threshold = self.choose(&task, &channels, &mask, &held_out)?;
+                (mask, threshold)
+            }
         };
-        let settings = self.settings(task.samples.len());
-        let mask = descend(&mut loss, start, task.samples, &settings, task.session)?.trainable;
-        let pruned: Vec<usize> = (0..mask.len()).filter(|&c| f64::from(mask[c]) <= self.threshold).collect();
-        task.session.watch.note(&format!("pruned {} of {} channels", pruned.len(), mask.len()));
-        let mut weights = task.student;
-        pruned.iter().for_each(|&c| weights.theta[channels[c].scale] = 0.0);
-        let metrics =
-            [("pruned".to_owned(), json!(pruned.len())), ("channels".to_owned(), json!(mask.len()))];
-        Ok(Erased { metrics: metrics.into_iter().collect(), ..Erased::from(weights) })
+        let pruned = threshold.map_or(0, |threshold| below(&mask, threshold).count());
+        task.session.watch.note(&format!("pruned {pruned} of {} channels", mask.len()));
+        let weights = prune(task.student, &channels, &mask, threshold);
+        let counts = [("pruned", json!(pruned)), ("channels", json!(mask.len()))];
+        let threshold = threshold.map(|threshold| ("threshold", json!(threshold)));
+        let metrics = counts.into_iter().chain(threshold).map(|(name, value)| (name.to_owned(), value));
+        Ok(Erased { metrics: metrics.collect(), ..Erased::from(weights) })
     }
 }
 
 impl Anp {
+    /// Trains the masks.
+    fn masks(
+        &self,
+        task: &Task<'_>,
+        channels: &[Channel],
+        samples: &Arc<TrainView>,
+    ) -> Result<Vec<f32>, TrainError> {
+        let start = Values { trainable: vec![1.0; channels.len()], state: task.student.state.clone() };
+        let mut loss = Masked {
+            plain: Supervised { network: task.network, objective: &mut CrossEntropy },
+            theta: &task.student.theta,
+            channels,
+            seed: task.session.seed,
+            anp: self,
+        };
+        let settings = self.settings(samples.len());
+        Ok(descend(&mut loss, start, Arc::clone(samples), &settings, task.session)?.trainable)
+    }
+
+    /// Chooses a threshold by the held-out images; none if none costs little enough.
+    fn choose(
+        &self,
+        task: &Task<'_>,
+        channels: &[Channel],
+        mask: &[f32],
+        held_out: &Images,
+    ) -> Result<Option<f64>, TrainError> {
+        let watch = task.session.watch;
+        let at = |threshold: Option<f64>| {
+            let weights = prune(task.student.clone(), channels, mask, threshold);
+            accuracy(task.network, &weights, held_out, watch)
+        };
+        let enough = at(None)? * (1.0 - self.max_drop);
+        highest(enough, |threshold| {
+            let accuracy = at(Some(threshold))?;
+            watch.note(&format!("threshold {threshold:.2}: held-out accuracy {:.2}", 100.0 * accuracy));
+            Ok(accuracy)
+        })
+    }
+
     fn settings(&self, images: usize) -> Settings {
         let &Self { iterations, batch, augment, .. } = self;
         let sgd = Sgd { momentum: self.momentum as f32, nesterov: false, weight_decay: 0.0 };
         let epochs = iterations.div_ceil(images.div_ceil(batch));
         Settings { epochs, batch, schedule: Schedule::steps(&[(0, self.lr)]), sgd, augment, shuffle: true }
     }
+}
+
+/// The highest of the thresholds 0, 0.05, ... 0.95 up to which the accuracy is enough; none if none is.
+fn highest(
+    enough: f64,
+    mut accuracy: impl FnMut(f64) -> Result<f64, TrainError>,
+) -> Result<Option<f64>, TrainError> {
+    let mut chosen = None;
+    for threshold in (0..20).map(|k| f64::from(k) / 20.0) {
+        if accuracy(threshold)? < enough {
+            break;
+        }
+        chosen = Some(threshold);
+    }
+    Ok(chosen)
+}
+
+/// The channels whose mask is at most `threshold`.
+fn below(mask: &[f32], threshold: f64) -> impl Iterator<Item = usize> + '_ {
+    (0..mask.len()).filter(move |&channel| f64::from(mask[channel]) <= threshold)
+}
+
+/// Takes their scale from the channels below a threshold, if there is one.
+fn prune(mut weights: Weights, channels: &[Channel], mask: &[f32], threshold: Option<f64>) -> Weights {
+    let pruned = threshold.into_iter().flat_map(|threshold| below(mask, threshold));
+    pruned.for_each(|channel| weights.theta[channels[channel].scale] = 0.0);
+    weights
 }
 
 /// Where a batch norm channel's scale and shift are in theta.
@@ -289,6 +368,21 @@ mod tests {
         // Three steps do not bring a mask from 1 to 0.
         let none = with(0.0);
         assert_eq!(none.weights, bench.student);
+    }
+
+    #[test]
+    fn the_highest_threshold_before_the_accuracy_falls_is_chosen() {
+        let steps = |falls_at: f64| move |threshold: f64| Ok(if threshold < falls_at { 0.9 } else { 0.5 });
+        assert_eq!(highest(0.8, steps(0.31)).unwrap(), Some(0.3));
+        assert_eq!(highest(0.8, steps(2.0)).unwrap(), Some(0.95));
+        assert_eq!(highest(0.8, steps(0.0)).unwrap(), None);
+
+        let bench = Bench::new();
+        let with = |max_drop: f64| {
+            let with = json!({"method": "anp", "threshold": null, "max_drop": max_drop, "iterations": 3});
+            bench.erase(with).unwrap()
+        };
+        assert_eq!(with(1.0).metrics["threshold"], json!(0.95));
     }
 
     #[test]
