@@ -3,6 +3,7 @@
 //! A model file builds a [`Graph`] and nothing else; how it is computed is `nn`'s business. Adding an architecture
 //! is one file and one variant of [`Architecture`].
 
+mod block;
 mod entry;
 mod export;
 mod import;

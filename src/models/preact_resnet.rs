@@ -5,7 +5,8 @@
 //! network, and so this one, has no batch normalisation and ReLU between the last sum and the average pool, which
 //! the paper has.
 
-use crate::nn::graph::{Graph, Id, Shape};
+use super::block::pre_activation;
+use crate::nn::graph::{Graph, Shape};
 
 /// Blocks of each stage.
 const BLOCKS: usize = 2;
@@ -20,7 +21,8 @@ pub(super) fn graph(image: Shape, classes: usize) -> Graph {
     for (stage, channels, stride) in [(1, 64, 1), (2, 128, 2), (3, 256, 2), (4, 512, 2)] {
         for index in 0..BLOCKS {
             let name = format!("layer{stage}.{index}");
-            x = block(&mut g, &name, x, channels, if index == 0 { stride } else { 1 });
+            let stride = if index == 0 { stride } else { 1 };
+            x = pre_activation(&mut g, &name, "shortcut.0", x, channels, stride);
         }
         if stage > 1 {
             g.taps.push(x);
@@ -31,25 +33,11 @@ pub(super) fn graph(image: Shape, classes: usize) -> Graph {
     g
 }
 
-/// conv(ReLU(BN(conv(ReLU(BN(x)))))) + shortcut. A shortcut that changes shape is a 1x1 convolution of the activated
-/// input; elsewhere it is x itself.
-fn block(g: &mut Graph, name: &str, x: Id, channels: usize, stride: usize) -> Id {
-    let same = stride == 1 && g.shape(x).channels == channels;
-    let o = g.batch_norm(&format!("{name}.bn1"), x);
-    let o = g.relu(o);
-    let y = g.conv(&format!("{name}.conv1"), o, channels, 3, stride);
-    let y = g.batch_norm(&format!("{name}.bn2"), y);
-    let y = g.relu(y);
-    let y = g.conv(&format!("{name}.conv2"), y, channels, 3, 1);
-    let shortcut = if same { x } else { g.conv(&format!("{name}.shortcut.0"), o, channels, 1, stride) };
-    g.add(shortcut, y)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::nn::Network;
-    use crate::nn::graph::Op;
+    use crate::nn::graph::{Id, Op};
 
     fn preactresnet18() -> Graph {
         graph(Shape { height: 32, width: 32, channels: 3 }, 10)

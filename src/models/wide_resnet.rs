@@ -2,7 +2,8 @@
 //!
 //! Slots are named as the `state_dict` of the NAD and ARGD reference implementations names them.
 
-use crate::nn::graph::{Graph, Id, Shape};
+use super::block::pre_activation;
+use crate::nn::graph::{Graph, Shape};
 
 /// Builds `wrn-<depth>-<width>`: three groups of (depth - 4) / 6 blocks with 16, 32, 64 times `width` channels.
 ///
@@ -14,7 +15,8 @@ pub(super) fn graph(image: Shape, classes: usize, depth: usize, width: usize) ->
     for (group, channels, stride) in [(1, 16 * width, 1), (2, 32 * width, 2), (3, 64 * width, 2)] {
         for layer in 0..blocks {
             let name = format!("block{group}.layer.{layer}");
-            x = block(&mut g, &name, x, channels, if layer == 0 { stride } else { 1 });
+            let stride = if layer == 0 { stride } else { 1 };
+            x = pre_activation(&mut g, &name, "convShortcut", x, channels, stride);
         }
         g.taps.push(x);
     }
@@ -25,25 +27,12 @@ pub(super) fn graph(image: Shape, classes: usize, depth: usize, width: usize) ->
     g
 }
 
-/// conv(ReLU(BN(conv(ReLU(BN(x)))))) + shortcut. Where the channels change, the shortcut is a 1x1 convolution of
-/// the activated input; elsewhere it is x itself.
-fn block(g: &mut Graph, name: &str, x: Id, channels: usize, stride: usize) -> Id {
-    let same = g.shape(x).channels == channels;
-    let o = g.batch_norm(&format!("{name}.bn1"), x);
-    let o = g.relu(o);
-    let y = g.conv(&format!("{name}.conv1"), o, channels, 3, stride);
-    let y = g.batch_norm(&format!("{name}.bn2"), y);
-    let y = g.relu(y);
-    let y = g.conv(&format!("{name}.conv2"), y, channels, 3, 1);
-    let shortcut = if same { x } else { g.conv(&format!("{name}.convShortcut"), o, channels, 1, stride) };
-    g.add(shortcut, y)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::nn::graph::Id;
 
     fn wrn_16(width: usize) -> Graph {
         graph(Shape { height: 32, width: 32, channels: 3 }, 10, 16, width)

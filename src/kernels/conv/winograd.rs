@@ -8,10 +8,15 @@
 //! the same way backwards, `G'[(B' d B) * (A e A')]G` summed over the tiles, for the gradient `e` of a tile's output.
 //! All factors are 0, 1 and 1/2, so the results are as exact as the direct sums', though not the same bits.
 
+mod products;
+mod transforms;
+
 use super::{ConvShape, Convolution};
 use crate::kernels::image::Bordered;
 use crate::kernels::simd::{LANES, Simd, compiled_for_each_level};
 use crate::kernels::{Level, padded};
+use products::{correlate, multiply};
+use transforms::{gather_kernel, spread_gradient, transform_input, transform_kernel, transform_output};
 
 /// Values of a transformed tile in one channel.
 const POSITIONS: usize = 16;
@@ -189,23 +194,6 @@ fn read_positions(packed: &[f32], pitch: usize, ci: usize, co: usize) -> [f32; P
     std::array::from_fn(|position| packed[at(pitch, position, ci, co)])
 }
 
-/// `G g G'`.
-fn transform_kernel(g: &[f32; 9]) -> [f32; POSITIONS] {
-    let expand = |a: f32, b: f32, c: f32| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
-    let columns: [[f32; 4]; 3] = std::array::from_fn(|x| expand(g[x], g[3 + x], g[6 + x]));
-    let rows: [[f32; 4]; 4] = std::array::from_fn(|y| expand(columns[0][y], columns[1][y], columns[2][y]));
-    std::array::from_fn(|i| rows[i / 4][i % 4])
-}
-
-/// `G' m G`.
-fn gather_kernel(m: &[f32; POSITIONS]) -> [f32; 9] {
-    let reduce = |m: [f32; 4]| [m[0] + 0.5 * (m[1] + m[2]), 0.5 * (m[1] - m[2]), 0.5 * (m[1] + m[2]) + m[3]];
-    let columns: [[f32; 3]; 4] = std::array::from_fn(|x| reduce([m[x], m[4 + x], m[8 + x], m[12 + x]]));
-    let rows: [[f32; 3]; 3] =
-        std::array::from_fn(|y| reduce([columns[0][y], columns[1][y], columns[2][y], columns[3][y]]));
-    std::array::from_fn(|i| rows[i / 3][i % 3])
-}
-
 /// What is added to a convolution's sums.
 enum Addend<'a> {
     Nothing,
@@ -285,106 +273,6 @@ unsafe fn convolve_image<S: Simd>(
     }
 }
 
-/// `B' d B` of one tile and 16 channels; `step`: values from one position to the next.
-#[inline(always)]
-unsafe fn transform_input<S: Simd>(d: *const f32, row: usize, pitch: usize, to: *mut f32, step: usize) {
-    // SAFETY: the caller has checked all offsets.
-    unsafe {
-        for i in 0..4 {
-            let mut t = [S::splat(0.0); 4];
-            for (column, t) in t.iter_mut().enumerate() {
-                let d = |y: usize| S::load(d.add(y * row + column * pitch));
-                *t = match i {
-                    0 => S::sub(d(0), d(2)),
-                    1 => S::add(d(1), d(2)),
-                    2 => S::sub(d(2), d(1)),
-                    _ => S::sub(d(1), d(3)),
-                };
-            }
-            let to = to.add(4 * i * step);
-            S::store(to, S::sub(t[0], t[2]));
-            S::store(to.add(step), S::add(t[1], t[2]));
-            S::store(to.add(2 * step), S::sub(t[2], t[1]));
-            S::store(to.add(3 * step), S::sub(t[1], t[3]));
-        }
-    }
-}
-
-/// `A' m A` of one tile and 16 channels, onto four pixels of the output.
-#[inline(always)]
-unsafe fn transform_output<S: Simd>(
-    m: *const f32,
-    step: usize,
-    addend: *const f32,
-    y: *mut f32,
-    row: usize,
-    pitch: usize,
-) {
-    // SAFETY: the caller has checked all offsets.
-    unsafe {
-        for i in 0..2 {
-            let mut s = [S::splat(0.0); 4];
-            for (column, s) in s.iter_mut().enumerate() {
-                let m = |y: usize| S::load(m.add((4 * y + column) * step));
-                *s = match i {
-                    0 => S::add(S::add(m(0), m(1)), m(2)),
-                    _ => S::sub(S::sub(m(1), m(2)), m(3)),
-                };
-            }
-            let pixels = [S::add(S::add(s[0], s[1]), s[2]), S::sub(S::sub(s[1], s[2]), s[3])];
-            for (column, pixel) in pixels.into_iter().enumerate() {
-                let at = i * row + column * pitch;
-                let sum = if addend.is_null() { pixel } else { S::add(pixel, S::load(addend.add(at))) };
-                S::store(y.add(at), sum);
-            }
-        }
-    }
-}
-
-/// A product of matrices: `v` (tiles, depth) by `w` (depth, 16) to `m` (tiles, 16).
-#[inline(always)]
-unsafe fn multiply<S: Simd>(v: *const f32, w: *const f32, depth: usize, tiles: usize, m: *mut f32) {
-    let mut at = 0;
-    // SAFETY: the caller has checked all offsets.
-    unsafe {
-        while tiles - at >= S::TILE {
-            let (v, m) = (v.add(at * depth), m.add(at * LANES));
-            match S::TILE {
-                12 => multiply_tiles::<S, 12>(v, w, depth, m),
-                6 => multiply_tiles::<S, 6>(v, w, depth, m),
-                _ => multiply_tiles::<S, 4>(v, w, depth, m),
-            }
-            at += S::TILE;
-        }
-        while tiles - at >= 4 {
-            multiply_tiles::<S, 4>(v.add(at * depth), w, depth, m.add(at * LANES));
-            at += 4;
-        }
-        while tiles > at {
-            multiply_tiles::<S, 1>(v.add(at * depth), w, depth, m.add(at * LANES));
-            at += 1;
-        }
-    }
-}
-
-/// `N` tiles by 16 output channels, accumulated in registers.
-#[inline(always)]
-unsafe fn multiply_tiles<S: Simd, const N: usize>(v: *const f32, w: *const f32, depth: usize, m: *mut f32) {
-    // SAFETY: the caller has checked all offsets.
-    unsafe {
-        let mut sums = [S::splat(0.0); N];
-        for k in 0..depth {
-            let weight = S::load(w.add(k * LANES));
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = S::fma(S::splat(*v.add(n * depth + k)), weight, *sum);
-            }
-        }
-        for (n, &sum) in sums.iter().enumerate() {
-            S::store(m.add(n * LANES), sum);
-        }
-    }
-}
-
 compiled_for_each_level! {
     /// Adds one image's share to a packed weight gradient.
     fn weight_gradient(
@@ -435,87 +323,6 @@ unsafe fn weight_gradient_image<S: Simd>(
                     correlate::<S>(v.add(position * chunk * depth), depth, e, channels_out, chunk, w);
                 }
             }
-        }
-    }
-}
-
-/// `A e A'` of one tile and 16 channels; `step`: values from one position to the next.
-#[inline(always)]
-unsafe fn spread_gradient<S: Simd>(e: *const f32, row: usize, pitch: usize, to: *mut f32, step: usize) {
-    // SAFETY: the caller has checked all offsets.
-    unsafe {
-        let (top, bottom) =
-            ([S::load(e), S::load(e.add(pitch))], [S::load(e.add(row)), S::load(e.add(row + pitch))]);
-        let zero = S::splat(0.0);
-        for i in 0..4 {
-            let mut t = [zero; 2];
-            for (column, t) in t.iter_mut().enumerate() {
-                *t = match i {
-                    0 => top[column],
-                    1 => S::add(top[column], bottom[column]),
-                    2 => S::sub(top[column], bottom[column]),
-                    _ => S::sub(zero, bottom[column]),
-                };
-            }
-            let to = to.add(4 * i * step);
-            S::store(to, t[0]);
-            S::store(to.add(step), S::add(t[0], t[1]));
-            S::store(to.add(2 * step), S::sub(t[0], t[1]));
-            S::store(to.add(3 * step), S::sub(zero, t[1]));
-        }
-    }
-}
-
-/// Adds a product of matrices: `v` transposed (depth, tiles) by `e` (tiles, 16 of `pitch`) onto `w` (depth, 16).
-#[inline(always)]
-unsafe fn correlate<S: Simd>(
-    v: *const f32,
-    depth: usize,
-    e: *const f32,
-    pitch: usize,
-    tiles: usize,
-    w: *mut f32,
-) {
-    let mut at = 0;
-    // SAFETY: the caller has checked all offsets; `depth` is a multiple of 16, so nothing is left over.
-    unsafe {
-        while depth - at >= 12 && S::TILE >= 12 {
-            correlate_channels::<S, 12>(v.add(at), depth, e, pitch, tiles, w.add(at * LANES));
-            at += 12;
-        }
-        while depth - at >= 12 || !(depth - at).is_multiple_of(4) {
-            correlate_channels::<S, 6>(v.add(at), depth, e, pitch, tiles, w.add(at * LANES));
-            at += 6;
-        }
-        while depth > at {
-            correlate_channels::<S, 4>(v.add(at), depth, e, pitch, tiles, w.add(at * LANES));
-            at += 4;
-        }
-    }
-}
-
-/// `N` input channels by 16 output channels, accumulated in registers over the tiles.
-#[inline(always)]
-unsafe fn correlate_channels<S: Simd, const N: usize>(
-    v: *const f32,
-    depth: usize,
-    e: *const f32,
-    pitch: usize,
-    tiles: usize,
-    w: *mut f32,
-) {
-    // SAFETY: the caller has checked all offsets.
-    unsafe {
-        let mut sums = [S::splat(0.0); N];
-        for tile in 0..tiles {
-            let gradient = S::load(e.add(tile * pitch));
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = S::fma(S::splat(*v.add(tile * depth + n)), gradient, *sum);
-            }
-        }
-        for (n, &sum) in sums.iter().enumerate() {
-            let to = w.add(n * LANES);
-            S::store(to, S::add(S::load(to), sum));
         }
     }
 }
