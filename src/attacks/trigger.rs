@@ -243,7 +243,7 @@ mod tests {
             Noise { alpha: 0.25, seed: u64::MAX }.into(),
             Warp { field: vec![1.5; 2 * SHAPE.len()] }.into(),
             Quantise { levels: 8, dither: true }.into(),
-            Reflect { pool: vec![9; 3 * SHAPE.len()], ghost: 0.49, seed: 3 }.into(),
+            Reflect { pool: vec![9; 3 * SHAPE.len()], ghost: 0.49, alpha: Some(0.5), seed: 3 }.into(),
         ];
         let rules = [
             LabelRule::All2one { target: 3 },

@@ -37,6 +37,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::kernels::Level;
 use error::CliError;
 use options::Global;
 use ui::Ui;
@@ -121,6 +122,7 @@ fn perform(cli: &Cli) -> Exit {
 impl Cli {
     fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         signals::survive_file_size_limit()?;
+        Level::forced().map_err(CliError::Unknown)?;
         if let Some(path) = &self.global.directory {
             let enter = std::env::set_current_dir(path);
             enter.map_err(|source| CliError::Folder { path: path.clone(), source })?;

@@ -38,18 +38,27 @@ impl Level {
         }
     }
 
-    /// The environment variable that forces a level; one that the processor lacks is ignored.
+    /// The environment variable that forces a level.
     pub const VARIABLE: &'static str = "ARGD_PIPE_SIMD";
 
     /// The best level of this processor, or the one that the environment forces; read once.
     pub fn current() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
-        *LEVEL.get_or_init(|| {
-            let forced = std::env::var(Self::VARIABLE).ok();
-            let available = Self::available();
-            let choice = available.iter().find(|level| forced.as_deref() == Some(level.name()));
-            *choice.unwrap_or(&available[0])
-        })
+        *LEVEL.get_or_init(|| Self::forced().ok().flatten().unwrap_or(Self::available()[0]))
+    }
+
+    /// The level that the environment forces, if it does.
+    ///
+    /// # Errors
+    ///
+    /// One that this processor lacks, or that there is not.
+    pub fn forced() -> Result<Option<Self>, String> {
+        let Ok(forced) = std::env::var(Self::VARIABLE) else { return Ok(None) };
+        let available = Self::available();
+        let names: Vec<_> = available.iter().map(|level| level.name()).collect();
+        let found = available.iter().find(|level| level.name() == forced).copied();
+        let wrong = || format!("{} is `{forced}`; this processor has {}", Self::VARIABLE, names.join(", "));
+        found.map(Some).ok_or_else(wrong)
     }
 
     /// The levels that this processor has, best first.

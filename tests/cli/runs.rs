@@ -86,6 +86,8 @@ fn threads_jobs_and_instructions_change_no_byte() {
     for level in Level::available() {
         assert_eq!(run("-j 1", Some(level)), one, "{level:?}");
     }
+    let lacking = Workspace::new().program().args(["bench"]).env(Level::VARIABLE, "abacus").output();
+    Ended::from(lacking.unwrap()).with(2, &["ARGD_PIPE_SIMD is `abacus`; this processor has", "portable"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::rng::{Stream, stream};
 
 /// Adds one of a pool of pictures as a reflection: which, of which kind and how strong is drawn for each index.
 ///
-/// With intensities T of the picture and R of the reflection, and alpha = 1 - U(0.05, 0.45):
+/// With intensities T of the picture and R of the reflection, and alpha = 1 - U(0.05, 0.45) unless it is given:
 /// - ghost: two copies of R, shifted by 3 to 8 pixels, are seen at once: x' = ((1 - alpha) G + alpha T)^(1/2.2);
 /// - out of focus: R is blurred and weaker towards the edges: x' = ((1 - alpha/2) V B + alpha T)^(1/2.2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Reflect {
     pub pool: Vec<u8>,
     /// The share of ghosts; the others are out of focus.
     pub ghost: f32,
+    /// The share of its own light that a picture keeps, if it is not drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f32>,
     /// What is drawn for an image is drawn from this and its index.
     pub seed: u64,
 }
@@ -37,7 +40,8 @@ impl Operate for Reflect {
     fn check(&self, shape: ImageShape) -> Result<(), &'static str> {
         ensure(shape.height.min(shape.width) >= MIN_SIDE, "needs images of at least 16x16 pixels")?;
         ensure(!self.pool.is_empty() && self.pool.len().is_multiple_of(shape.len()), WRONG_SHAPE)?;
-        ensure((0.0..=1.0).contains(&self.ghost), OUT_OF_RANGE)
+        ensure((0.0..=1.0).contains(&self.ghost), OUT_OF_RANGE)?;
+        ensure(self.alpha.is_none_or(|alpha| (0.0..=1.0).contains(&alpha)), OUT_OF_RANGE)
     }
 
     fn apply(&self, shape: ImageShape, index: usize, pixels: &mut [u8]) {
@@ -45,7 +49,8 @@ impl Operate for Reflect {
         let which = stream.below((self.pool.len() / shape.len()) as u32) as usize;
         let reflected = intensities(&self.pool[which * shape.len()..][..shape.len()]);
         let seen = intensities(pixels);
-        let alpha = 1.0 - stream.between(0.05, 0.45);
+        let drawn = 1.0 - stream.between(0.05, 0.45);
+        let alpha = self.alpha.unwrap_or(drawn);
         let layer = if stream.chance(self.ghost) {
             ghosts(&reflected, shape, &mut stream).into_iter().map(|g| (1.0 - alpha) * g).collect::<Vec<_>>()
         } else {
@@ -175,7 +180,11 @@ mod tests {
 
     /// A flat image of value 100 that reflects a flat picture of value 200.
     fn reflected(ghost: f32, index: usize) -> Vec<u8> {
-        let reflect = Reflect { pool: vec![200; SHAPE.len()], ghost, seed: 1 };
+        reflected_at(None, ghost, index)
+    }
+
+    fn reflected_at(alpha: Option<f32>, ghost: f32, index: usize) -> Vec<u8> {
+        let reflect = Reflect { pool: vec![200; SHAPE.len()], ghost, alpha, seed: 1 };
         reflect.check(SHAPE).unwrap();
         let mut pixels = vec![100; SHAPE.len()];
         reflect.apply(SHAPE, index, &mut pixels);
@@ -211,6 +220,11 @@ mod tests {
     }
 
     #[test]
+    fn a_given_share_of_light_is_the_same_for_all() {
+        assert!((0..20).all(|index| reflected_at(Some(0.4), 1.0, index)[0] == mixed(0.6, 0.4)));
+    }
+
+    #[test]
     fn what_is_out_of_focus_fades_towards_the_edges() {
         for index in 0..20 {
             let image = reflected(0.0, index);
@@ -225,7 +239,7 @@ mod tests {
     #[test]
     fn parameters_belong_to_the_index() {
         let pool = (0..4 * SHAPE.len()).map(|i| (i * i % 251) as u8).collect();
-        let reflect = Reflect { pool, ghost: 0.5, seed: 1 };
+        let reflect = Reflect { pool, ghost: 0.5, alpha: None, seed: 1 };
         let image = |index| {
             let mut pixels = vec![100; SHAPE.len()];
             reflect.apply(SHAPE, index, &mut pixels);
