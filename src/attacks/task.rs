@@ -44,18 +44,7 @@ impl<'a> Task<'a> {
 pub(super) mod tests {
     use super::super::{Attack, LabelRule, Operator, Trigger};
     use super::*;
-    use crate::train::Progress;
-
-    /// Nobody to tell.
-    pub(crate) struct Silent;
-
-    impl Watch for Silent {
-        fn progress(&self, _: &Progress) {}
-        fn note(&self, _: &str) {}
-        fn stopped(&self) -> bool {
-            false
-        }
-    }
+    use crate::train::UNWATCHED;
 
     pub(crate) const CIFAR: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 
@@ -68,7 +57,7 @@ pub(super) mod tests {
 
     /// A task without pictures and model.
     pub(crate) fn task<'a>(dataset: &'a Dataset, poisoning: &'a Poisoning, seed: u64) -> Task<'a> {
-        Task { dataset, pool: None, pictures: None, model: None, poisoning, seed, watch: &Silent }
+        Task { dataset, pool: None, pictures: None, model: None, poisoning, seed, watch: &UNWATCHED }
     }
 
     /// What an attack draws for grey images.

@@ -170,8 +170,9 @@ impl Objective for Pruned<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Bench, Silent};
+    use super::super::tests::Bench;
     use super::*;
+    use crate::train::UNWATCHED;
 
     #[test]
     fn the_least_active_channels_come_first() {
@@ -194,10 +195,10 @@ mod tests {
         let task = bench.task();
         let head = Head::of(task.network.graph()).unwrap();
         let images = task.samples.to_images().unwrap();
-        let activations = head.activations(task.network, &task.student, &images, &Silent).unwrap();
+        let activations = head.activations(task.network, &task.student, &images, &UNWATCHED).unwrap();
         assert_eq!((activations.len(), activations[0].len()), (images.len(), head.channels));
         assert!(activations.iter().flatten().all(|&value| value >= 0.0));
-        let expected = super::super::held_out::accuracy(task.network, &task.student, &images, &Silent);
+        let expected = super::super::held_out::accuracy(task.network, &task.student, &images, &UNWATCHED);
         let found = head.accuracy(&task.student.theta, &activations, images.labels());
         assert_eq!(found, expected.unwrap());
     }

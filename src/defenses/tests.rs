@@ -8,18 +8,7 @@ use super::*;
 use crate::data::{Dataset, ImageShape, Images};
 use crate::models::Architecture;
 use crate::nn::graph::Shape;
-use crate::train::{Progress, Watch};
-
-/// Nobody watches.
-pub(super) struct Silent;
-
-impl Watch for Silent {
-    fn progress(&self, _: &Progress) {}
-    fn note(&self, _: &str) {}
-    fn stopped(&self) -> bool {
-        false
-    }
-}
+use crate::train::UNWATCHED;
 
 /// A WRN-10-1 with its first weights, for images of 8x8 in 3 classes, and 24 clean images.
 pub(super) struct Bench {
@@ -57,7 +46,7 @@ impl Bench {
             student: self.student.clone(),
             teacher: None,
             samples: Arc::clone(&self.samples),
-            session: Session { seed: 5, watch: &Silent, checkpoints },
+            session: Session { seed: 5, watch: &UNWATCHED, checkpoints },
         }
     }
 

@@ -1,6 +1,7 @@
 //! Both detectors on a network whose backdoor is known exactly.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
@@ -8,7 +9,7 @@ use super::*;
 use crate::data::{Dataset, ImageShape};
 use crate::nn::Network;
 use crate::nn::graph::{Graph, Shape};
-use crate::train::{Progress, Watch, Weights};
+use crate::train::{Unheard, Weights};
 
 const SHAPE: ImageShape = ImageShape { height: 4, width: 4, channels: 1 };
 
@@ -36,18 +37,6 @@ fn images(n: usize, trigger: bool) -> Images {
     Images::new(SHAPE, pixels, vec![0; n]).unwrap()
 }
 
-struct Nobody {
-    stop: bool,
-}
-
-impl Watch for Nobody {
-    fn progress(&self, _: &Progress) {}
-    fn note(&self, _: &str) {}
-    fn stopped(&self) -> bool {
-        self.stop
-    }
-}
-
 fn detect(detector: Value, attacked: bool, stop: bool) -> Result<Finding, TrainError> {
     detect_in(tempfile::tempdir().unwrap().path(), detector, attacked, stop)
 }
@@ -58,12 +47,12 @@ fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Resu
     let (network, weights) = backdoored();
     let classes = ["dark", "bright", "target"].map(str::to_owned).to_vec();
     let dataset = Dataset::new(classes, images(40, false), images(20, false)).unwrap();
-    let watch = Nobody { stop };
+    let stop = AtomicBool::new(stop);
     let case = Case {
         suspect: Frozen::new(network, &weights).unwrap(),
         samples: Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap()),
         attacked: attacked.then(|| Attacked { images: images(20, true), target: Some(2) }),
-        session: Session { seed: 3, watch: &watch, checkpoints: folder },
+        session: Session { seed: 3, watch: &Unheard(&stop), checkpoints: folder },
     };
     detector.detector().detect(&case)
 }

@@ -13,7 +13,7 @@ use crate::data::{Dataset, ImageShape, InvalidParam, Overlay, Samples, TrainView
 use crate::models::{Model, ModelError};
 use crate::nn::Network;
 use crate::nn::graph::Shape;
-use crate::train::{Frozen, Progress, Session, TrainError, Watch, Weights};
+use crate::train::{Frozen, Progress, Session, TrainError, Unheard, Watch, Weights};
 
 /// The port of the images that a stage trains on.
 pub(super) const DATASET: Input = Input {
@@ -166,19 +166,6 @@ impl Watch for Watcher<'_> {
         let Some((dataset, trigger)) = &self.test else { return Ok(vec![]) };
         let measured = Measured::of(network, weights, dataset, Some(trigger), &Unheard(self.stop))?;
         Ok(measured.shown())
-    }
-}
-
-/// Work within a training, whose progress is not the training's.
-struct Unheard<'a>(&'a AtomicBool);
-
-impl Watch for Unheard<'_> {
-    fn progress(&self, _: &Progress) {}
-
-    fn note(&self, _: &str) {}
-
-    fn stopped(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -27,7 +27,9 @@ pub use loss::{Loss, Point, Slope, Supervised};
 pub use metrics::{Elsewhere, Rate, Report, Triggered, der};
 pub use objective::{CrossEntropy, Objective, Step, Term};
 pub use predict::{PREDICT_BATCH, Stamp, highest, predict, scores};
-pub use progress::{Progress, Watch};
+#[cfg(test)]
+pub(crate) use progress::UNWATCHED;
+pub use progress::{Progress, Unheard, Watch};
 pub use schedule::{Piece, Schedule};
 pub use sgd::Sgd;
 pub use statistics::batch_norm_statistics;

@@ -96,16 +96,7 @@ mod tests {
     use super::*;
     use crate::data::ImageShape;
     use crate::nn::graph::{Graph, Shape};
-
-    struct Silent;
-
-    impl Watch for Silent {
-        fn progress(&self, _: &Progress) {}
-        fn note(&self, _: &str) {}
-        fn stopped(&self) -> bool {
-            false
-        }
-    }
+    use crate::train::UNWATCHED;
 
     /// Scores of an image of one pixel are its two channels.
     fn identity() -> (Network, Weights) {
@@ -123,7 +114,7 @@ mod tests {
     #[test]
     fn the_highest_score_wins_in_every_batch() {
         let (network, weights) = identity();
-        let classes = predict(&network, &weights, &images(600), None, &Silent).unwrap();
+        let classes = predict(&network, &weights, &images(600), None, &UNWATCHED).unwrap();
         assert!((0..600).all(|i| classes[i] == u32::from(i % 3 != 0)));
     }
 
@@ -135,7 +126,7 @@ mod tests {
             seen.push(i);
             image.swap(0, 1);
         };
-        let classes = predict(&network, &weights, &images(300), Some(&mut stamp), &Silent).unwrap();
+        let classes = predict(&network, &weights, &images(300), Some(&mut stamp), &UNWATCHED).unwrap();
         assert!((0..300).all(|i| classes[i] == u32::from(i % 3 == 0)));
         assert_eq!(seen, (0..300).collect::<Vec<_>>());
     }
@@ -144,7 +135,7 @@ mod tests {
     fn scores_that_are_no_numbers_are_an_error() {
         let (network, mut weights) = identity();
         weights.theta[0] = f32::NAN;
-        let error = predict(&network, &weights, &images(2), None, &Silent).unwrap_err();
+        let error = predict(&network, &weights, &images(2), None, &UNWATCHED).unwrap_err();
         assert!(matches!(error, TrainError::NotFinite { image: 0 }));
         assert_eq!(highest(&[1.0, 3.0, 3.0]), Some(1));
     }

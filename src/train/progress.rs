@@ -1,6 +1,7 @@
 //! How far the work is, and who is told.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{TrainError, Weights};
 use crate::nn::Network;
@@ -57,3 +58,24 @@ pub trait Watch: Sync {
         Ok(vec![])
     }
 }
+
+/// Nobody is told; only the flag stops the work.
+#[derive(Clone, Copy, Debug)]
+pub struct Unheard<'a>(pub &'a AtomicBool);
+
+impl Watch for Unheard<'_> {
+    fn progress(&self, _: &Progress) {}
+
+    fn note(&self, _: &str) {}
+
+    fn stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Nobody is told, and nothing stops the work.
+#[cfg(test)]
+pub(crate) static UNWATCHED: Unheard<'static> = {
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    Unheard(&NEVER)
+};

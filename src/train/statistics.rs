@@ -53,17 +53,7 @@ mod tests {
     use super::*;
     use crate::data::{ImageShape, Images};
     use crate::nn::graph::{Graph, Shape};
-    use crate::train::{Progress, Watch};
-
-    struct Silent;
-
-    impl Watch for Silent {
-        fn progress(&self, _: &Progress) {}
-        fn note(&self, _: &str) {}
-        fn stopped(&self) -> bool {
-            false
-        }
-    }
+    use crate::train::UNWATCHED;
 
     /// A network that normalises its one channel, and images of 2 pixels.
     fn setup(count: usize) -> (Network, Arc<Images>) {
@@ -82,7 +72,7 @@ mod tests {
         let (mut theta, _) = network.init(1);
         theta[0] = 2.0;
         let folder = tempfile::tempdir().unwrap();
-        let session = Session { seed: 3, watch: &Silent, checkpoints: folder.path() };
+        let session = Session { seed: 3, watch: &UNWATCHED, checkpoints: folder.path() };
         let state = batch_norm_statistics(&network, &theta, &samples, Augment::NONE, session).unwrap();
         (state, samples.pixels().iter().map(|&byte| 2.0 * f64::from(byte) / 255.0).collect())
     }
