@@ -44,7 +44,7 @@ impl Again<'_> {
         let components = Components::deserialize(&record.components).map_err(|error| {
             failed(format!("the record has other components than this program's: {error}"))
         })?;
-        let (stage, bound) = self.bind(&components)?;
+        let bound = self.bind(&components)?;
         let inputs = inputs(&components, store)?;
         let Some(lock) = store.try_lock(&record.key)? else {
             return Err(failed("another process is computing it; try again later"));
@@ -52,14 +52,14 @@ impl Again<'_> {
         // Checkpoints of earlier attempts would be no proof.
         let (work, partial) = (store.work(&lock)?, store.work(&lock)?);
         let outcome = self.run(&*bound, components.seed, inputs, work.path(), partial.path())?;
-        let differences = differences(record, stage, &components, &outcome, work.path(), store)?;
+        let differences = differences(record, &components, &outcome, work.path(), store)?;
         if !differences.is_empty() {
             store.mark_nondeterministic(&lock, work, record)?;
         }
         Ok(differences)
     }
 
-    fn bind(&self, components: &Components) -> Result<(&dyn Stage, Box<dyn Bound>), TaskError> {
+    fn bind(&self, components: &Components) -> Result<Box<dyn Bound>, TaskError> {
         let Components { kind, version, params, numerics, .. } = components;
         let stage = self.kinds.iter().find(|stage| stage.kind() == kind);
         let stage = stage.ok_or_else(|| failed(format!("this program has no stage kind `{kind}`")))?;
@@ -70,11 +70,10 @@ impl Again<'_> {
                  version {here} and {class}"
             )));
         }
-        let bound = stage.bind(params).map_err(|wrong| {
+        stage.bind(params).map_err(|wrong| {
             let why = wrong.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ");
             failed(format!("its parameters cannot be read back: {why}"))
-        })?;
-        Ok((&**stage, bound))
+        })
     }
 
     fn run(
@@ -111,31 +110,33 @@ fn inputs(components: &Components, store: &Store) -> Result<BTreeMap<String, Pat
     Ok(files)
 }
 
+/// What came out otherwise than the record says: its outputs, which need not be all that the kind can make, and
+/// metrics of either.
 fn differences(
     record: &Record,
-    stage: &dyn Stage,
     components: &Components,
     outcome: &Outcome,
     work: &Path,
     store: &Store,
 ) -> Result<Vec<String>, TaskError> {
     let mut differences = vec![];
-    for output in stage.outputs() {
-        let passed_on = outcome.passed_on.iter().find(|(name, _)| *name == output.name);
+    for output in &record.outputs {
+        let passed_on = outcome.passed_on.iter().find(|(name, _)| *name == output.port);
         let found = match passed_on {
             Some((_, input)) => components.inputs.get(*input).cloned().unwrap_or_default(),
-            None => store.digest_source(&work.join(output.name))?.to_string(),
+            None => store.digest_source(&work.join(&output.port))?.to_string(),
         };
-        let recorded = record.output(output.name).map_or_else(String::new, Digest::to_string);
-        if found != recorded {
-            let short = |digest: &str| digest.get(..12).unwrap_or("nothing").to_owned();
-            differences.push(format!("{}: {} before, {} now", output.name, short(&recorded), short(&found)));
+        if found != output.digest.to_string() {
+            let (before, now) = (output.digest.short(), found.get(..12).unwrap_or("nothing"));
+            differences.push(format!("{}: {before} before, {now} now", output.port));
         }
     }
-    for (name, recorded) in &record.metrics {
-        let found = outcome.metrics.get(name).unwrap_or(&Value::Null);
-        if found != recorded {
-            differences.push(format!("{name}: {recorded} before, {found} now"));
+    let new = outcome.metrics.keys().filter(|name| !record.metrics.contains_key(*name));
+    for name in record.metrics.keys().chain(new) {
+        let [before, now] =
+            [&record.metrics, &outcome.metrics].map(|metrics| metrics.get(name).unwrap_or(&Value::Null));
+        if before != now {
+            differences.push(format!("{name}: {before} before, {now} now"));
         }
     }
     Ok(differences)

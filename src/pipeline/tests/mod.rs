@@ -6,6 +6,7 @@ mod keys;
 mod kinds;
 mod planning;
 mod random;
+mod recompute;
 mod results;
 mod running;
 mod stale;
