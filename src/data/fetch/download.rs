@@ -29,19 +29,37 @@ pub(super) fn download(
     let mut failures = vec![];
     for server in servers {
         let url = format!("{}/{}", server.trim_end_matches('/'), archive.name);
-        match persist(&url, archive.name, &part, on_step)? {
+        match published(&url, archive, &part, on_step)? {
             Err(why) => failures.push(format!("{url}: {why}")),
-            Ok(()) => {
-                let found = md5_of(&part)?;
-                if found != archive.md5 {
-                    fs::remove_file(&part).tried("remove", &part)?;
-                    return Err(FetchError::Checksum { url, expected: archive.md5, found });
-                }
-                return fs::rename(&part, &path).tried("create", &path);
-            }
+            Ok(()) => return fs::rename(&part, &path).tried("create", &path),
         }
     }
     Err(FetchError::Servers(failures))
+}
+
+/// Downloads a file and checks it; says why, if the server does not give what was published.
+fn published(
+    url: &str,
+    archive: &Archive,
+    part: &Path,
+    on_step: &mut dyn FnMut(Step<'_>),
+) -> Result<Result<(), String>, FetchError> {
+    loop {
+        let resumed = length(part)? > 0;
+        if let Err(why) = persist(url, archive.name, part, on_step)? {
+            return Ok(Err(why));
+        }
+        let (found, expected) = (md5_of(part)?, archive.md5);
+        if found == expected {
+            return Ok(Ok(()));
+        }
+        fs::remove_file(part).tried("remove", part)?;
+        // What was there before may not be this server's: once more, from the start.
+        if !resumed {
+            let sums = format!("its MD5 sum is {found} instead of {expected}");
+            return Ok(Err(format!("not the published file: {sums}; it was removed")));
+        }
+    }
 }
 
 /// Downloads a file, as long as each attempt brings something; says why, if the server is at fault.

@@ -29,22 +29,9 @@ pub enum FetchError {
         /// Why it failed.
         source: io::Error,
     },
-    /// No server gave the file.
+    /// No server gave the file as it was published.
     #[error("{}\nhint: the same command goes on from here; --url names another server", .0.join("\n"))]
     Servers(Vec<String>),
-    /// A file is not the one that was published.
-    #[error(
-        "{url}: not the published file: its MD5 sum is {found} instead of {expected}; it was removed\n\
-         hint: try again, or name another server with --url"
-    )]
-    Checksum {
-        /// Where it came from.
-        url: String,
-        /// The sum that its publisher gives.
-        expected: &'static str,
-        /// Its sum.
-        found: String,
-    },
     /// An archive cannot be unpacked, or would write outside of its folder.
     #[error("{}: {why}; nothing was unpacked", archive.display())]
     Unfit {

@@ -189,8 +189,9 @@ fn a_file_that_is_not_the_published_one_is_refused_and_removed() {
     let dataset = dataset(b"published", "tiny.gz", Packing::None);
     let (url, _) = serve(b"something else".to_vec(), Manners::default());
     let error = fetch(&dataset, folder.path(), &url).unwrap_err();
-    assert!(matches!(error, FetchError::Checksum { .. }), "{error}");
-    assert!(error.to_string().contains(&url) && error.to_string().contains("--url"), "{error}");
+    let message = error.to_string();
+    assert!(message.starts_with(&format!("{url}/tiny.gz: not the published file")), "{message}");
+    assert!(message.contains("--url"), "{message}");
     assert!(!dataset.is_present(folder.path()));
     // The next attempt does not go on with it.
     let (url, requests) = serve(b"published".to_vec(), Manners::default());
@@ -210,6 +211,26 @@ fn servers_are_tried_in_order_and_all_are_named() {
     assert!(message.contains(&format!("{nobody}/tiny.gz: ")), "{message}");
     let (good, _) = serve(b"published".to_vec(), Manners::default());
     assert!(dataset.fetch(folder.path(), &[empty, good], &mut |_| {}).unwrap());
+}
+
+#[test]
+fn a_server_with_another_file_is_passed_over() {
+    let published = b"published".to_vec();
+    let dataset = dataset(&published, "tiny.gz", Packing::None);
+    let (wrong, _) = serve(b"something else".to_vec(), Manners::default());
+    let (good, _) = serve(published.clone(), Manners::default());
+    let folder = tempfile::tempdir().unwrap();
+    let error = dataset.fetch(folder.path(), &[wrong.clone(), wrong.clone()], &mut |_| {}).unwrap_err();
+    let named = format!("{wrong}/tiny.gz: not the published file");
+    assert_eq!(error.to_string().matches(&named).count(), 2, "{error}");
+    assert!(dataset.fetch(folder.path(), &[wrong, good.clone()], &mut |_| {}).unwrap());
+
+    // What a server left when it broke off may be the beginning of another file, too.
+    let folder = tempfile::tempdir().unwrap();
+    let broken = Manners { breaks_off: Some((usize::MAX, 4)), without_ranges: true, ..Manners::default() };
+    let (broken, _) = serve(b"something else".to_vec(), broken);
+    assert!(dataset.fetch(folder.path(), &[broken, good], &mut |_| {}).unwrap());
+    assert_eq!(fs::read(folder.path().join("tiny/tiny.gz")).unwrap(), published);
 }
 
 #[test]
