@@ -175,6 +175,7 @@ impl Attempt<'_> {
         let pool = pool.map_err(|error| TaskError::Threads(error.to_string()))?;
         let outcome = match pool.install(|| task.bound.run(&mut context)) {
             Err(StageError::Stopped) => return Ok(Ended::Stopped),
+            Err(StageError::InputMissing { path, hint }) => return Err(task.lacks(path, hint)),
             other => other?,
         };
         let draft = RecordDraft {

@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json};
 use super::error::TaskError;
 use super::plan::Plan;
 use super::task::{Task, TaskId};
-use crate::stages::StageError;
 use crate::store::{Digest, Key, Record, Store, StoreError, canon};
 
 /// Content digests of a task's input artifacts, by `port` or `port.part`.
@@ -78,12 +77,8 @@ pub(super) fn sources(task: &Task, store: &Store) -> Result<Inputs, TaskError> {
 fn source_digest(task: &Task, path: &Path, store: &Store) -> Result<Digest, TaskError> {
     store.digest_source(path).map_err(|error| match error {
         StoreError::SourceMissing(path) => {
-            let mut hint =
-                format!("the stage `{}` reads it; set its path there or by --set", task.label.stage);
-            if let Some(name) = task.bound.public() {
-                hint += &format!("\nhint: `argd-pipe data fetch {name}` downloads {name} and says its path");
-            }
-            StageError::InputMissing { path, hint }.into()
+            let hint = format!("the stage `{}` reads it; set its path there or by --set", task.label.stage);
+            task.lacks(path, hint)
         }
         other => other.into(),
     })

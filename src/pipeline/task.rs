@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
-use crate::stages::{Bound, Output};
+use super::error::TaskError;
+use crate::stages::{Bound, Output, StageError};
 
 /// A task's position in its plan: inputs come before what needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,6 +157,14 @@ impl Task {
             connection.producer = new(connection.producer)?;
         }
         Some(self)
+    }
+
+    /// Says that a file or folder that it reads is not there, and how to come by it.
+    pub(super) fn lacks(&self, path: PathBuf, mut hint: String) -> TaskError {
+        if let Some(advice) = self.bound.advice(&self.label.stage) {
+            hint = format!("{hint}\nhint: {advice}");
+        }
+        StageError::InputMissing { path, hint }.into()
     }
 
     /// Its position in the plan.

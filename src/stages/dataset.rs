@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::data::fetch::PublicDataset;
 use crate::data::readers::Source;
 
 /// The stage kind `dataset`.
@@ -34,8 +35,18 @@ impl Kind for DatasetStage {
         params.reader().path().map(PathBuf::from).into_iter().collect()
     }
 
-    fn public(params: &Source) -> Option<&'static str> {
-        params.reader().public()
+    fn advice(params: &Source, stage: &str) -> Option<String> {
+        let with = format!("stages.{stage}.with");
+        Some(match params.reader().public() {
+            Some(PublicDataset { name, source, .. }) => format!(
+                "`argd-pipe data fetch {name}` downloads {name}; then add \
+                 `--set {with}.source={source} --set {with}.path=$(argd-pipe data path {name})`"
+            ),
+            None => format!(
+                "`argd-pipe data ls` lists public data sets; `argd-pipe data fetch NAME` downloads one, and says what \
+                 to set as `{with}.source` and `{with}.path`"
+            ),
+        })
     }
 
     fn run(params: &Source, context: &mut Context<'_>) -> Result<Outcome, StageError> {

@@ -141,8 +141,8 @@ pub trait Kind: Send + Sync + 'static {
         vec![]
     }
 
-    /// The public data set that one of [`Kind::sources`] can be, as `argd-pipe data` calls it.
-    fn public(_params: &Self::Params) -> Option<&'static str> {
+    /// How to come by what [`Kind::sources`] names, if there is a way, for a stage that a manifest calls `stage`.
+    fn advice(_params: &Self::Params, _stage: &str) -> Option<String> {
         None
     }
 
@@ -180,8 +180,8 @@ pub trait Bound: Send + Sync {
     fn makes(&self, output: &Output) -> bool;
     /// See [`Kind::sources`].
     fn sources(&self) -> Vec<PathBuf>;
-    /// See [`Kind::public`].
-    fn public(&self) -> Option<&'static str>;
+    /// See [`Kind::advice`].
+    fn advice(&self, stage: &str) -> Option<String>;
     /// Runs the stage.
     fn run(&self, context: &mut Context<'_>) -> Result<Outcome, StageError>;
 }
@@ -246,8 +246,8 @@ impl<K: Kind> Bound for WithParams<K> {
         K::sources(&self.0)
     }
 
-    fn public(&self) -> Option<&'static str> {
-        K::public(&self.0)
+    fn advice(&self, stage: &str) -> Option<String> {
+        K::advice(&self.0, stage)
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<Outcome, StageError> {

@@ -72,4 +72,22 @@ fn a_manifest_without_its_data_says_how_to_get_it() {
             .run("run x.yaml")
             .with(66, &["gone: not found", &format!("help: `argd-pipe data fetch {name}`")]);
     }
+
+    // A folder of images can be any data set: its name tells which, or nothing does.
+    let folder = |path| {
+        format!(
+            "name: x\nstages:\n  images: {{kind: dataset, with: {{source: image-folder, path: {path}}}}}\n"
+        )
+    };
+    let words = [
+        "help: `argd-pipe data fetch cifar10` downloads cifar10",
+        "`--set stages.images.with.source=cifar10 --set stages.images.with.path=$(argd-pipe data path cifar10)`",
+    ];
+    workspace.write("x.yaml", &folder("data/cifar10"));
+    workspace.run("plan x.yaml").with(66, &words);
+    workspace.run("run x.yaml").with(66, &words).with(66, &["data/cifar10: not found"]);
+    fs::create_dir_all(workspace.path("data/cifar10/train/cat")).unwrap();
+    workspace.run("run x.yaml").with(66, &words).with(66, &["data/cifar10/test: not found"]);
+    workspace.write("x.yaml", &folder("mine"));
+    workspace.run("run x.yaml").with(66, &["mine: not found", "help: `argd-pipe data ls`"]);
 }

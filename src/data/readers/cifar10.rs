@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cifar_records::Labels;
 use super::{Reader, read_names};
+use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset};
 
 const TRAIN: [&str; 5] =
@@ -28,8 +29,8 @@ impl Reader for Cifar10 {
         Some(&self.path)
     }
 
-    fn public(&self) -> Option<&'static str> {
-        Some("cifar10")
+    fn public(&self) -> Option<&'static PublicDataset> {
+        find("cifar10")
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cifar_records::Labels;
 use super::{Reader, read_names};
+use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset};
 
 const HINT: &str = "`path` must be the unpacked folder of cifar-100-binary.tar.gz \
@@ -41,8 +42,8 @@ impl Reader for Cifar100 {
         Some(&self.path)
     }
 
-    fn public(&self) -> Option<&'static str> {
-        Some("cifar100")
+    fn public(&self) -> Option<&'static PublicDataset> {
+        find("cifar100")
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {

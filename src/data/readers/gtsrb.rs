@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Reader, image_files};
+use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
 
 const CLASSES: u32 = 43;
@@ -45,8 +46,8 @@ impl Reader for Gtsrb {
         Some(&self.path)
     }
 
-    fn public(&self) -> Option<&'static str> {
-        Some("gtsrb")
+    fn public(&self) -> Option<&'static PublicDataset> {
+        find("gtsrb")
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {

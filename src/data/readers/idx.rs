@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Reader;
+use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, ImageShape, Images, InvalidParam};
 
 const HINT: &str = "`path` must be a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
@@ -57,8 +58,8 @@ impl Reader for Idx {
         Some(&self.path)
     }
 
-    fn public(&self) -> Option<&'static str> {
-        Some("fashion-mnist")
+    fn public(&self) -> Option<&'static PublicDataset> {
+        find("fashion-mnist")
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Reader, image_files};
+use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
 
 const HINT: &str =
@@ -30,6 +31,11 @@ pub struct ImageFolder {
 impl Reader for ImageFolder {
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
+    }
+
+    /// Images of a public data set usually lie in a folder of its name.
+    fn public(&self) -> Option<&'static PublicDataset> {
+        find(self.path.file_name()?.to_str()?)
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {

@@ -18,6 +18,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fetch::PublicDataset;
 use super::{DataError, Dataset, InvalidParam};
 
 pub use pictures::read_pictures;
@@ -38,8 +39,8 @@ pub trait Reader {
     /// path fields are not serialised.
     fn path(&self) -> Option<&Path>;
 
-    /// The public data set that it reads, or may read, as `argd-pipe data` calls it.
-    fn public(&self) -> Option<&'static str> {
+    /// The public data set that it reads, or may read.
+    fn public(&self) -> Option<&'static PublicDataset> {
         None
     }
 

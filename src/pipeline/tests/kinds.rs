@@ -147,7 +147,7 @@ impl Bound for BoundFake {
         self.params.file.iter().cloned().collect()
     }
 
-    fn public(&self) -> Option<&'static str> {
+    fn advice(&self, _stage: &str) -> Option<String> {
         None
     }
 
