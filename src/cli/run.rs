@@ -173,7 +173,7 @@ fn show(plan: &Plan, run: &pipeline::Run, ui: &Ui) -> Result<Option<Table>, CliE
     let executed = |id: TaskId| match run.ending(id) {
         Ending::Cached(record) => Some(Executed::cached(record)),
         Ending::Finished(record) => Some(Executed::now(record)),
-        Ending::Failed(_) | Ending::Skipped { .. } | Ending::Unfinished => None,
+        Ending::Failed(_) | Ending::Withheld | Ending::Skipped { .. } | Ending::Unfinished => None,
     };
     if let Some(table) = &table {
         results::show(plan, table, executed, ui)?;

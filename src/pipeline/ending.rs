@@ -15,9 +15,11 @@ pub enum Ending {
     Finished(Arc<Record>),
     /// It failed.
     Failed(TaskError),
-    /// It needs, directly or not, a task that failed.
+    /// The store does not have what it makes, and it was not to run.
+    Withheld,
+    /// It needs, directly or not, a task that failed or was withheld.
     Skipped {
-        /// The task that failed.
+        /// That task.
         ancestor: TaskId,
     },
     /// It was stopped, or not started, because the run was asked to stop or was to fail fast.
@@ -37,7 +39,7 @@ impl Ending {
     pub fn record(&self) -> Option<&Record> {
         match self {
             Self::Cached(record) | Self::Finished(record) => Some(record),
-            Self::Failed(_) | Self::Skipped { .. } | Self::Unfinished => None,
+            Self::Failed(_) | Self::Withheld | Self::Skipped { .. } | Self::Unfinished => None,
         }
     }
 }
@@ -65,7 +67,7 @@ impl Run {
 
     /// Whether every task has a record; the error says why not.
     pub fn complete(&self) -> Result<(), RunError> {
-        let (mut failed, mut classes) = (vec![], vec![]);
+        let (mut failed, mut classes, mut withheld) = (vec![], vec![], vec![]);
         let (mut skipped, mut unfinished) = (0, 0);
         for (task, ending) in &self.tasks {
             match ending {
@@ -74,6 +76,7 @@ impl Run {
                     failed.push(task.clone());
                     classes.push(error.class());
                 }
+                Ending::Withheld => withheld.push(task.clone()),
                 Ending::Skipped { .. } => skipped += 1,
                 Ending::Unfinished => unfinished += 1,
             }
@@ -82,6 +85,7 @@ impl Run {
             Some(class) if !self.stopped => Err(RunError::Failed { failed, skipped, unfinished, class }),
             _ if unfinished > 0 => Err(RunError::Stopped { unfinished, tasks: self.tasks.len() }),
             Some(class) => Err(RunError::Failed { failed, skipped, unfinished, class }),
+            None if !withheld.is_empty() => Err(RunError::Withheld { tasks: withheld, skipped }),
             None => Ok(()),
         }
     }

@@ -106,6 +106,14 @@ pub enum RunError {
         /// The gravest kind of failure among them.
         class: Class,
     },
+    /// Tasks have no result, and were not to run.
+    #[error("{}", withheld_message(tasks, *skipped))]
+    Withheld {
+        /// Which.
+        tasks: Vec<TaskRef>,
+        /// How many others need one of them.
+        skipped: usize,
+    },
     /// Results were asked for that no run has computed yet.
     #[error("{}", missing_message(tasks, command))]
     Missing {
@@ -131,7 +139,7 @@ impl RunError {
             Self::Store(error) => class_of_store_error(error),
             Self::Stopped { .. } => Class::Stopped,
             Self::Failed { class, .. } => *class,
-            Self::Missing { .. } => Class::Stale,
+            Self::Withheld { .. } | Self::Missing { .. } => Class::Stale,
             Self::Results { .. } => Class::StageFailed,
         }
     }
@@ -151,16 +159,28 @@ fn class_of_store_error(error: &StoreError) -> Class {
 
 fn failed_message(failed: &[TaskRef], skipped: usize, unfinished: usize) -> String {
     let verb = if failed.len() == 1 { "task failed" } else { "tasks failed" };
-    let skipped = match skipped {
-        0 => String::new(),
-        1 => ", 1 that needs it was skipped".to_owned(),
-        n => format!(", {n} that need what they make were skipped"),
-    };
     let unfinished = if unfinished > 0 { format!(", {unfinished} did not start") } else { String::new() };
-    let (n, names) = (failed.len(), listed(failed));
+    let (n, names, skipped) = (failed.len(), listed(failed), skipped_message(skipped));
     format!(
         "{n} {verb} ({names}){skipped}{unfinished}; all other results are kept, and the same command goes on from here"
     )
+}
+
+fn skipped_message(skipped: usize) -> String {
+    match skipped {
+        0 => String::new(),
+        1 => ", 1 that needs it was skipped".to_owned(),
+        n => format!(", {n} that need what they make were skipped"),
+    }
+}
+
+fn withheld_message(tasks: &[TaskRef], skipped: usize) -> String {
+    let (names, skipped) = (listed(tasks), skipped_message(skipped));
+    let what = match tasks.len() {
+        1 => format!("1 task has no result ({names}), and was not to be computed"),
+        n => format!("{n} tasks have no results ({names}), and were not to be computed"),
+    };
+    format!("{what}{skipped}\nhint: leave out --only")
 }
 
 fn missing_message(tasks: &[TaskRef], command: &str) -> String {

@@ -101,13 +101,18 @@ pub enum Event {
         /// What, where, and what to do.
         message: String,
     },
-    /// A task cannot run because one that it needs, directly or not, failed.
+    /// The store does not have what a task makes, and it was not to run.
+    Withheld {
+        /// Which.
+        task: TaskRef,
+    },
+    /// A task cannot run because one that it needs, directly or not, failed or was withheld.
     Skipped {
         /// Which.
         task: TaskRef,
-        /// The task that failed.
+        /// That task.
         ancestor: TaskRef,
-        /// Why that one failed.
+        /// Why that one has no result.
         message: String,
     },
     /// A running task was asked to stop, and did; it goes on from its checkpoint next time.
@@ -123,7 +128,7 @@ pub enum Event {
         cached: usize,
         /// Tasks that failed.
         failed: usize,
-        /// Tasks that need a failed one.
+        /// Tasks that were withheld, or need one that was or failed.
         skipped: usize,
         /// Tasks that were stopped or not started, because the run was asked to stop.
         unfinished: usize,
@@ -146,6 +151,7 @@ impl Event {
             | Self::Nondeterministic { task, .. }
             | Self::Finished { task, .. }
             | Self::Failed { task, .. }
+            | Self::Withheld { task }
             | Self::Skipped { task, .. }
             | Self::Stopped { task } => Some(task),
         }

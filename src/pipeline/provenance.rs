@@ -172,6 +172,7 @@ impl From<&Ending> for TaskResult {
             Ending::Finished(_) => ("finished", None),
             Ending::Failed(error) => ("failed", Some(error.to_string())),
             Ending::Skipped { .. } => ("skipped", None),
+            Ending::Withheld => ("withheld", None),
             Ending::Unfinished => ("unfinished", None),
         };
         Self { state, made: ending.record().map(Made::from), error }
@@ -208,7 +209,7 @@ impl RunRecord {
         }
         let any = |of: fn(&Ending) -> bool| run.endings().any(of);
         self.outcome = Some(match () {
-            () if any(|ending| matches!(ending, Ending::Failed(_))) => "failed",
+            () if any(|ending| matches!(ending, Ending::Failed(_) | Ending::Withheld)) => "failed",
             () if any(|ending| matches!(ending, Ending::Unfinished)) => "stopped",
             () => "done",
         });

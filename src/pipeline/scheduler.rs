@@ -125,6 +125,7 @@ impl<'a> Dispatcher<'a> {
             match state {
                 State::Cached(record) => self.cached(id, record),
                 State::ToRun(keyed) => drop(self.ready.insert(id, Some(keyed))),
+                State::Failed(TaskError::Withheld) => self.withheld(id),
                 State::Failed(error) => self.failed(id, None, error),
                 State::Pending => {}
             }
@@ -235,6 +236,7 @@ impl<'a> Dispatcher<'a> {
                 self.endings[id.0] = Some(Ending::Unfinished);
                 self.tell(Event::Stopped { task: self.label(id) });
             }
+            Err(TaskError::Withheld) => self.withheld(id),
             Err(error) => self.failed(id, key, error),
         }
         self.journal.save();
@@ -289,11 +291,22 @@ impl<'a> Dispatcher<'a> {
         self.journal.failed(&self.label(id).to_string(), key, &message);
         self.tell(Event::Failed { task: self.label(id), class: error.class(), message: message.clone() });
         self.endings[id.0] = Some(Ending::Failed(error));
+        self.skip_dependents(id, &message);
+    }
+
+    fn withheld(&mut self, id: TaskId) {
+        self.tell(Event::Withheld { task: self.label(id) });
+        self.endings[id.0] = Some(Ending::Withheld);
+        self.skip_dependents(id, &TaskError::Withheld.to_string());
+    }
+
+    /// Takes all that needs a task out of the run.
+    fn skip_dependents(&mut self, id: TaskId, message: &str) {
         for skipped in self.plan.with_downstream(&BTreeSet::from([id])) {
             if self.endings[skipped.0].is_none() {
                 self.endings[skipped.0] = Some(Ending::Skipped { ancestor: id });
                 let (task, ancestor) = (self.label(skipped), self.label(id));
-                self.tell(Event::Skipped { task, ancestor, message: message.clone() });
+                self.tell(Event::Skipped { task, ancestor, message: message.to_owned() });
             }
         }
     }
@@ -307,7 +320,7 @@ impl<'a> Dispatcher<'a> {
             ran: count(|ending| matches!(ending, Ending::Finished(_))),
             cached: count(|ending| matches!(ending, Ending::Cached(_))),
             failed: count(|ending| matches!(ending, Ending::Failed(_))),
-            skipped: count(|ending| matches!(ending, Ending::Skipped { .. })),
+            skipped: count(|ending| matches!(ending, Ending::Skipped { .. } | Ending::Withheld)),
             unfinished: count(|ending| matches!(ending, Ending::Unfinished)),
             seconds: started.elapsed().as_secs_f64(),
         });

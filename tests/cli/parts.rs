@@ -15,8 +15,12 @@ fn targets_run_with_what_they_need() {
 #[test]
 fn only_does_not_compute_what_is_needed() {
     let workspace = Workspace::cheap();
-    let told = ["images: it has no result yet", "leave out --only", "skipped part@ratio=0.25: images failed"];
-    workspace.run("run cheap.yaml part@ratio=0.25 --only").with(5, &told);
+    let told =
+        ["images: it has no result yet", "leave out --only", "skipped part@ratio=0.25: it needs images"];
+    let ended = workspace.run("run cheap.yaml part@ratio=0.25 --only").with(5, &told);
+    assert!(ended.stderr.contains("3 skipped") && !ended.stderr.contains("failed"), "{}", ended.stderr);
+    let status = workspace.run("status cheap.yaml images").with(0, &["1 missing"]);
+    assert!(!status.stdout.contains("failed"), "{}", status.stdout);
     workspace.run("run cheap.yaml --only").with(2, &["TARGET"]);
 }
 

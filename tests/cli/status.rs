@@ -28,7 +28,7 @@ fn status_tells_what_failed_and_what_cannot_run() {
     let workspace = Workspace::cheap();
     let wrong = CHEAP.replace("target: 0", "target: 50");
     workspace.write("wrong.yaml", &wrong);
-    let skipped = ["skipped part@ratio=0.25: poisoned failed", "skipped rest@ratio=0.5: poisoned failed"];
+    let skipped = ["skipped part@ratio=0.25: it needs poisoned", "skipped rest@ratio=0.5: it needs poisoned"];
     workspace.run("run wrong.yaml").with(4, &skipped).with(4, &["1 ran, 1 failed, 4 skipped"]);
     assert_tells!("status_of_a_failure", workspace.run("status wrong.yaml --why"));
     let missing = ["--set", "stages.images.with={source: cifar10, path: gone}"];

@@ -34,8 +34,13 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
             let found = metrics(found).map_or_else(String::new, |text| format!("  {text}"));
             (Verbosity::Normal, Tone::Good, "finished", format!("{task} in {}{found}", duration(*seconds)))
         }
+        Event::Withheld { task } => {
+            let what = format!("{task}: it has no result yet, and was not to be computed");
+            (Verbosity::Normal, Tone::Warning, "withheld", what)
+        }
         Event::Skipped { task, ancestor, .. } => {
-            (Verbosity::Normal, Tone::Warning, "skipped", format!("{task}: {ancestor} failed"))
+            let what = format!("{task}: it needs {ancestor}, which has no result");
+            (Verbosity::Normal, Tone::Warning, "skipped", what)
         }
         Event::Stopped { task } => (Verbosity::Normal, Tone::Warning, "stopped", task.to_string()),
         Event::RunFinished { ran, cached, failed, skipped, unfinished, seconds } => {

@@ -117,7 +117,7 @@ impl Pace {
                 self.ran += 1;
                 self.end(task.id);
             }
-            Event::Failed { task, .. } | Event::Skipped { task, .. } => {
+            Event::Failed { task, .. } | Event::Withheld { task } | Event::Skipped { task, .. } => {
                 self.failed += 1;
                 self.end(task.id);
             }

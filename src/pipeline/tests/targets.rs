@@ -93,8 +93,11 @@ fn what_may_not_run_is_taken_from_the_store_or_missed() {
     let others: Vec<TaskId> = plan.tasks().map(Task::id).filter(|&id| id != only).collect();
     others.iter().for_each(|&id| plan.set_policy(id, Policy::Never));
     let told = bench.run_plan(&plan);
-    assert_eq!(told.counts(), [0, 0, 1, SWEEP_TASKS - 1, 0]);
-    assert_eq!(told.run.complete().unwrap_err().class(), Class::Stale);
+    assert_eq!(told.counts(), [0, 0, 0, SWEEP_TASKS, 0]);
+    assert_eq!(told.tasks(|event| matches!(event, Event::Withheld { .. })), ["images"]);
+    let error = told.run.complete().unwrap_err();
+    assert_eq!(error.class(), Class::Stale);
+    assert!(error.to_string().starts_with("1 task has no result (images), and was not to be"), "{error}");
     assert_eq!(bench.lab.ran(), []);
 
     bench.run("name: up\nseed: 2\nstages: {images: {kind: dataset, with: {text: synthetic}}, poisoned: {kind: poison, needs: {dataset: images}}}");
