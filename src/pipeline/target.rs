@@ -1,7 +1,8 @@
 //! Targets: which tasks of a plan a command is about.
 //!
 //! `stage`, or `stage@axis=value,axis=value`; in the stage's name and in values, `*` stands for any text and `?` for
-//! any character. An axis that is not named may have any value.
+//! any character. Numbers are compared by value, however they are written. An axis that is not named may have any
+//! value; `stage@*` names none.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -37,7 +38,7 @@ impl FromStr for Target {
     /// Reads any text; whether it makes sense shows when it [picks](Plan::picked).
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let (stage, axes) = text.split_once('@').unwrap_or((text, ""));
-        let axes = axes.split(',').filter(|axis| !axis.is_empty()).map(|axis| {
+        let axes = axes.split(',').filter(|axis| !["", "*"].contains(axis)).map(|axis| {
             let (axis, value) = axis.split_once('=').unwrap_or((axis, ""));
             (axis.to_owned(), value.to_owned())
         });
@@ -141,8 +142,12 @@ fn some(names: impl ExactSizeIterator<Item = String>) -> String {
     shown.join(", ")
 }
 
-/// Whether a text fits a pattern in which `*` stands for any text and `?` for any character.
+/// Whether a text fits a pattern in which `*` stands for any text and `?` for any character, or is the same number.
 pub fn fits(pattern: &str, text: &str) -> bool {
+    is_like(pattern, text) || is_same_number(pattern, text)
+}
+
+fn is_like(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where to go on if the text does not fit: behind the last `*`, which then takes one character more.
@@ -162,6 +167,12 @@ pub fn fits(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|&c| c == '*')
+}
+
+/// Whether two texts are the same number: `0.10` and `0.1`, `1e30` and `1e+30`.
+fn is_same_number(a: &str, b: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    number(a).is_some_and(|a| number(b) == Some(a))
 }
 
 #[cfg(test)]
@@ -185,6 +196,16 @@ mod tests {
             [("a", "ab"), ("?", ""), ("a*c", "abd"), ("", "a"), ("a?", "a"), ("*bd", "abcb")]
         {
             assert!(!fits(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_the_same_however_they_are_written() {
+        for (a, b) in [("0.10", "0.1"), ("1e30", "1e+30"), ("10", "1e1"), ("-0.0", "0")] {
+            assert!(is_same_number(a, b), "{a} {b}");
+        }
+        for (a, b) in [("0.1", "0.11"), ("nan", "nan"), ("x", "x"), ("", "0")] {
+            assert!(!is_same_number(a, b), "{a} {b}");
         }
     }
 }

@@ -45,6 +45,8 @@ fn a_target_that_there_is_not_is_told_with_the_nearest() {
     workspace
         .run("status cheap.yaml part@ratio=0.3")
         .with(2, &["no task has the value `0.3`", "`0.25`, `0.5`"]);
+    workspace.run("status cheap.yaml part@ratio=0.50").with(0, &["cheap: 1 task: "]);
+    workspace.run("status cheap.yaml part@*").with(0, &["cheap: 2 tasks: "]);
     workspace.run("show cheap.yaml part").with(2, &["2 tasks are called so", "`part@ratio=0.25`"]);
 }
 

@@ -20,6 +20,8 @@ fn targets_pick_by_stage_and_axes() {
     assert_eq!(picked(&plan, &[one]).unwrap(), [one]);
     assert_eq!(picked(&plan, &["*@defense=*a*"]).unwrap().len(), 2 * 2 * 4, "nad and argd");
     assert_eq!(picked(&plan, &["teacher", "teacher@clean_ratio=0.?5"]).unwrap().len(), 4);
+    assert_eq!(picked(&plan, &["teacher@clean_ratio=0.10"]).unwrap(), ["teacher@clean_ratio=0.1"]);
+    assert_eq!(picked(&plan, &["erased@*"]).unwrap().len(), 12);
 }
 
 #[test]
