@@ -9,7 +9,7 @@ use super::Exit;
 use crate::data::fetch::FetchError;
 use crate::manifest::{Errors, LoadError};
 use crate::models::{self, ImportError, ModelError};
-use crate::pipeline::{Class, CompareError, NoColumn, RunError, TargetError};
+use crate::pipeline::{Class, CompareError, NoView, RunError, TargetError};
 use crate::stages::ExportError;
 use crate::store::StoreError;
 
@@ -36,9 +36,9 @@ pub(super) enum CliError {
     /// A task was asked for that there is not.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// A column was asked for that there is not.
+    /// A column was asked for that there is not, or a value that is not in it.
     #[error(transparent)]
-    Column(#[from] NoColumn),
+    View(#[from] NoView),
     /// Two tables cannot be compared.
     #[error(transparent)]
     Compare(#[from] CompareError),
@@ -155,7 +155,7 @@ impl CliError {
             Self::Folder { .. }
             | Self::Format(_)
             | Self::Target(_)
-            | Self::Column(_)
+            | Self::View(_)
             | Self::Compare(_)
             | Self::Unknown(_)
             | Self::Exists(_)

@@ -52,7 +52,7 @@ pub use survey::{Counts, State, Survey, survey};
 pub use target::{Target, TargetError, fits};
 pub use task::{Connection, Label, Policy, Task, TaskId, TaskRef};
 pub use utc::Utc;
-pub use view::NoColumn;
+pub use view::NoView;
 
 #[cfg(test)]
 mod tests;

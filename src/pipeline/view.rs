@@ -1,6 +1,7 @@
 //! A view of a results table: some of its rows, in another order. The table itself, and so its file, stays as it is.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use thiserror::Error;
 
@@ -8,12 +9,27 @@ use super::results::{Row, Table};
 use super::target::fits;
 use crate::manifest::suggest::did_you_mean;
 
-/// A name that no column has.
+/// Why there is no such view.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the results have no column `{wanted}`\nhint: {hint}")]
-pub struct NoColumn {
-    wanted: String,
-    hint: String,
+pub enum NoView {
+    /// A name that no column has.
+    #[error("the results have no column `{wanted}`\nhint: {hint}")]
+    Column {
+        /// The name.
+        wanted: String,
+        /// What there is.
+        hint: String,
+    },
+    /// A pattern that no field of a column fits.
+    #[error("no row has `{wanted}` in `{column}`\nhint: {hint}")]
+    Value {
+        /// The column.
+        column: String,
+        /// The pattern.
+        wanted: String,
+        /// What there is.
+        hint: String,
+    },
 }
 
 impl Table {
@@ -21,15 +37,26 @@ impl Table {
     /// kept by what is known of them: their stage and axes.
     ///
     /// # Errors
-    /// If there is no such column.
-    pub fn filter(&mut self, column: &str, pattern: &str) -> Result<(), NoColumn> {
+    /// If there is no such column, or nothing fits.
+    pub fn filter(&mut self, column: &str, pattern: &str) -> Result<(), NoView> {
         let at = self.column(column)?;
+        let nothing_fits = self.nothing_fits(column, at, pattern);
         self.rows.retain(|row| row.fields.get(at).is_some_and(|field| fits(pattern, field)));
         self.missing.retain(|task| match task.axis(column) {
             Some(value) => fits(pattern, value),
             None => column != "stage" || fits(pattern, &task.stage),
         });
-        Ok(())
+        if self.rows.is_empty() && self.missing.is_empty() { Err(nothing_fits) } else { Ok(()) }
+    }
+
+    /// Says what there is in a column instead of what was looked for.
+    fn nothing_fits(&self, column: &str, at: usize, wanted: &str) -> NoView {
+        let fields = self.rows.iter().filter_map(|row| row.fields.get(at)).map(String::as_str);
+        let axes = self.missing.iter().filter_map(|task| task.axis(column));
+        let values: BTreeSet<&str> = fields.chain(axes).filter(|value| !value.is_empty()).collect();
+        let values: Vec<&str> = values.into_iter().collect();
+        let hint = did_you_mean(wanted, &format!("values of `{column}`"), &values);
+        NoView::Value { column: column.to_owned(), wanted: wanted.to_owned(), hint }
     }
 
     /// Sorts the rows by a column, numbers by value and before text, empty fields last; `-column` the other way round.
@@ -37,7 +64,7 @@ impl Table {
     ///
     /// # Errors
     /// If there is no such column.
-    pub fn sort(&mut self, column: &str) -> Result<(), NoColumn> {
+    pub fn sort(&mut self, column: &str) -> Result<(), NoView> {
         let (column, descending) = column.strip_prefix('-').map_or((column, false), |column| (column, true));
         let at = self.column(column)?;
         let field = |row: &Row| row.fields.get(at).cloned().unwrap_or_default();
@@ -45,10 +72,10 @@ impl Table {
         Ok(())
     }
 
-    fn column(&self, name: &str) -> Result<usize, NoColumn> {
+    fn column(&self, name: &str) -> Result<usize, NoView> {
         self.header.iter().position(|header| header == name).ok_or_else(|| {
             let names: Vec<&str> = self.header.iter().map(String::as_str).collect();
-            NoColumn { wanted: name.to_owned(), hint: did_you_mean(name, "columns", &names) }
+            NoView::Column { wanted: name.to_owned(), hint: did_you_mean(name, "columns", &names) }
         })
     }
 }
@@ -105,8 +132,8 @@ mod tests {
         table.filter("asr", "1*").unwrap();
         table.filter("stage", "after").unwrap();
         assert_eq!(fields(&table), ["10.00", "1.00"]);
-        table.filter("stage", "before").unwrap();
-        assert_eq!(table.rows, []);
+        let message = table.filter("asr", "9.50").unwrap_err().to_string();
+        assert_eq!(message, "no row has `9.50` in `asr`\nhint: values of `asr`: `1.00`, `10.00`");
     }
 
     #[test]

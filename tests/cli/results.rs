@@ -36,6 +36,60 @@ fn rows_that_are_filtered_out_need_no_result() {
     assert!(!workspace.path("results").exists());
     workspace.run("results tiny.yaml --filter epochs=1").with(0, &[]);
     workspace.run("results tiny.yaml").with(5, &["1 task has no results yet (after@epochs=2)"]);
+    let others = ["no row has `3` in `epochs`", "values of `epochs`: `1`, `2`"];
+    workspace.run("results tiny.yaml --filter epochs=3").with(2, &others);
+}
+
+#[test]
+fn the_command_that_computes_what_is_missing_is_the_whole_one() {
+    let workspace = Workspace::cheap();
+    workspace.write("my m.yaml", &(CHEAP.to_owned() + "results: {csv: results/cheap.csv, from: [rest]}\n"));
+    let set = ["my m.yaml", "--set", "stages.rest.with.ratio=0.25", "--matrix", "ratio=0.5"];
+    let told = workspace.run_with("results --cache-dir other", &set);
+    let words = "--cache-dir other run 'my m.yaml' --set stages.rest.with.ratio=0.25 --matrix 'ratio=[0.5]'` computes";
+    told.with(5, &[&format!("help: `argd-pipe {words}")]);
+    workspace
+        .run_with("export --cache-dir other", &[&set[..], &["images", "dataset", "images"]].concat())
+        .with(5, &["--matrix 'ratio=[0.5]' images` computes it"]);
+    workspace.run_with("run --cache-dir other", &set).with(0, &["1 row is in results/cheap.csv"]);
+    workspace.run_with("results --cache-dir other", &set).with(0, &["1 row is in results/cheap.csv"]);
+}
+
+#[test]
+fn the_rows_that_there_are_are_written_on_request() {
+    let workspace = Workspace::cheap();
+    let ratios = "matrix: {ratio: [0.25, 0.5], target: [0, 50]}";
+    let wrong = CHEAP
+        .replace("matrix: {ratio: [0.25, 0.5]}", ratios)
+        .replace("target: 0", "target: \"${matrix.target}\"");
+    workspace.write("wrong.yaml", &(wrong + "results: {csv: results/wrong.csv, from: [rest]}\n"));
+    workspace.run("results wrong.yaml --partial").with(5, &["4 tasks have no results yet"]);
+    let hint = "`argd-pipe run wrong.yaml` computes them";
+    workspace.run("results wrong.yaml").with(5, &[hint]);
+    let hint = "`argd-pipe results wrong.yaml --partial` writes the results that there are (2 rows)";
+    workspace.run("run wrong.yaml").with(4, &["1 task failed (poisoned@target=50)", hint]);
+    assert!(!workspace.path("results").exists());
+    workspace.run("results wrong.yaml").with(5, &["2 tasks have no results yet"]);
+    let told =
+        ["2 tasks have no results yet (rest@ratio=0.25,target=50, ", "2 rows are in results/wrong.csv"];
+    workspace.run("results wrong.yaml --partial").with(0, &told);
+    let csv = fs::read_to_string(workspace.path("results/wrong.csv")).unwrap();
+    assert_eq!((csv.lines().count(), csv.matches(",50,").count()), (3, 0), "{csv}");
+}
+
+#[test]
+fn means_over_seeds_do_not_outlive_the_results_that_they_are_of() {
+    let workspace = Workspace::cheap();
+    workspace.write("m.yaml", &(CHEAP.to_owned() + "results: {csv: results/m.csv, from: [rest]}\n"));
+    workspace
+        .run("run m.yaml --matrix seed=1..2")
+        .with(0, &["means over the seeds are in results/m.seeds.csv"]);
+    workspace.run("run m.yaml images").with(0, &["only a part was run"]);
+    assert!(workspace.path("results/m.seeds.csv").exists());
+    workspace.run("run m.yaml").with(0, &["removed results/m.seeds.csv", "2 rows are in results/m.csv"]);
+    assert!(!workspace.path("results/m.seeds.csv").exists());
+    let told = workspace.run("results m.yaml").with(0, &[]);
+    assert!(!told.stderr.contains("removed"), "{}", told.stderr);
 }
 
 #[test]
