@@ -159,7 +159,7 @@ impl CliError {
             | Self::Compare(_)
             | Self::Unknown(_)
             | Self::Exists(_)
-            | Self::Export(ExportError::Exists(_)) => Exit::Usage,
+            | Self::Export(ExportError::Exists(_) | ExportError::Format { .. }) => Exit::Usage,
             Self::Import(_) | Self::Model(_) | Self::Export(_) | Self::ExportModel(_) => Exit::StageFailed,
             Self::Setup(_) | Self::Output(_) | Self::Read { .. } | Self::Write { .. } => Exit::StageFailed,
         }

@@ -1,5 +1,6 @@
 //! Artifacts as files that other programs read.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,16 @@ pub enum ExportError {
     /// There is something already.
     #[error("{} is there already\nhint: remove it, or choose another name", .0.display())]
     Exists(PathBuf),
+    /// The name asks for a format that the artifact is not written in.
+    #[error("{}: {what} cannot be written in that format\nhint: name it {formats}", path.display())]
+    Format {
+        /// The name.
+        path: PathBuf,
+        /// What was to be written.
+        what: &'static str,
+        /// The names that there are formats for.
+        formats: &'static str,
+    },
     /// A file could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Io {
@@ -47,6 +58,7 @@ pub fn export(artifact: Artifact, from: &Path, to: &Path, limit: usize) -> Resul
     if to.symlink_metadata().is_ok() {
         return Err(ExportError::Exists(to.to_owned()));
     }
+    check_format(artifact, to)?;
     match artifact {
         Artifact::Model => export_model(from, to),
         Artifact::Curve => export_curve(from, to),
@@ -57,6 +69,32 @@ pub fn export(artifact: Artifact, from: &Path, to: &Path, limit: usize) -> Resul
         Artifact::Report => copy(from, to).map(|()| "a report".to_owned()),
         Artifact::Evidence => copy(from, to).map(|()| "evidence".to_owned()),
     }
+}
+
+/// Refuses a name that ends like those of a format which the artifact is not written in. A name without an ending is
+/// fine, and so is any for text.
+fn check_format(artifact: Artifact, to: &Path) -> Result<(), ExportError> {
+    let is_png = |ending: &OsStr| ending.eq_ignore_ascii_case("png");
+    let is_own = |_: &OsStr| Format::of(to) == Some(Format::Safetensors);
+    let (what, fits, formats): (_, &dyn Fn(&OsStr) -> bool, _) = match artifact {
+        Artifact::Model => (
+            "a model",
+            &|_| Format::of(to).is_some(),
+            ".safetensors, or for PyTorch .pth, .pt, .tar or .ckpt",
+        ),
+        Artifact::Curve => ("a curve", &is_own, ".safetensors"),
+        Artifact::Evidence => ("evidence", &is_own, ".safetensors"),
+        Artifact::Trigger => ("a trigger", &is_png, ".png"),
+        _ => return Ok(()),
+    };
+    match to.extension() {
+        Some(ending) if !fits(ending) => Err(ExportError::Format { path: to.to_owned(), what, formats }),
+        _ => Ok(()),
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Some artifacts are in the cache as others read them.
@@ -97,14 +135,14 @@ fn export_dataset(dataset: &Dataset, to: &Path, limit: usize) -> Result<String, 
         let class = |label: u32| dataset.classes.get(label as usize).map_or("unknown", String::as_str);
         written += write_images(images, positions, |label| to.join(part).join(class(label)))?;
     }
-    Ok(format!("{written} images"))
+    Ok(count(written, "image"))
 }
 
 /// An overlay does not know the names of the classes: folders are labels.
 fn export_overlay(overlay: &Overlay, to: &Path, limit: usize) -> Result<String, ExportError> {
     let positions = overlay.indices().iter().copied().take(limit);
     let written = write_images(overlay.images(), positions, |label| to.join(label.to_string()))?;
-    Ok(format!("{written} poisoned images"))
+    Ok(count(written, "poisoned image"))
 }
 
 /// Writes the first images under these names, each into the folder of its label.
@@ -137,7 +175,7 @@ fn export_trigger(trigger: &Trigger, to: &Path) -> Result<String, ExportError> {
 fn export_indices(indices: &[u32], to: &Path) -> Result<String, ExportError> {
     let text: String = indices.iter().map(|index| format!("{index}\n")).collect();
     write(to, text.as_bytes())?;
-    Ok(format!("{} positions", indices.len()))
+    Ok(count(indices.len(), "position"))
 }
 
 fn write_png(
@@ -220,8 +258,26 @@ mod tests {
         let picture = image::open(path.join("trigger.png")).unwrap().to_rgb8();
         let stamped = picture.pixels().filter(|pixel| pixel.0 != [128; 3]).count();
         assert_eq!((picture.dimensions(), stamped), ((32, 32), 9), "a patch of 3x3");
+        let message =
+            export(Artifact::Trigger, &path.join("trigger"), &path.join("t.jpg"), 1).unwrap_err().to_string();
+        assert!(
+            message.contains("t.jpg: a trigger cannot be") && message.contains("hint: name it .png"),
+            "{message}"
+        );
         let again = export(Artifact::Trigger, &path.join("trigger"), &path.join("trigger.png"), 1);
         assert!(matches!(again, Err(ExportError::Exists(_))));
+    }
+
+    #[test]
+    fn a_format_that_nothing_writes_is_refused() {
+        let fits = |artifact, name: &str| check_format(artifact, Path::new(name)).is_ok();
+        for name in ["m.pth", "m.PT", "m.safetensors", "m"] {
+            assert!(fits(Artifact::Model, name), "{name}");
+        }
+        let message = check_format(Artifact::Model, Path::new("m.onnx")).unwrap_err().to_string();
+        assert!(message.contains("m.onnx: a model cannot") && message.contains(".pth"), "{message}");
+        assert!(fits(Artifact::Trigger, "t.PNG") && !fits(Artifact::Curve, "c.pth"));
+        assert!(fits(Artifact::Report, "r.json") && fits(Artifact::Dataset, "images.d"));
     }
 
     #[test]

@@ -68,6 +68,9 @@ fn artifacts_are_exported_as_files_that_others_read() {
     assert_eq!(fs::read_dir(workspace.path("poison/0")).unwrap().count(), 2);
     export("images dataset out/images --limit 10").with(0, &["20 images in out/images"]);
     assert!(workspace.path("out/images/train").is_dir() && workspace.path("out/images/test").is_dir());
+    export("poisoned trigger t.jpg").with(2, &["t.jpg: a trigger cannot be", "help: name it .png"]);
+    export("trained@epochs=1 model m.onnx")
+        .with(2, &["m.onnx: a model cannot be", "help: name it .safetensors"]);
     export("trained@epochs=1 model m.safetensors")
         .with(0, &["wrn-10-1 with ", " parameters in m.safetensors"]);
     assert_eq!(
