@@ -4,18 +4,21 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::Parser;
 
 use super::error::CliError;
 use super::prepare;
 use super::ui::Ui;
 
+/// What completions call it.
+pub(super) const NAME: &str = "complete-targets";
+
 /// Print the targets that a manifest has, one per line: its stages, then its tasks that are at a cell.
-#[derive(Debug, Args)]
-#[command(hide = true)]
+#[derive(Debug, Parser)]
+#[command(name = NAME)]
 pub(super) struct CompleteTargets {
     /// The manifest.
-    #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
+    #[arg(value_name = "MANIFEST")]
     manifest: PathBuf,
 }
 

@@ -39,7 +39,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::kernels::Level;
 use error::CliError;
-use options::Global;
+use complete_targets::CompleteTargets;
+use options::{Color, Global};
 use ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -84,7 +85,6 @@ enum Command {
     Validate(validate::Validate),
     Schema(schema::Schema),
     Completions(completions::Completions),
-    CompleteTargets(complete_targets::CompleteTargets),
 }
 
 /// Describes the command line: for completions and the reference.
@@ -94,19 +94,25 @@ pub fn command() -> clap::Command {
 
 /// Does what the command line says, and returns the code to exit with.
 pub fn main() -> ExitCode {
-    match Cli::try_parse() {
-        Ok(cli) => perform(&cli).into(),
-        Err(answer) => {
-            // Help and version are answers too. If nobody reads them, so be it.
-            let _ = answer.print();
-            if answer.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
-        }
-    }
+    let mut words = std::env::args_os().skip(1).peekable();
+    // Were it one of the commands, completions would offer it.
+    let done = if words.peek().is_some_and(|word| word == complete_targets::NAME) {
+        CompleteTargets::try_parse_from(words)
+            .map(|targets| perform(&Ui::new(Color::Never, 0), |ui| targets.perform(ui)))
+    } else {
+        Cli::try_parse()
+            .map(|cli| perform(&Ui::new(cli.global.color, cli.global.verbose), |ui| cli.perform(ui)))
+    };
+    let exit = done.unwrap_or_else(|answer| {
+        // Help and version are answers too. If nobody reads them, so be it.
+        let _ = answer.print();
+        if answer.use_stderr() { Exit::Usage } else { Exit::Done }
+    });
+    exit.into()
 }
 
-fn perform(cli: &Cli) -> Exit {
-    let ui = Ui::new(cli.global.color, cli.global.verbose);
-    match catch_unwind(AssertUnwindSafe(|| cli.perform(&ui))) {
+fn perform(ui: &Ui, command: impl FnOnce(&Ui) -> Result<(), CliError>) -> Exit {
+    match catch_unwind(AssertUnwindSafe(|| command(ui))) {
         Ok(Ok(())) => Exit::Done,
         Ok(Err(error)) => {
             ui.report(&error);
@@ -145,7 +151,6 @@ impl Cli {
             Command::Validate(validate) => validate.perform(ui),
             Command::Schema(schema) => schema.perform(ui),
             Command::Completions(completions) => completions.perform(ui),
-            Command::CompleteTargets(targets) => targets.perform(ui),
         }
     }
 }

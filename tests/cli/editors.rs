@@ -21,6 +21,11 @@ fn completions_are_scripts_that_their_shells_read() {
     for shell in ["bash", "zsh", "fish"] {
         let script = workspace.run(&format!("completions {shell}")).with(0, &[]).stdout;
         assert!(script.contains("cache") && script.contains("keep-days"), "{shell}");
+        assert_eq!(
+            script.matches("complete-targets").count(),
+            1,
+            "{shell} asks for it, and does not offer it"
+        );
         workspace.write("script", &script);
         // What is not installed cannot be asked.
         let Ok(checked) = Command::new(shell).arg("-n").arg(workspace.path("script")).output() else {

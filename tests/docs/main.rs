@@ -56,9 +56,7 @@ fn describe(command: &mut clap::Command, text: &mut String) {
     let help = command.render_long_help().to_string();
     let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
     *text += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim_end());
-    for below in
-        command.get_subcommands_mut().filter(|below| below.get_name() != "help" && !below.is_hide_set())
-    {
+    for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
         describe(below, text);
     }
 }
