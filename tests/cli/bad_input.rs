@@ -140,6 +140,18 @@ fn what_an_attack_or_a_defense_lacks_is_told_before_anything_runs() {
     workspace.run("plan tiny.yaml").with(66, &["poisoned: ", "kitty.png"]);
 }
 
+#[test]
+fn a_parameter_that_only_some_cells_do_not_have_is_told_with_their_choice() {
+    let workspace = Workspace::new();
+    let erased = "erased: {kind: erase, needs: {student: trained, teacher: trained, dataset: images}, with: {method: \"${matrix.defense}\", w_edge: 2}}";
+    let manifest = MANIFEST
+        .replace("epochs: [1, 2]", "epochs: [1, 2], defense: [argd, finetune]")
+        .replace("  after:", &format!("  {erased}\n  after:"));
+    workspace.write("tiny.yaml", &manifest);
+    let told = ["unknown field `w_edge` with `method: finetune`", "help: fields with `method: finetune`: "];
+    workspace.run("plan tiny.yaml").with(3, &told).with(3, &["1 error in the manifest"]);
+}
+
 const LACKING: &str = "\
 name: lacking
 stages:

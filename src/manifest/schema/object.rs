@@ -27,7 +27,7 @@ impl<'s> Checker<'s> {
                 known.iter().filter(|(known, _)| *known == name).map(|(_, s)| *s).collect();
             match schemas.as_slice() {
                 [] if !is_decided => {}
-                [] if is_closed(parts) => errors.push(unknown_field(entry, &known, path)),
+                [] if is_closed(parts) => errors.push(unknown_field(entry, &known, node, path)),
                 [] => rest.into_iter().for_each(|schema| self.check(&entry.value, schema, &path, errors)),
                 schemas => schemas.iter().for_each(|schema| self.check(&entry.value, schema, &path, errors)),
             }
@@ -56,13 +56,25 @@ fn is_closed(parts: &[&Value]) -> bool {
     parts.iter().any(|part| refuses(part, "additionalProperties") || refuses(part, "unevaluatedProperties"))
 }
 
-fn unknown_field(entry: &Entry, known: &[(&str, &Value)], path: String) -> Diagnostic {
+fn unknown_field(entry: &Entry, known: &[(&str, &Value)], node: &Node, path: String) -> Diagnostic {
     let name = &entry.key.value;
     let mut names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
     names.dedup();
-    Diagnostic::new(path, &entry.key.place, format!("unknown field `{name}`"))
-        .with_names("fields here", name, names)
+    // What a choice was decided by may be written elsewhere, and be another in each cell of a matrix.
+    let (chosen, fields) = match tag(node, known) {
+        Some(tag) => (format!(" with `{tag}`"), format!("fields with `{tag}`")),
+        None => (String::new(), "fields here".to_owned()),
+    };
+    Diagnostic::new(path, &entry.key.place, format!("unknown field `{name}`{chosen}"))
+        .with_names(&fields, name, names)
         .with_use(entry.value.used_at.as_ref())
+}
+
+/// Writes the field that a choice between mappings is decided by, and its value: `method: nad`.
+fn tag(node: &Node, known: &[(&str, &Value)]) -> Option<String> {
+    let is_tag = |(_, schema): &&(&str, &Value)| schema.get("const").is_some();
+    let (name, _) = known.iter().find(is_tag)?;
+    Some(format!("{name}: {}", node.entry(name)?.value.to_text()))
 }
 
 fn missing_field(node: &Node, name: &str, known: &[(&str, &Value)], path: &str) -> Diagnostic {
