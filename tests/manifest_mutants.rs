@@ -1,10 +1,11 @@
 //! Manifests that nobody would write: valid ones with random damage, and random text. Whatever it is, the answer is a
-//! plan or errors that can be shown, and it comes at once.
+//! plan or errors that can be shown; it comes at once, and takes little memory.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use argd_pipe::manifest::Draft;
@@ -15,6 +16,24 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// How much more memory than at its start the process may ever have, in bytes.
+const MEMORY: u64 = 200_000_000;
+
+static START: OnceLock<u64> = OnceLock::new();
+
+/// The most memory that this process ever had resident, in bytes; 0 where the system does not tell.
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or(0, |line| 1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap())
+}
+
+/// How much that is more than when the first manifest was read.
+fn growth() -> u64 {
+    let start = *START.get_or_init(peak);
+    peak() - start
+}
 
 /// Pieces of syntax, references and numbers, to be put where they do not belong.
 const PIECES: [&str; 32] = [
@@ -107,6 +126,7 @@ fn manifests(folder: &Path) -> Vec<String> {
 
 /// Plans a manifest, and shows what is wrong with it.
 fn answer(text: &str) -> Result<(), TestCaseError> {
+    growth();
     let started = Instant::now();
     let planned = pipeline::plan(Draft::parse("m.yaml", text, &[]), &stages::all(), "test");
     if let Err(errors) = planned {
@@ -117,6 +137,7 @@ fn answer(text: &str) -> Result<(), TestCaseError> {
         }
     }
     prop_assert!(started.elapsed() < LIMIT, "it took {:?}", started.elapsed());
+    prop_assert!(growth() < MEMORY, "it took {} bytes", growth());
     Ok(())
 }
 
@@ -156,8 +177,10 @@ fn a_matrix_of_many_cells_and_many_exceptions_is_answered_at_once() {
         values(300),
         values(300)
     );
+    growth();
     let started = Instant::now();
     let manifest = Draft::parse("m.yaml", text, &[]).finish().unwrap();
     assert_eq!(manifest.cells().len(), 90_000 - 40_000);
     assert!(started.elapsed() < LIMIT, "it took {:?}", started.elapsed());
+    assert!(growth() < MEMORY, "it took {} bytes", growth());
 }
