@@ -102,8 +102,13 @@ pub(super) enum CliError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A data set is not on this machine.
-    #[error("{0} is not there\nhint: `argd-pipe data fetch {0}` downloads it")]
-    NotFetched(&'static str),
+    #[error("{name} is not there\nhint: `{command}` downloads it")]
+    NotFetched {
+        /// Which.
+        name: &'static str,
+        /// The command that fetches it.
+        command: String,
+    },
     /// The folder of `-C` cannot be entered.
     #[error("-C {}: {source}", path.display())]
     Folder {
@@ -142,7 +147,10 @@ impl CliError {
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Manifest(LoadError::Io { .. }) | Self::Fetch(_) | Self::NotFetched(_) => Exit::InputMissing,
+            Self::Manifest(LoadError::Io { .. })
+            | Self::Unreadable(_)
+            | Self::Fetch(_)
+            | Self::NotFetched { .. } => Exit::InputMissing,
             Self::Manifest(_) | Self::Plan(_) | Self::NoResults | Self::Invalid(_) => Exit::ManifestInvalid,
             Self::Run(error) => error.class().into(),
             Self::CannotRun { class, .. } => (*class).into(),

@@ -60,10 +60,9 @@ impl Export {
         let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
         let digest = survey.record(id).and_then(|record| record.output(output.name));
         let digest = digest.ok_or_else(|| {
-            let (label, manifest) = (&task.label, self.manifest.manifest.display());
-            CliError::NotComputed(format!(
-                "{label} has no result yet\nhint: `argd-pipe run {manifest} {label}` computes it"
-            ))
+            let label = task.label.to_string();
+            let command = self.manifest.command(global, "run", &[&label]);
+            CliError::NotComputed(format!("{label} has no result yet\nhint: `{command}` computes it"))
         })?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         let written = stages::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 
 use super::error::CliError;
+use super::options::Global;
 use super::schema;
 use super::ui::Ui;
 
@@ -31,7 +32,7 @@ const STARTER: &str = include_str!("starter.yaml");
 const SCHEMA: &str = "manifest.schema.json";
 
 impl Init {
-    pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
+    pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)
                 .map_err(|source| CliError::Write { path: folder.to_owned(), source })?;
@@ -40,7 +41,8 @@ impl Init {
             return Err(CliError::Exists(self.path.clone()));
         }
         create(&self.path.with_file_name(SCHEMA), &schema::text())?;
-        ui.say(&format!("wrote {0}; `argd-pipe run {0}` runs it", self.path.display()));
+        let command = global.command(&["run", &self.path.to_string_lossy()]);
+        ui.say(&format!("wrote {}; `{command}` runs it", self.path.display()));
         Ok(())
     }
 }

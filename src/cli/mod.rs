@@ -5,6 +5,7 @@
 
 mod bench;
 mod cache;
+mod command_line;
 mod complete_targets;
 mod completions;
 mod dag;
@@ -38,8 +39,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::kernels::Level;
-use error::CliError;
 use complete_targets::CompleteTargets;
+use error::CliError;
 use options::{Color, Global};
 use ui::Ui;
 
@@ -146,8 +147,8 @@ impl Cli {
             Command::Bench(bench) => bench.perform(ui),
             Command::Model(model) => model.perform(ui),
             Command::Cache(cache) => cache.perform(&self.global, ui),
-            Command::Data(data) => data.perform(ui),
-            Command::Init(init) => init.perform(ui),
+            Command::Data(data) => data.perform(&self.global, ui),
+            Command::Init(init) => init.perform(&self.global, ui),
             Command::Validate(validate) => validate.perform(ui),
             Command::Schema(schema) => schema.perform(ui),
             Command::Completions(completions) => completions.perform(ui),

@@ -7,6 +7,9 @@ use clap::{Args, ValueEnum, ValueHint};
 use crate::manifest::Override;
 use crate::pipeline::Target;
 
+/// Where results are kept, if nothing else is said.
+pub(super) const DEFAULT_CACHE: &str = "cache";
+
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
@@ -19,7 +22,7 @@ pub(super) struct Global {
     ///
     /// Any number of manifests and processes may share one cache. It is safe to delete: all of it can be computed
     /// again.
-    #[arg(long, value_name = "DIR", env = "ARGD_PIPE_CACHE_DIR", default_value = "cache", global = true)]
+    #[arg(long, value_name = "DIR", env = "ARGD_PIPE_CACHE_DIR", default_value = DEFAULT_CACHE, global = true)]
     pub cache_dir: PathBuf,
 
     /// Tell more: `-v` what stages note and what is cached, `-vv` what the program does.

@@ -30,7 +30,9 @@ fn data_sets_are_listed_and_found() {
     {
         assert!(told.stdout.contains(word), "{}", told.stdout);
     }
-    workspace.run("data path cifar10").with(66, &["cifar10 is not there", "argd-pipe data fetch cifar10"]);
+    workspace.run("data path cifar10").with(66, &["cifar10 is not there", "`argd-pipe data fetch cifar10`"]);
+    let command = "`argd-pipe -C . data fetch cifar10 --data-dir 'my data'` downloads it";
+    workspace.run_with("-C . data path cifar10 --data-dir", &["my data"]).with(66, &[command]);
     workspace.run("data path cifar").with(2, &["did you mean `cifar10`?"]);
     workspace.run("data fetch nothing").with(2, &["data sets: `cifar10`, `cifar100`"]);
 

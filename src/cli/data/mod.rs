@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+use super::command_line;
 use super::error::CliError;
+use super::options::Global;
 use super::ui::Ui;
 use crate::data::fetch::{CATALOG, PublicDataset, find};
 use crate::manifest::suggest::did_you_mean;
@@ -20,6 +22,9 @@ Examples:
   argd-pipe run pipelines/cifar10/badnets.yaml --set vars.source=cifar10 \\
     --set vars.path=$(argd-pipe data path cifar10)";
 
+/// Where data sets lie, if nothing else is said.
+const DEFAULT_FOLDER: &str = "data";
+
 /// Look after public data sets: list, fetch, find.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -29,7 +34,7 @@ pub(super) struct Data {
 
     /// Where data sets lie.
     #[arg(
-        long, value_name = "DIR", env = "ARGD_PIPE_DATA_DIR", hide_env_values = true, default_value = "data",
+        long, value_name = "DIR", env = "ARGD_PIPE_DATA_DIR", hide_env_values = true, default_value = DEFAULT_FOLDER,
         global = true, value_hint = ValueHint::DirPath
     )]
     data_dir: PathBuf,
@@ -43,12 +48,21 @@ enum Command {
 }
 
 impl Data {
-    pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
+    pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         match &self.command {
             Command::Ls(ls) => ls.perform(&self.data_dir, ui),
             Command::Fetch(fetch) => fetch.perform(&self.data_dir, ui),
-            Command::Path(path) => path.perform(&self.data_dir, ui),
+            Command::Path(path) => path.perform(&self.data_dir, |name| self.fetch_command(global, name), ui),
         }
+    }
+
+    /// The command that fetches a data set to the same folder.
+    fn fetch_command(&self, global: &Global, name: &str) -> String {
+        let mut line = global.command(&["data", "fetch", name]);
+        if self.data_dir.as_os_str() != DEFAULT_FOLDER {
+            command_line::add(&mut line, &["--data-dir", &self.data_dir.to_string_lossy()]);
+        }
+        line
     }
 }
 

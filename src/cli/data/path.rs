@@ -20,10 +20,16 @@ pub(super) struct Path {
 }
 
 impl Path {
-    pub(super) fn perform(&self, data: &std::path::Path, ui: &Ui) -> Result<(), CliError> {
+    pub(super) fn perform(
+        &self,
+        data: &std::path::Path,
+        fetch: impl Fn(&str) -> String,
+        ui: &Ui,
+    ) -> Result<(), CliError> {
         let dataset = named(&self.name)?;
         if !dataset.is_present(data) {
-            return Err(CliError::NotFetched(dataset.name));
+            let name = dataset.name;
+            return Err(CliError::NotFetched { name, command: fetch(name) });
         }
         ui.data(&format!("{}\n", dataset.path(data).display()))
     }

@@ -1,0 +1,85 @@
+//! Commands that messages suggest: ready for a shell, and with the options that were given, so that they mean the same
+//! folder, cache and manifest.
+
+use super::options::{DEFAULT_CACHE, Global, ManifestArgs};
+
+impl Global {
+    /// Writes `argd-pipe` with these words, in the same folder and with the same cache.
+    pub(super) fn command(&self, words: &[&str]) -> String {
+        let cache = Some(&self.cache_dir).filter(|folder| folder.as_os_str() != DEFAULT_CACHE);
+        let folders = [("-C", self.directory.as_ref()), ("--cache-dir", cache)];
+        let mut line = "argd-pipe".to_owned();
+        for (option, folder) in folders {
+            folder.iter().for_each(|folder| add(&mut line, &[option, &folder.to_string_lossy()]));
+        }
+        add(&mut line, words);
+        line
+    }
+}
+
+impl ManifestArgs {
+    /// Writes the command `name` about the same manifest, with the same changes to it; `words` come last.
+    pub(super) fn command(&self, global: &Global, name: &str, words: &[&str]) -> String {
+        let mut line = global.command(&[name, &self.manifest.to_string_lossy()]);
+        self.set.iter().for_each(|change| add(&mut line, &["--set", &change.to_string()]));
+        for axis in &self.matrix {
+            let axis = axis.to_string();
+            add(&mut line, &["--matrix", axis.strip_prefix("matrix.").unwrap_or(&axis)]);
+        }
+        add(&mut line, words);
+        line
+    }
+}
+
+/// Appends words to a command.
+pub(super) fn add(line: &mut String, words: &[&str]) {
+    words.iter().for_each(|word| *line += &format!(" {}", quoted(word)));
+}
+
+/// Quotes a word if a shell would not leave it as it is.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=,:@%+".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        #[command(flatten)]
+        global: Global,
+    }
+
+    #[test]
+    fn what_changes_the_meaning_is_repeated_for_a_shell() {
+        let of = |words: &[&str]| Line::try_parse_from(words).unwrap();
+        let plain = of(&["x", "m.yaml", "--cache-dir", "cache"]);
+        assert_eq!(plain.manifest.command(&plain.global, "run", &[]), "argd-pipe run m.yaml");
+        let given = of(&[
+            "x",
+            "my m.yaml",
+            "--set",
+            "matrix.r=[1, 2]",
+            "--matrix",
+            "seed=1..2",
+            "-C",
+            "it's",
+            "--cache-dir",
+            "/c",
+        ]);
+        assert_eq!(
+            given.manifest.command(&given.global, "run", &["after@r=1", "*"]),
+            r"argd-pipe -C 'it'\''s' --cache-dir /c run 'my m.yaml' --set 'matrix.r=[1, 2]' --matrix 'seed=[1, 2]' after@r=1 '*'"
+        );
+        assert_eq!(given.global.command(&["cache", "ls"]), r"argd-pipe -C 'it'\''s' --cache-dir /c cache ls");
+    }
+}
