@@ -1,16 +1,15 @@
 //! `argd-pipe diff`: the results in two files, or of two runs, side by side.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
 use super::error::CliError;
 use super::options::Global;
-use super::recorders::RUN_FILE;
+use super::recorders::run_file;
 use super::ui::{Ui, table};
 use crate::pipeline::{Comparison, compare};
-use crate::store::Store;
 
 /// The version of what `--json` writes: raised when a field changes its meaning or goes.
 const FORMAT_VERSION: u32 = 1;
@@ -46,7 +45,8 @@ pub(super) struct Diff {
 
 impl Diff {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let comparison = compare(&file(&self.old, global), &file(&self.new, global))?;
+        let file = |named: &PathBuf| run_file(named, &global.cache_dir).unwrap_or_else(|| named.clone());
+        let comparison = compare(&file(&self.old), &file(&self.new))?;
         if self.json {
             let document = json!({"format_version": FORMAT_VERSION, "comparison": comparison});
             return ui.data(&format!("{document:#}\n"));
@@ -54,16 +54,6 @@ impl Diff {
         ui.data(&table::of_comparison(&comparison))?;
         ui.say(&summary(&comparison));
         Ok(())
-    }
-}
-
-/// The file that is meant: a file, the one of a run in its folder, or the one of a run in the cache.
-fn file(named: &Path, global: &Global) -> PathBuf {
-    let in_cache = Store::run_in(&global.cache_dir, named);
-    match () {
-        () if named.is_dir() => named.join(RUN_FILE),
-        () if !named.exists() && in_cache.is_dir() => in_cache.join(RUN_FILE),
-        () => named.to_owned(),
     }
 }
 

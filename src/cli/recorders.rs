@@ -1,5 +1,6 @@
 //! What a run leaves beside its results: `run.json`, the lock, and events for other programs.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ use crate::manifest::Override;
 use crate::pipeline::provenance::{self, Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord};
 use crate::pipeline::sinks::{JsonLines, Sink, TensorBoard};
 use crate::pipeline::{Event, Lock, Mismatch, Run, Settings, Utc};
-use crate::store;
+use crate::store::{self, Store};
 
 /// What is recorded on request.
 #[derive(Debug, Args)]
@@ -122,7 +123,18 @@ fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> CliError {
 }
 
 /// What the file in the folder of a run is called.
-pub(super) const RUN_FILE: &str = "run.json";
+const RUN_FILE: &str = "run.json";
+
+/// The file of the run that is meant by a path: that file, its folder, or the name of its folder in the cache. `None` if
+/// it is something else.
+pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
+    let in_cache = Store::run_in(cache, named);
+    match () {
+        () if named.is_dir() => Some(named.join(RUN_FILE)),
+        () if !named.exists() && in_cache.is_dir() => Some(in_cache.join(RUN_FILE)),
+        () => (named.file_name() == Some(OsStr::new(RUN_FILE))).then(|| named.to_owned()),
+    }
+}
 
 /// The `run.json` of a run, from its start on. It is worth a warning, and no more, if it cannot be written: all that
 /// it says can be said without it.

@@ -1,10 +1,11 @@
 //! What a run was, as a file: enough to run it again, and to find out why results differ.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ending::{Ending, Run};
@@ -171,8 +172,8 @@ impl From<&Ending> for TaskResult {
             Ending::Cached(_) => ("cached", None),
             Ending::Finished(_) => ("finished", None),
             Ending::Failed(error) => ("failed", Some(error.to_string())),
-            Ending::Skipped { .. } => ("skipped", None),
             Ending::Withheld => ("withheld", None),
+            Ending::Skipped { .. } => ("skipped", None),
             Ending::Unfinished => ("unfinished", None),
         };
         Self { state, made: ending.record().map(Made::from), error }
@@ -193,6 +194,27 @@ impl From<&Record> for Made {
 /// The tasks of a plan before it runs.
 pub fn task_records(plan: &Plan) -> Vec<TaskRecord> {
     plan.tasks().map(|task| TaskRecord::new(plan, task)).collect()
+}
+
+/// The keys of all results that a run had, from its file.
+///
+/// # Errors
+/// If the file cannot be read, or names no result: a run writes them when it ends.
+pub fn keys(path: &Path) -> io::Result<Vec<Key>> {
+    #[derive(Deserialize)]
+    struct Keys {
+        tasks: Vec<Task>,
+    }
+    #[derive(Deserialize)]
+    struct Task {
+        key: Option<Key>,
+    }
+    let run: Keys = serde_json::from_slice(&fs::read(path)?)?;
+    let keys: Vec<Key> = run.tasks.into_iter().filter_map(|task| task.key).collect();
+    match keys.is_empty() {
+        true => Err(io::Error::other("it names no results: the run did not come to its end")),
+        false => Ok(keys),
+    }
 }
 
 impl RunRecord {

@@ -2,9 +2,10 @@
 //!
 //! Records go first, then the artifacts that no record names any more: what is killed in between leaves misses and
 //! clutter, never a record without its artifacts. How live runs are spared is told in [`super::uses`]; a manifest
-//! is kept by looking its tasks up in the same [`Store`] before, which marks what it uses.
+//! is kept by looking its tasks up in the same [`Store`] before, which marks what it uses, and a run by marking its keys.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -15,13 +16,15 @@ use super::lookup::remove;
 use super::{Digest, Key, Store, StoreError};
 
 /// What may go. Without limits, only what no record names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Results that were not used for longer than this may go, and checkpoints, logs, runs and journals that were not
     /// written.
     pub unused_for: Option<Duration>,
     /// Results may go, those that were not used for longest first, until the artifacts take no more bytes.
     pub max_bytes: Option<u64>,
+    /// Runs whose folders stay, by the folders' names.
+    pub kept_runs: HashSet<OsString>,
     /// Only tell what would go.
     pub dry_run: bool,
 }

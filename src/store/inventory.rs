@@ -94,9 +94,17 @@ pub struct Sizes {
     pub logs: Amount,
     /// What failed its check and was set aside.
     pub corrupt: Amount,
+    /// Everything else: journals, what is told of runs, work folders, locks, memos.
+    pub others: Amount,
 }
 
 impl Sizes {
+    /// All of it.
+    pub fn all(&self) -> Amount {
+        let &Self { records, artifacts, unused, checkpoints, logs, corrupt, others } = self;
+        [records, artifacts, unused, checkpoints, logs, corrupt, others].into_iter().sum()
+    }
+
     /// The bytes of all artifacts, named by a record or not.
     pub fn all_artifacts(&self) -> u64 {
         self.artifacts.bytes + self.unused.bytes
@@ -149,6 +157,13 @@ impl Store {
             let of = if used.contains(&object.digest) { &mut sizes.artifacts } else { &mut sizes.unused };
             *of += Amount::of(object.bytes);
         }
+        let known = sizes.all();
+        let all = of(self.layout.root())?;
+        // Others may write meanwhile.
+        sizes.others = Amount {
+            files: all.files.saturating_sub(known.files),
+            bytes: all.bytes.saturating_sub(known.bytes),
+        };
         Ok(sizes)
     }
 }

@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::error::Tried;
+use super::inventory::files_below;
 use super::locks::try_lock_file;
 use super::{Key, Store, StoreError};
 
@@ -67,6 +68,19 @@ impl Store {
             tracing::debug!("{error}");
         }
         journal
+    }
+
+    /// What the tasks are called whose records the journals name, `pipeline/task`, by key.
+    pub(super) fn journaled(&self) -> Result<HashMap<Key, String>, StoreError> {
+        let mut tasks = HashMap::new();
+        for (path, _) in files_below(&self.layout.journals())? {
+            let Some(pipeline) = path.file_stem().map(|name| name.to_string_lossy().into_owned()) else {
+                continue;
+            };
+            let done = |(task, past): (String, Past)| Some((past.done?, format!("{pipeline}/{task}")));
+            tasks.extend(Journal::load(path).0.past.into_iter().filter_map(done));
+        }
+        Ok(tasks)
     }
 }
 

@@ -55,6 +55,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Everything is below it.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub(super) fn objects(&self) -> PathBuf {
         self.root.join("objects")
     }

@@ -42,7 +42,7 @@ pub use journal::{Failure, Journal, Past};
 pub use locks::{Holder, KeyLock, host};
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
-pub use verify::Verification;
+pub use verify::{Lost, Verification};
 pub use work::Work;
 
 use layout::Layout;
@@ -75,6 +75,11 @@ impl Store {
     /// Where an artifact is, if the store has it. The file is read-only and must stay as it is.
     pub fn object(&self, digest: &Digest) -> PathBuf {
         self.layout.object(digest)
+    }
+
+    /// Marks what is kept under a key as used by this process, as a lookup does, without looking at it.
+    pub fn mark_used(&self, key: &Key) {
+        drop(self.uses.using(key));
     }
 
     /// Where what a task says while it runs is kept: who holds the lock of its key appends to it.

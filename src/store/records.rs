@@ -36,6 +36,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// What its task was called in the run that computed it: `badnets/erased@defense=argd`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.exec.pipeline, self.exec.task)
+    }
+
     /// The digest of an output.
     pub fn output(&self, port: &str) -> Option<&Digest> {
         self.outputs.iter().find(|output| output.port == port).map(|output| &output.digest)

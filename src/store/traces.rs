@@ -44,7 +44,8 @@ impl Store {
         for (at, folder) in folders.iter().enumerate() {
             let files = files_below(folder)?;
             let old = last_written(&files).is_some_and(|written| is_unused(written, policy, now));
-            if at >= beyond && !old {
+            let kept = folder.file_name().is_some_and(|name| policy.kept_runs.contains(name));
+            if kept || (at >= beyond && !old) {
                 continue;
             }
             if !policy.dry_run {

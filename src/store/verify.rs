@@ -8,7 +8,7 @@ use super::error::Tried;
 use super::inventory::{Amount, Entry, Kept, Object};
 use super::lookup::remove;
 use super::memo::hash_file;
-use super::{Damage, Fault, Record, Store, StoreError};
+use super::{Damage, Fault, Key, Record, Store, StoreError};
 
 /// What a check of a whole store found.
 #[derive(Debug, Default)]
@@ -19,10 +19,19 @@ pub struct Verification {
     pub artifacts: Amount,
     /// What is bad; files that were there are set aside.
     pub damages: Vec<Damage>,
-    /// Records that lost an artifact, and so are gone: their tasks will run again.
-    pub lost: Vec<Record>,
+    /// Records that are gone: their tasks will run again.
+    pub lost: Vec<Lost>,
     /// Records of a newer argd-pipe, which were left alone.
     pub newer: usize,
+}
+
+/// A record that could not be read, or lost an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Its key.
+    pub key: Key,
+    /// Its task, `pipeline/task`, if the record or a journal tells.
+    pub task: Option<String>,
 }
 
 impl Store {
@@ -45,6 +54,11 @@ impl Store {
         found.damages.sort_by(|a, b| a.path.cmp(&b.path));
         for entry in self.entries()? {
             self.check_entry(entry, &mut found)?;
+        }
+        if found.lost.iter().any(|lost| lost.task.is_none()) {
+            let mut tasks = self.journaled()?;
+            let unnamed = found.lost.iter_mut().filter(|lost| lost.task.is_none());
+            unnamed.for_each(|lost| lost.task = tasks.remove(&lost.key));
         }
         Ok(found)
     }
@@ -71,6 +85,7 @@ impl Store {
             Kept::Damaged(why) => {
                 let set_aside = Some(self.set_aside(&entry.path)?);
                 found.damages.push(Damage { path: entry.path, fault: Fault::Record(why), set_aside });
+                found.lost.push(Lost { key: entry.key, task: None });
             }
             Kept::Record(record) => {
                 let missing = self.missing(&record)?;
@@ -82,7 +97,7 @@ impl Store {
                 let known = |damage: &Damage| found.damages.iter().any(|other| other.path == damage.path);
                 let new: Vec<Damage> = missing.into_iter().filter(|damage| !known(damage)).collect();
                 found.damages.extend(new);
-                found.lost.push(*record);
+                found.lost.push(Lost { key: record.key, task: Some(record.name()) });
             }
         }
         Ok(())

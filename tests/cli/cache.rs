@@ -33,6 +33,14 @@ fn flip_a_bit(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
+fn files_below(folder: &Path) -> u64 {
+    let below = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files_below(&path) } else { 1 }
+    };
+    fs::read_dir(folder).unwrap().map(below).sum()
+}
+
 #[test]
 fn what_is_kept_is_listed_and_measured() {
     let workspace = Workspace::new();
@@ -55,6 +63,8 @@ fn what_is_kept_is_listed_and_measured() {
     assert_eq!(sizes["artifacts"]["bytes"], on_disk);
     let told = workspace.run("cache size").with(0, &[]);
     assert!(told.stdout.contains("artifacts that no result names"), "{}", told.stdout);
+    let counted: u64 = sizes.as_object().unwrap().values().map(|part| part["files"].as_u64().unwrap()).sum();
+    assert_eq!(counted, files_below(&workspace.path("cache/v1")), "{sizes}");
 }
 
 #[test]
@@ -76,9 +86,12 @@ fn a_truncated_record_is_found_and_computed_again() {
     let workspace = after_a_run();
     let csv = workspace.csv();
     let record = workspace.kept("records")[0].clone();
+    let key = record.file_stem().unwrap().to_str().unwrap();
+    let entry = list(&workspace).into_iter().find(|entry| entry["key"] == key).unwrap();
+    let again = format!("runs again: tiny/{}  {}", entry["task"].as_str().unwrap(), &key[..12]);
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, &text[..text.len() - 7]).unwrap();
-    workspace.run("cache verify").with(6, &["is not a sound record", "1 file was bad"]);
+    workspace.run("cache verify").with(6, &["is not a sound record", "1 file was bad", &again]);
     workspace.run("run tiny.yaml").with(0, &["1 ran, 5 cached"]);
     assert_eq!(workspace.csv(), csv);
 }
@@ -156,6 +169,29 @@ fn a_kept_manifest_keeps_all_it_needs() {
     assert_eq!(workspace.kept("objects"), [] as [PathBuf; 0]);
     workspace.run("cache gc --max-size 3X").with(2, &["no unit of size"]);
     workspace.run("cache gc --keep gone.yaml").with(66, &["gone.yaml"]);
+}
+
+#[test]
+fn a_kept_run_keeps_a_sweep_that_no_manifest_describes() {
+    let workspace = Workspace::cheap();
+    let sweep = "run cheap.yaml --matrix seed=1..3 --set matrix.ratio=[0.5]";
+    workspace.run(sweep).with(0, &["12 ran"]);
+    let runs = || fs::read_dir(workspace.path("cache/v1/runs")).unwrap();
+    let run = runs().next().unwrap().unwrap().file_name().into_string().unwrap();
+    workspace.run("run cheap.yaml --set seed=9").with(0, &["6 ran"]);
+    let words = ["removed 6 results", "spared 12 results", "1 run ("];
+    workspace.run(&format!("cache gc --keep-days 0 --keep {run}")).with(0, &words);
+    workspace.run(sweep).with(0, &["12 cached"]);
+    assert!(workspace.path("cache/v1/runs").join(&run).exists(), "it can be kept again");
+    let file = format!("cache/v1/runs/{run}/run.json");
+    workspace.run(&format!("cache gc --max-size 0 --keep {file}")).with(0, &["removed 0 results"]);
+
+    let text = fs::read_to_string(workspace.path(&file)).unwrap();
+    workspace.write(&file, &text.replace("\"key\":", "\"was\":"));
+    workspace
+        .run(&format!("cache gc --keep-days 0 --keep {run}"))
+        .with(2, &["cannot keep", "it names no results"]);
+    assert_eq!(tasks(&workspace).len(), 12);
 }
 
 #[test]

@@ -1,23 +1,27 @@
 //! `argd-pipe cache gc`: makes room.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
-use super::ls;
 use crate::cli::error::CliError;
+use crate::cli::options::Global;
 use crate::cli::prepare;
+use crate::cli::recorders::run_file;
 use crate::cli::size::Size;
 use crate::cli::ui::{Ui, format};
-use crate::pipeline;
-use crate::store::{Collection, Policy, Store};
+use crate::pipeline::{self, provenance};
+use crate::store::{Collection, Policy, Record, Store};
 
 const EXAMPLES: &str = "\
 Examples:
   argd-pipe cache gc --dry-run --max-size 20G
   argd-pipe cache gc --keep-days 30
-  argd-pipe cache gc --keep-days 0 --keep pipelines/badnets.yaml";
+  argd-pipe cache gc --keep-days 0 --keep pipelines/badnets.yaml
+  argd-pipe cache gc --keep-days 0 --keep 20260314T092653Z-badnets";
 
 /// Make room: remove what no result needs, and by request results.
 ///
@@ -36,8 +40,11 @@ pub(super) struct Gc {
     #[arg(long, value_name = "SIZE")]
     max_size: Option<Size>,
 
-    /// Keep all that this manifest finds in the cache; can be given again.
-    #[arg(long, value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
+    /// Keep all that this manifest finds in the cache, or all that this run had; can be given again.
+    ///
+    /// A run is its `run.json`, or the name of its folder in the cache's `v1/runs`, which then stays too. It keeps what
+    /// `--set` and `--matrix` made of its manifest: a sweep over seeds, say.
+    #[arg(long, value_name = "MANIFEST|RUN", value_hint = clap::ValueHint::FilePath)]
     keep: Vec<PathBuf>,
 
     /// Tell what would go, and remove nothing.
@@ -46,15 +53,18 @@ pub(super) struct Gc {
 }
 
 impl Gc {
-    pub(super) fn perform(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
-        for manifest in &self.keep {
-            // To look a task up is to mark its result as used by this process.
-            let plan = prepare::plan(manifest, &[])?;
-            pipeline::survey(&plan, store, &mut |event| ui.tell(&event))?;
+    pub(super) fn perform(&self, store: &Store, global: &Global, ui: &Ui) -> Result<(), CliError> {
+        let mut kept_runs = HashSet::new();
+        for kept in &self.keep {
+            match run_file(kept, &global.cache_dir) {
+                Some(run) => kept_runs.extend(keep_run(&run, store)?),
+                None => keep_manifest(kept, store, ui)?,
+            }
         }
         let policy = Policy {
             unused_for: self.keep_days.map(|days| Duration::from_secs(86_400) * days),
             max_bytes: self.max_size.map(|size| size.0),
+            kept_runs,
             dry_run: self.dry_run,
         };
         let collection = store.collect(&policy)?;
@@ -77,7 +87,7 @@ impl Gc {
         } = collection;
         let verb = if self.dry_run { "would remove" } else { "removed" };
         for entry in records {
-            let name = entry.record().map_or_else(|| "a damaged record".to_owned(), ls::name);
+            let name = entry.record().map_or_else(|| "a damaged record".to_owned(), Record::name);
             ui.say(&format!("{verb} {name}  {}", entry.key.short()));
         }
         let results = format::count(records.len(), "result");
@@ -96,9 +106,23 @@ impl Gc {
         ui.say(&format!("{verb} {results}{}", parts.collect::<String>()));
         if *spared > 0 {
             let results = format::count(*spared, "result");
-            ui.say(&format!("spared {results} that a live run or a kept manifest uses"));
+            ui.say(&format!("spared {results} that a live run, or what is to be kept, uses"));
         }
         let (artifacts, bytes) = (format::count(left.files, "artifact"), format::bytes(left.bytes));
         ui.say(&format!("{artifacts} ({bytes}) {}", if self.dry_run { "would stay" } else { "stay" }));
     }
+}
+
+/// Marks what a manifest finds in the store as used by this process: looking a task up does.
+fn keep_manifest(manifest: &Path, store: &Store, ui: &Ui) -> Result<(), CliError> {
+    let plan = prepare::plan(manifest, &[])?;
+    pipeline::survey(&plan, store, &mut |event| ui.tell(&event))?;
+    Ok(())
+}
+
+/// Marks what a run had as used by this process, and returns the name of the run's folder.
+fn keep_run(file: &Path, store: &Store) -> Result<Option<OsString>, CliError> {
+    let unfit = |error| CliError::Unknown(format!("cannot keep `{}`: {error}", file.display()));
+    provenance::keys(file).map_err(unfit)?.iter().for_each(|key| store.mark_used(key));
+    Ok(file.parent().and_then(Path::file_name).map(OsStr::to_owned))
 }

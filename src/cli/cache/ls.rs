@@ -51,7 +51,7 @@ fn row(entry: &Entry, now: SystemTime) -> Vec<String> {
             let took = format::duration(record.exec.seconds);
             let remark = if record.nondeterministic { "non-deterministic" } else { "" };
             let size = format::bytes(bytes(record));
-            vec![key, name(record), kind(record).to_owned(), size, took, used, remark.to_owned()]
+            vec![key, record.name(), kind(record).to_owned(), size, took, used, remark.to_owned()]
         }
         Kept::Damaged(_) => unreadable(key, used, "damaged"),
         Kept::Newer => unreadable(key, used, "of a newer argd-pipe"),
@@ -74,11 +74,6 @@ fn to_json(entry: &Entry) -> Value {
         "bytes": bytes(record), "seconds": record.exec.seconds, "host": record.exec.host,
         "nondeterministic": record.nondeterministic, "metrics": record.metrics,
     })
-}
-
-/// How a recorded task is called: `badnets/erased@defense=argd`.
-pub(super) fn name(record: &Record) -> String {
-    format!("{}/{}", record.exec.pipeline, record.exec.task)
 }
 
 fn kind(record: &Record) -> &str {

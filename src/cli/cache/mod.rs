@@ -47,8 +47,8 @@ impl Cache {
         match &self.command {
             Command::Ls(ls) => ls.perform(&store, ui),
             Command::Size(size) => size.perform(&store, ui),
-            Command::Verify(verify) => verify.perform(&store, ui),
-            Command::Gc(gc) => gc.perform(&store, ui),
+            Command::Verify(verify) => verify.perform(&store, global, ui),
+            Command::Gc(gc) => gc.perform(&store, global, ui),
         }
     }
 }

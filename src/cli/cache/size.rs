@@ -27,8 +27,8 @@ impl Size {
         if self.json {
             return ui.data(&format!("{:#}\n", json!(sizes)));
         }
-        let Sizes { records, artifacts, unused, checkpoints, logs, corrupt } = sizes;
-        let all: Amount = [records, artifacts, unused, checkpoints, logs, corrupt].into_iter().sum();
+        let all = sizes.all();
+        let Sizes { records, artifacts, unused, checkpoints, logs, corrupt, others } = sizes;
         let parts = [
             ("artifacts", artifacts),
             ("artifacts that no result names", unused),
@@ -36,6 +36,7 @@ impl Size {
             ("checkpoints", checkpoints),
             ("logs", logs),
             ("set aside as corrupt", corrupt),
+            ("journals, runs, locks and the like", others),
             ("all", all),
         ];
         let row = |(what, Amount { files, bytes }): (&str, Amount)| {

@@ -6,14 +6,14 @@ use std::thread::available_parallelism;
 
 use clap::Args;
 
-use super::ls;
 use crate::cli::error::CliError;
+use crate::cli::options::Global;
 use crate::cli::prepare::NUMERICS;
 use crate::cli::signals;
 use crate::cli::ui::{Ui, Watcher, format};
 use crate::pipeline::{Again, Event, Label, RunError, TaskId, TaskRef, fits};
 use crate::stages::{self, Observer, Progress};
-use crate::store::{Entry, Record, Store, Verification};
+use crate::store::{Entry, Lost, Record, Store, Verification};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,26 +38,28 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    pub(super) fn perform(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
-        if self.recompute.is_empty() { check(store, ui) } else { self.compute_again(store, ui) }
+    pub(super) fn perform(&self, store: &Store, global: &Global, ui: &Ui) -> Result<(), CliError> {
+        if self.recompute.is_empty() { check(store, ui) } else { self.compute_again(store, global, ui) }
     }
 
-    fn compute_again(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
+    fn compute_again(&self, store: &Store, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let entries = store.entries()?;
         let mut records = vec![];
         for task in &self.recompute {
             let before = records.len();
             records.extend(entries.iter().filter_map(Entry::record).filter(|record| is_called(record, task)));
             if records.len() == before {
-                let hint = "hint: `argd-pipe cache ls` lists tasks and keys";
-                return Err(CliError::Unknown(format!("no result in the cache is called `{task}`\n{hint}")));
+                let list = global.command(&["cache", "ls"]);
+                return Err(CliError::Unknown(format!(
+                    "no result in the cache is called `{task}`\nhint: `{list}` lists tasks and keys"
+                )));
             }
         }
         let stop = signals::stop_flag()?;
         let mut different = vec![];
         for record in records {
             if !same_again(record, store, &stop, ui)? {
-                different.push(ls::name(record));
+                different.push(record.name());
             }
         }
         if different.is_empty() { Ok(()) } else { Err(CliError::Nondeterministic(different.join(", "))) }
@@ -67,7 +69,7 @@ impl Verify {
 /// Whether a record is meant by a pattern of its task's name, with or without its pipeline, or by the start of its key.
 fn is_called(record: &Record, task: &str) -> bool {
     let by_key = task.len() >= 4 && record.key.to_string().starts_with(task);
-    by_key || fits(task, &record.exec.task) || fits(task, &ls::name(record))
+    by_key || fits(task, &record.exec.task) || fits(task, &record.name())
 }
 
 /// Checks the whole store.
@@ -76,8 +78,10 @@ fn check(store: &Store, ui: &Ui) -> Result<(), CliError> {
     let Verification { records, artifacts, damages, lost, newer } = store.verify(&|bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
     damages.iter().for_each(|damage| ui.say(&format!("bad: {damage}")));
-    lost.iter()
-        .for_each(|record| ui.say(&format!("runs again: {}  {}", ls::name(record), record.key.short())));
+    for Lost { key, task } in lost {
+        let task = task.as_deref().unwrap_or("a task that no journal names");
+        ui.say(&format!("runs again: {task}  {}", key.short()));
+    }
     if newer > 0 {
         let records = format::count(newer, "record");
         ui.say(&format!("left alone: {records} of a newer argd-pipe"));
@@ -94,7 +98,7 @@ fn check(store: &Store, ui: &Ui) -> Result<(), CliError> {
 /// Computes what a record is about again, and tells whether it came out the same.
 fn same_again(record: &Record, store: &Store, stop: &AtomicBool, ui: &Ui) -> Result<bool, CliError> {
     let threads = available_parallelism().map_or(1, Into::into);
-    let task: TaskRef = Label { id: TaskId(0), stage: ls::name(record), axes: vec![] }.into();
+    let task: TaskRef = Label { id: TaskId(0), stage: record.name(), axes: vec![] }.into();
     let found = {
         let observer = Shown { task: task.clone(), watcher: Mutex::new(ui.watch(stop)) };
         observer.show(Event::TaskStarted { task: task.clone(), key: record.key.to_string(), threads });

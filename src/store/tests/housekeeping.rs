@@ -1,5 +1,6 @@
 //! Measuring, checking and making room.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
@@ -279,13 +280,17 @@ fn verify_sets_bad_files_aside_and_names_what_is_lost() {
     let record = store.layout.record(&truncated);
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, &text[..text.len() / 2]).unwrap();
+    let mut journal = store.journal("p");
+    journal.done("cut off", truncated);
+    journal.save();
 
     let verified = store.verify(&|_| {}).unwrap();
-    let mut lost: Vec<Key> = verified.lost.iter().map(|record| record.key).collect();
-    lost.sort();
-    let mut expected = vec![flipped, missing];
-    expected.sort();
-    assert_eq!(lost, expected);
+    let names: HashMap<Key, Option<String>> =
+        verified.lost.iter().map(|lost| (lost.key, lost.task.clone())).collect();
+    let keys = [flipped, missing, truncated];
+    assert_eq!((names.len(), keys.iter().filter(|key| names.contains_key(key)).count()), (3, 3));
+    assert_eq!(names[&truncated].as_deref(), Some("p/cut off"), "the journal knows");
+    assert!(names[&flipped].is_some());
     let faults: Vec<&Fault> = verified.damages.iter().map(|damage| &damage.fault).collect();
     assert_eq!(faults.len(), 3, "{:?}", verified.damages);
     assert!(faults.contains(&&Fault::Content) && faults.contains(&&Fault::Missing));
