@@ -76,6 +76,9 @@ pub(super) enum CliError {
     /// Manifests are wrong; what is wrong with each has been told.
     #[error("{0} of the manifests cannot be used")]
     Invalid(usize),
+    /// Manifests cannot be read; why has been told.
+    #[error("{0} of the manifests cannot be read")]
+    Unreadable(usize),
     /// A file that would be made is there already.
     #[error("`{}` is there already\nhint: name another file, or remove it first", .0.display())]
     Exists(PathBuf),
@@ -88,16 +91,43 @@ pub(super) enum CliError {
         source: io::Error,
     },
     /// The lock cannot be read.
-    #[error("cannot read the lock `{}`: {source}\nhint: `argd-pipe run --lock` writes it", path.display())]
+    #[error("cannot read the lock `{}`: {source}\nhint: `{command}` writes it", path.display())]
     Lock {
         /// Where it would be.
         path: PathBuf,
         /// Why.
         source: io::Error,
+        /// The command that writes it.
+        command: String,
     },
     /// A run would give, or gave, other results than the locked ones; which has been told.
-    #[error("{0} not as locked\nhint: `argd-pipe run --lock` locks what there is now")]
-    NotAsLocked(String),
+    #[error("{tasks} not as locked\nhint: `{command}` locks what there is now")]
+    NotAsLocked {
+        /// How many tasks.
+        tasks: String,
+        /// The command that makes a new lock.
+        command: String,
+    },
+    /// Tasks failed, and others have results.
+    #[error("{error}\nhint: `{command}` writes the results that there are ({rows})")]
+    Partial {
+        /// Which failed.
+        error: RunError,
+        /// How many rows there are.
+        rows: String,
+        /// The command that writes them.
+        command: String,
+    },
+    /// A file or folder for a run's events cannot be written.
+    #[error("cannot write `{}`: {source}\nhint: nothing was run; give {option} another place", path.display())]
+    Unfit {
+        /// What named it.
+        option: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A data set could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -152,15 +182,16 @@ impl CliError {
             | Self::Fetch(_)
             | Self::NotFetched { .. } => Exit::InputMissing,
             Self::Manifest(_) | Self::Plan(_) | Self::NoResults | Self::Invalid(_) => Exit::ManifestInvalid,
-            Self::Run(error) => error.class().into(),
+            Self::Run(error) | Self::Partial { error, .. } => error.class().into(),
             Self::CannotRun { class, .. } => (*class).into(),
             Self::Import(error) if error.is_missing() => Exit::InputMissing,
             Self::Model(error) if error.is_missing() => Exit::InputMissing,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::InputMissing,
             Self::Compare(CompareError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
-            Self::NotComputed(_) | Self::Stale(_) | Self::NotAsLocked(_) => Exit::Stale,
+            Self::NotComputed(_) | Self::Stale(_) | Self::NotAsLocked { .. } => Exit::Stale,
             Self::Corrupt(_) | Self::Nondeterministic(_) => Exit::CacheUnusable,
             Self::Folder { .. }
+            | Self::Unfit { .. }
             | Self::Format(_)
             | Self::Target(_)
             | Self::View(_)

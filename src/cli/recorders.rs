@@ -53,27 +53,34 @@ impl Recording {
     pub(super) fn open(&self) -> Result<Recorders, CliError> {
         let mut open: Vec<(PathBuf, Box<dyn Sink>)> = vec![];
         if let Some(path) = &self.events {
-            open.push((path.clone(), Box::new(JsonLines::create(path).map_err(cannot_write(path))?)));
+            open.push((path.clone(), Box::new(JsonLines::create(path).map_err(unfit(path, "--events"))?)));
         }
         if let Some(path) = &self.tensorboard {
-            open.push((path.clone(), Box::new(TensorBoard::create(path).map_err(cannot_write(path))?)));
+            let board = TensorBoard::create(path).map_err(unfit(path, "--tensorboard"))?;
+            open.push((path.clone(), Box::new(board)));
         }
         Ok(Recorders { open, failed: None })
     }
 
-    /// Before a run: whether it would give what is locked.
-    pub(super) fn check_plan(&self, prepared: &Prepared, ui: &Ui) -> Result<(), CliError> {
-        match self.read_lock(prepared)? {
-            Some(lock) => refuse(&lock.check_plan(&prepared.plan, &prepared.store), ui),
+    /// Before a run: whether it would give what is locked. `command` makes a lock.
+    pub(super) fn check_plan(&self, prepared: &Prepared, command: &str, ui: &Ui) -> Result<(), CliError> {
+        match self.read_lock(prepared, command)? {
+            Some(lock) => refuse(&lock.check_plan(&prepared.plan, &prepared.store)?, command, ui),
             None => Ok(()),
         }
     }
 
     /// After a run that is complete: whether it gave what is locked; or what it gave is locked.
-    pub(super) fn check_run(&self, prepared: &Prepared, run: &Run, ui: &Ui) -> Result<(), CliError> {
+    pub(super) fn check_run(
+        &self,
+        prepared: &Prepared,
+        run: &Run,
+        command: &str,
+        ui: &Ui,
+    ) -> Result<(), CliError> {
         let path = Lock::path(&prepared.plan);
-        if let Some(lock) = self.read_lock(prepared)? {
-            refuse(&lock.check_run(&prepared.plan, run), ui)?;
+        if let Some(lock) = self.read_lock(prepared, command)? {
+            refuse(&lock.check_run(&prepared.plan, run), command, ui)?;
             ui.say(&format!("the results are those of {}", path.display()));
         } else if let Some(lock) = Lock::of(&prepared.plan, run).filter(|_| self.lock) {
             lock.write(&path).map_err(cannot_write(&path))?;
@@ -82,20 +89,21 @@ impl Recording {
         Ok(())
     }
 
-    fn read_lock(&self, prepared: &Prepared) -> Result<Option<Lock>, CliError> {
+    fn read_lock(&self, prepared: &Prepared, command: &str) -> Result<Option<Lock>, CliError> {
         if !self.locked {
             return Ok(None);
         }
         let path = Lock::path(&prepared.plan);
-        Lock::read(&path).map(Some).map_err(|source| CliError::Lock { path, source })
+        let failed = |source| CliError::Lock { path: path.clone(), source, command: command.to_owned() };
+        Lock::read(&path).map(Some).map_err(failed)
     }
 }
 
-fn refuse(mismatches: &[Mismatch], ui: &Ui) -> Result<(), CliError> {
+fn refuse(mismatches: &[Mismatch], command: &str, ui: &Ui) -> Result<(), CliError> {
     mismatches.iter().for_each(|mismatch| ui.say(&format!("not as locked: {mismatch}")));
     match mismatches.len() {
         0 => Ok(()),
-        n => Err(CliError::NotAsLocked(format::count(n, "task"))),
+        n => Err(CliError::NotAsLocked { tasks: format::count(n, "task"), command: command.to_owned() }),
     }
 }
 
@@ -120,6 +128,11 @@ impl Recorders {
 
 fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> CliError {
     move |source| CliError::Write { path: path.to_owned(), source }
+}
+
+/// Nothing has been run yet when a place for events turns out to be none.
+fn unfit(path: &Path, option: &'static str) -> impl FnOnce(io::Error) -> CliError {
+    move |source| CliError::Unfit { option, path: path.to_owned(), source }
 }
 
 /// What the file in the folder of a run is called.

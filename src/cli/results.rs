@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use super::prepare::prepare;
-use super::ui::Ui;
 use super::ui::table::{self, Executed};
+use super::ui::{Ui, format};
 use crate::pipeline::results::{self, Summary, Table};
 use crate::pipeline::{self, Plan, TaskId};
 
@@ -19,17 +19,23 @@ Examples:
   argd-pipe results pipelines/badnets.yaml
   argd-pipe results pipelines/badnets.yaml --set results.csv=results/again.csv
   argd-pipe results pipelines/badnets.yaml --filter stage=after --filter defense=argd --sort -asr
-  argd-pipe results pipelines/badnets.yaml --format md > table.md";
+  argd-pipe results pipelines/badnets.yaml --format md > table.md
+  argd-pipe results pipelines/badnets.yaml --partial";
 
 /// Write the results CSV again, from the cache, without computing anything.
 ///
-/// The file is the same, byte for byte, as the one that the run wrote. Fails if a result has not been computed. With
-/// `--format`, `--filter` or `--sort` the file is left alone, and only standard output is written.
+/// The file is the same, byte for byte, as the one that the run wrote. Fails if a result has not been computed, unless
+/// `--partial` is given. With `--format`, `--filter` or `--sort` the file is left alone, and only standard output is
+/// written.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Results {
     #[command(flatten)]
     manifest: ManifestArgs,
+
+    /// Write the rows that there are, and tell on standard error which are missing.
+    #[arg(long)]
+    partial: bool,
 
     /// Write the results in this format to standard output.
     #[arg(long, value_name = "FORMAT", value_enum)]
@@ -73,7 +79,10 @@ impl Results {
         for (column, value) in &self.filter {
             table.filter(column, value)?;
         }
-        table.complete(&format!("argd-pipe run {}", self.manifest.manifest.display()))?;
+        match table.complete(&self.manifest.command(global, "run", &[])) {
+            Err(missing) if self.partial && !table.rows.is_empty() => ui.warn(&missing.to_string()),
+            complete => complete?,
+        }
         self.sort.as_ref().map_or(Ok(()), |column| table.sort(column))?;
         let executed = |id: TaskId| survey.record(id).map(Executed::cached);
         match self.format.unwrap_or(Format::Table) {
@@ -118,10 +127,16 @@ pub(super) fn show(
 pub(super) fn write(plan: &Plan, table: &Table, ui: &Ui) -> Result<(), CliError> {
     let Some(spec) = plan.results() else { return Ok(()) };
     results::check_place(&spec.csv)?;
+    let (summary, path) = (Summary::of(plan, table), Summary::path(&spec.csv));
+    // Before the CSV is replaced: at no moment do means of other results lie beside it.
+    if summary.is_none() && Summary::discard(&path)? {
+        ui.say(&format!("removed {}: it was of a run over several seeds", path.display()));
+    }
     table.write(&spec.csv)?;
-    ui.say(&format!("{} rows are in {}", table.rows.len(), spec.csv.display()));
-    if let Some(summary) = Summary::of(plan, table) {
-        let path = Summary::path(&spec.csv);
+    let rows = format::count(table.rows.len(), "row");
+    let are = if table.rows.len() == 1 { "is" } else { "are" };
+    ui.say(&format!("{rows} {are} in {}", spec.csv.display()));
+    if let Some(summary) = summary {
         summary.write(plan.name(), &path)?;
         ui.say(&format!("means over the seeds are in {}", path.display()));
     }

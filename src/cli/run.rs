@@ -11,11 +11,11 @@ use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::recorders::{Recording, RunFile};
 use super::size::Size;
-use super::ui::Ui;
 use super::ui::table::Executed;
+use super::ui::{Ui, format};
 use super::{plan, results, signals};
 use crate::pipeline::results::Table;
-use crate::pipeline::{self, Ending, Plan, Policy, Settings, Target, TaskId};
+use crate::pipeline::{self, Ending, Plan, Policy, RunError, Settings, Target, TaskId};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,14 +98,14 @@ impl Run {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let settings = self.settings()?;
         let prepared = prepare(&self.manifest, global)?;
-        self.recording.check_plan(&prepared, ui)?;
+        self.recording.check_plan(&prepared, &self.lock_command(global), ui)?;
         let (mut prepared, picked) = prepared.narrow(&self.targets.targets, self.downstream)?;
         self.set_policies(&mut prepared.plan, &picked)?;
         if self.dry_run {
             return plan::show(&prepared, false, ui);
         }
         let stop = signals::stop_flag()?;
-        self.execute(&prepared, &settings, &stop, ui)
+        self.execute(&prepared, &settings, &stop, global, ui)
     }
 
     /// Says which tasks run in any case, and which in none.
@@ -127,6 +127,7 @@ impl Run {
         prepared: &Prepared,
         settings: &Settings,
         stop: &AtomicBool,
+        global: &Global,
         ui: &Ui,
     ) -> Result<(), CliError> {
         let Prepared { plan, store } = prepared;
@@ -142,14 +143,35 @@ impl Run {
         };
         run_file.finish(&run, ui);
         let table = show(plan, &run, ui)?;
-        run.complete()?;
-        self.recording.check_run(prepared, &run, ui)?;
+        let rows = table.as_ref().map_or(0, |table| table.rows.len());
+        run.complete().map_err(|error| self.incomplete(error, rows, global))?;
+        self.recording.check_run(prepared, &run, &self.lock_command(global), ui)?;
         match table {
             Some(table) if self.targets.targets.is_empty() => results::write(plan, &table, ui)?,
             Some(_) => ui.say("only a part was run: the results CSV is left as it is"),
             None => {}
         }
         recorders.finish()
+    }
+
+    /// The command that locks what there is now.
+    fn lock_command(&self, global: &Global) -> String {
+        self.manifest.command(global, "run", &["--lock"])
+    }
+
+    /// Says how to have the rows that there are, if a failure keeps the others away.
+    fn incomplete(&self, error: RunError, rows: usize, global: &Global) -> CliError {
+        match error {
+            RunError::Failed { .. } if rows > 0 && self.targets.targets.is_empty() => {
+                let rows = format::count(rows, "row");
+                CliError::Partial {
+                    error,
+                    rows,
+                    command: self.manifest.command(global, "results", &["--partial"]),
+                }
+            }
+            error => error.into(),
+        }
     }
 
     /// Settles the number of threads, for running tasks as for hashing files.

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::ending::Run;
 use super::key::{self, Inputs};
 use super::plan::Plan;
+use super::stale::{StaleReason, differences};
 use super::task::Task;
 use super::whole_file::replace_file;
-use crate::store::{Digest, Key, Record, Store};
+use crate::store::{Digest, Key, Record, Store, StoreError};
 
 /// The version of the shape of a lock.
 const FORMAT_VERSION: u32 = 1;
@@ -41,7 +42,7 @@ struct Locked {
 }
 
 /// What is otherwise than a lock says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Mismatch {
     /// A task that the lock does not have.
     New(String),
@@ -55,6 +56,8 @@ pub enum Mismatch {
         locked: Key,
         /// Now.
         found: Key,
+        /// What differs, if the store still has what was locked.
+        reasons: Vec<StaleReason>,
     },
     /// A task that made something else of the same.
     Output {
@@ -70,9 +73,10 @@ impl fmt::Display for Mismatch {
         match self {
             Self::New(task) => write!(f, "{task}: the lock does not have it"),
             Self::Gone(task) => write!(f, "{task}: only the lock has it"),
-            Self::Key { task, locked, found } => {
+            Self::Key { task, locked, found, reasons } => {
                 let (locked, found) = (locked.short(), found.short());
-                write!(f, "{task}: it would be computed from something else (key {found}, locked {locked})")
+                write!(f, "{task}: it would be computed from something else (key {found}, locked {locked})")?;
+                reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))
             }
             Self::Output { task, port } => {
                 write!(f, "{task}: its output `{port}` is not the locked one, though its key is")
@@ -114,7 +118,7 @@ impl Lock {
 
     /// What would be computed otherwise than the lock says, before anything runs. A task whose files are missing is
     /// left to the run to tell.
-    pub fn check_plan(&self, plan: &Plan, store: &Store) -> Vec<Mismatch> {
+    pub fn check_plan(&self, plan: &Plan, store: &Store) -> Result<Vec<Mismatch>, StoreError> {
         let (mut mismatches, mut gone) = (vec![], self.tasks.clone());
         for task in plan.tasks() {
             let name = task.label.to_string();
@@ -126,11 +130,17 @@ impl Lock {
             if let Ok(keyed) = key::keyed(plan, task, &inputs, store)
                 && keyed.key != locked.key
             {
-                mismatches.push(Mismatch::Key { task: name, locked: locked.key, found: keyed.key });
+                let record = store.record(&locked.key)?;
+                let reasons = record.map_or(vec![], |record| {
+                    let feeds = |name: &str| plan.feeding(task, name);
+                    differences(task, &record.components, &keyed.components, |_| false, feeds)
+                });
+                let (locked, found) = (locked.key, keyed.key);
+                mismatches.push(Mismatch::Key { task: name, locked, found, reasons });
             }
         }
         mismatches.extend(gone.into_keys().map(Mismatch::Gone));
-        mismatches
+        Ok(mismatches)
     }
 
     /// The inputs of a task by the lock; `None` if it does not have what the task needs.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::task::{Policy, Task, TaskId};
+use super::task::{Policy, Task, TaskId, TaskRef};
 use crate::manifest::Source;
 
 /// Where the rows of the results come from, and where they go.
@@ -109,6 +109,12 @@ impl Plan {
     /// Where the results come from and go to, if the manifest says so.
     pub fn results(&self) -> Option<&ResultsSpec> {
         self.results.as_ref()
+    }
+
+    /// The task that makes an input (`port`, `port.part`) of a task.
+    pub(super) fn feeding(&self, task: &Task, input: &str) -> Option<TaskRef> {
+        let connection = task.inputs.iter().find(|connection| connection.has(input))?;
+        Some(self.task(connection.producer).label.clone())
     }
 
     /// How many tasks there are.

@@ -183,10 +183,7 @@ impl Look<'_> {
                     &record.components,
                     components,
                     |name| self.pending(task).any(|connection| connection.has(name)),
-                    |name| {
-                        let connection = task.inputs.iter().find(|connection| connection.has(name))?;
-                        Some(self.plan.task(connection.producer).label.clone())
-                    },
+                    |name| self.plan.feeding(task, name),
                 );
             }
         }

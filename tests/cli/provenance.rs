@@ -73,7 +73,9 @@ fn a_run_that_fails_or_is_killed_says_so_and_its_repository_is_named() {
 #[test]
 fn locked_results_are_given_or_none() {
     let workspace = Workspace::new();
-    workspace.run("run tiny.yaml --locked").with(66, &["results/tiny.lock", "argd-pipe run --lock"]);
+    workspace
+        .run("run tiny.yaml --locked")
+        .with(66, &["results/tiny.lock", "`argd-pipe run tiny.yaml --lock` writes it"]);
     workspace.run("run tiny.yaml --lock").with(0, &["results/tiny.lock"]);
     let lock = fs::read_to_string(workspace.path("results/tiny.lock")).unwrap();
     workspace
@@ -85,6 +87,8 @@ fn locked_results_are_given_or_none() {
     let words = ["not as locked: poisoned: it would be computed from something else", "1 task not as locked"];
     let told = workspace.run(changed).with(5, &words);
     assert_eq!(told.stderr.matches("not as locked: ").count(), 1, "the cause alone is named");
+    let why = ["\n  parameter `rate`: 0.1 -> 0.2\n", "--set stages.poisoned.with.rate=0.2 --lock` locks"];
+    workspace.run(&changed.replace(" --cache-dir other", "")).with(5, &words).with(5, &why);
     workspace
         .run("run tiny.yaml --locked --set matrix.epochs=[1,3]")
         .with(5, &["trained@epochs=3: the lock does not", "trained@epochs=2: only the lock has it"]);
@@ -130,7 +134,12 @@ fn events_are_a_history_in_json_lines() {
 
     workspace.run("run tiny.yaml --events events.jsonl").with(0, &[]);
     assert_eq!(fs::read_to_string(workspace.path("events.jsonl")).unwrap().matches("\"cached\",").count(), 6);
-    workspace.run("run tiny.yaml --events gone/events.jsonl").with(4, &["cannot write `gone/events.jsonl`"]);
+    workspace
+        .run("run tiny.yaml --events gone/events.jsonl")
+        .with(2, &["cannot write `gone/events.jsonl`", "give --events another"]);
+    workspace
+        .run("run tiny.yaml --tensorboard tiny.yaml")
+        .with(2, &["cannot write `tiny.yaml", "give --tensorboard"]);
     // A file that fills up costs the events, not the run.
     workspace.run("run tiny.yaml --events /dev/full").with(4, &["6 cached", "2 rows are in", "/dev/full"]);
 }

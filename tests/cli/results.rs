@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::workspace::{MANIFEST, Workspace, assert_tells};
+use super::workspace::{CHEAP, MANIFEST, Workspace, assert_tells};
 
 #[test]
 fn results_are_written_in_several_formats() {

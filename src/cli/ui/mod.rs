@@ -106,6 +106,11 @@ impl Ui {
         self.say(&self.reporter.message(&format!("{task}: {message}")));
     }
 
+    /// Tells what stands in nobody's way, but should be known.
+    pub(super) fn warn(&self, message: &str) {
+        self.say(&self.reporter.message(message));
+    }
+
     /// Tells why the command failed.
     pub(super) fn report(&self, error: &CliError) {
         let text = match error.in_manifest() {

@@ -122,6 +122,17 @@ impl Summary {
         written.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
 
+    /// Removes a summary of earlier results; returns whether there was one.
+    pub fn discard(path: &Path) -> Result<bool, RunError> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => {
+                let removed = removed.map(|()| true);
+                removed.map_err(|source| RunError::Results { path: path.to_owned(), source })
+            }
+        }
+    }
+
     /// Where the summary goes, beside a table's CSV: `results/a.csv` gives `results/a.seeds.csv`.
     pub fn path(csv: &Path) -> PathBuf {
         csv.with_extension("seeds.csv")
