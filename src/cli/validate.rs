@@ -16,7 +16,8 @@ Examples:
 
 /// Check manifests: fields, kinds, parameters, ports, the matrix and the results.
 ///
-/// Neither the cache nor data is looked at. Everything that is wrong is told at once; then the exit code is 3.
+/// Neither the cache nor data is looked at. Everything that is wrong is told at once; then the exit code is 3, or 66 if
+/// manifests cannot be read and the others are valid.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Validate {
@@ -27,7 +28,7 @@ pub(super) struct Validate {
 
 impl Validate {
     pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
-        let mut wrong = 0;
+        let (mut wrong, mut unreadable) = (0, 0);
         for path in &self.manifests {
             match prepare::plan(path, &[]) {
                 Ok(plan) => {
@@ -36,13 +37,20 @@ impl Validate {
                     ui.data(&format!("{}: valid: {stages}, {tasks}\n", path.display()))?;
                 }
                 // A file that is not there may be a mistyped name, and so is no verdict on a manifest.
-                Err(error @ CliError::Manifest(LoadError::Io { .. })) => return Err(error),
+                Err(error @ CliError::Manifest(LoadError::Io { .. })) => {
+                    ui.report(&error);
+                    unreadable += 1;
+                }
                 Err(error) => {
                     ui.report(&error);
                     wrong += 1;
                 }
             }
         }
-        if wrong == 0 { Ok(()) } else { Err(CliError::Invalid(wrong)) }
+        match (wrong, unreadable) {
+            (0, 0) => Ok(()),
+            (0, unreadable) => Err(CliError::Unreadable(unreadable)),
+            (wrong, unreadable) => Err(CliError::Invalid(wrong + unreadable)),
+        }
     }
 }
