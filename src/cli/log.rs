@@ -25,7 +25,7 @@ Examples:
 
 /// Show what a task said while it ran: notes, progress, and how it ended, attempt after attempt.
 ///
-/// The log is that of the task as it is now, or if it has none, of its last result.
+/// The log is that of the task as it is now, or if it has none, of its last result; then standard error says so.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Log {
@@ -52,6 +52,10 @@ impl Log {
             let task = &status.task;
             return Err(CliError::NotComputed(format!("{task} has no log: it has not run in this cache")));
         };
+        if status.key != Some(key) {
+            let (task, key) = (&status.task, key.short());
+            ui.say(&format!("{task} has not run as it is now; this is the log of its last result, {key}"));
+        }
         self.print(&prepared.store, &key, ui)
     }
 

@@ -37,6 +37,10 @@ fn a_log_is_kept_for_success_and_failure() {
     workspace.run(&format!("run {wrong}")).with(4, &[]);
     let told = workspace.run(&format!("log {wrong}")).with(0, &[]).stdout;
     assert!(told.contains("failed: ") && told.contains("target 50"), "{told}");
+    let told = workspace.run("log cheap.yaml images").with(0, &[]);
+    assert_eq!(told.stderr, "");
+    let other = "images has not run as it is now; this is the log of its last result, ";
+    workspace.run("log cheap.yaml images --set seed=9").with(0, &[other]);
 }
 
 #[test]
@@ -64,13 +68,13 @@ fn artifacts_are_exported_as_files_that_others_read() {
     let export = |arguments: &str| -> Ended { workspace.run(&format!("export tiny.yaml {arguments}")) };
     export("poisoned trigger t.png").with(0, &["the trigger of `badnets` in t.png"]);
     export("poisoned trigger t.png").with(2, &["t.png is there already"]);
+    export("poisoned trigger t.jpg").with(2, &["t.jpg: a trigger cannot be", "help: name it .png"]);
+    export("trained@epochs=1 model m.onnx")
+        .with(2, &["m.onnx: a model cannot be", "help: name it .safetensors"]);
     export("poisoned overlay poison --limit 2").with(0, &["2 poisoned images in poison"]);
     assert_eq!(fs::read_dir(workspace.path("poison/0")).unwrap().count(), 2);
     export("images dataset out/images --limit 10").with(0, &["20 images in out/images"]);
     assert!(workspace.path("out/images/train").is_dir() && workspace.path("out/images/test").is_dir());
-    export("poisoned trigger t.jpg").with(2, &["t.jpg: a trigger cannot be", "help: name it .png"]);
-    export("trained@epochs=1 model m.onnx")
-        .with(2, &["m.onnx: a model cannot be", "help: name it .safetensors"]);
     export("trained@epochs=1 model m.safetensors")
         .with(0, &["wrn-10-1 with ", " parameters in m.safetensors"]);
     assert_eq!(
