@@ -10,7 +10,7 @@ use super::options::{Global, ManifestArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::Ui;
 use super::ui::card::Card;
-use super::ui::format::{bytes, duration};
+use super::ui::format::{bytes, count, duration};
 use super::ui::table;
 use crate::pipeline::{self, Status, Target, Task, Utc};
 use crate::store::{Digest, Execution, Record};
@@ -179,7 +179,7 @@ fn execution(exec: &Execution) -> Vec<String> {
     let mut facts = vec![
         format!("as {pipeline}/{task}"),
         format!("on {host}, by argd-pipe {argd_version}"),
-        format!("from {started}, in {}, on {threads} threads", duration(*seconds)),
+        format!("from {started}, in {}, on {}", duration(*seconds), count(*threads, "thread")),
     ];
     facts
         .extend(peak_bytes.map(|peak| format!("in at most {} of memory, of the whole process", bytes(peak))));

@@ -37,7 +37,8 @@ impl TaskLog {
         let started = Instant::now();
         let log = Self { started, state: Mutex::new(State { file, last: started }) };
         let (host, pid) = (store::host(), std::process::id());
-        log.line(&format!("started {task} on {host}, process {pid}, {threads} threads"));
+        let plural = if threads == 1 { "" } else { "s" };
+        log.line(&format!("started {task} on {host}, process {pid}, {threads} thread{plural}"));
         log
     }
 

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::error::CliError;
-use super::ui::{Ui, table};
+use super::ui::{Ui, format, table};
 use crate::models::Architecture;
 use measure::{Case, Speed, What, measure};
 
@@ -54,7 +54,7 @@ impl Bench {
         let mut speeds = vec![];
         for case in self.cases() {
             let Case { what, model, threads, .. } = &case;
-            ui.say(&format!("measuring {} of {model} on {threads} threads", what.name()));
+            ui.say(&format!("measuring {} of {model} on {}", what.name(), format::count(*threads, "thread")));
             speeds.push(measure(&case)?);
         }
         ui.data(&if self.json { json(&speeds)? } else { table::of_rows(&HEADER, rows(&speeds), 2..) })
