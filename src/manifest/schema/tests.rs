@@ -190,7 +190,7 @@ fn unknown_fields_are_found_at_every_level() {
     assert_error("{cuont: 1}", "with.cuont: unknown field `cuont` [did you mean `count`?]");
     assert_error(
         "{method: {kind: nad, bita: 1}}",
-        "with.method.bita: unknown field `bita` [did you mean `beta`?]",
+        "with.method.bita: unknown field `bita` with `kind: nad` [did you mean `beta`?]",
     );
     assert_error("{place: {x: 1, nam: a}}", "with.place.nam: unknown field `nam` [did you mean `name`?]");
 }
