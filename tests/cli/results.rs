@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::workspace::{CHEAP, MANIFEST, Workspace, assert_tells};
+use super::workspace::{MANIFEST, Workspace, assert_tells};
 
 #[test]
 fn results_are_written_in_several_formats() {
@@ -42,54 +42,48 @@ fn rows_that_are_filtered_out_need_no_result() {
 
 #[test]
 fn the_command_that_computes_what_is_missing_is_the_whole_one() {
-    let workspace = Workspace::cheap();
-    workspace.write("my m.yaml", &(CHEAP.to_owned() + "results: {csv: results/cheap.csv, from: [rest]}\n"));
-    let set = ["my m.yaml", "--set", "stages.rest.with.ratio=0.25", "--matrix", "ratio=0.5"];
-    let told = workspace.run_with("results --cache-dir other", &set);
-    let words = "--cache-dir other run 'my m.yaml' --set stages.rest.with.ratio=0.25 --matrix 'ratio=[0.5]'` computes";
-    told.with(5, &[&format!("help: `argd-pipe {words}")]);
+    let workspace = Workspace::new();
+    workspace.write("my m.yaml", MANIFEST);
+    let set = ["my m.yaml", "--set", "stages.trained.with.batch=16", "--matrix", "epochs=1"];
+    let words = "--cache-dir other run 'my m.yaml' --set stages.trained.with.batch=16 --matrix 'epochs=[1]'` computes";
+    let hint = format!("help: `argd-pipe {words}");
+    workspace.run_with("results --cache-dir other", &set).with(5, &[&hint]);
     workspace
         .run_with("export --cache-dir other", &[&set[..], &["images", "dataset", "images"]].concat())
-        .with(5, &["--matrix 'ratio=[0.5]' images` computes it"]);
-    workspace.run_with("run --cache-dir other", &set).with(0, &["1 row is in results/cheap.csv"]);
-    workspace.run_with("results --cache-dir other", &set).with(0, &["1 row is in results/cheap.csv"]);
+        .with(5, &["--matrix 'epochs=[1]' images` computes it"]);
+    workspace.run_with("run --cache-dir other", &set).with(0, &["1 row is in results/tiny.csv"]);
+    workspace.run_with("results --cache-dir other", &set).with(0, &["1 row is in results/tiny.csv"]);
 }
 
 #[test]
 fn the_rows_that_there_are_are_written_on_request() {
-    let workspace = Workspace::cheap();
-    let ratios = "matrix: {ratio: [0.25, 0.5], target: [0, 50]}";
-    let wrong = CHEAP
-        .replace("matrix: {ratio: [0.25, 0.5]}", ratios)
-        .replace("target: 0", "target: \"${matrix.target}\"");
-    workspace.write("wrong.yaml", &(wrong + "results: {csv: results/wrong.csv, from: [rest]}\n"));
-    workspace.run("results wrong.yaml --partial").with(5, &["4 tasks have no results yet"]);
-    let hint = "`argd-pipe run wrong.yaml` computes them";
-    workspace.run("results wrong.yaml").with(5, &[hint]);
-    let hint = "`argd-pipe results wrong.yaml --partial` writes the results that there are (2 rows)";
+    let workspace = Workspace::new();
+    let wrong = MANIFEST.replace("epochs: [1, 2]", "epochs: [1], target: [0, 50]");
+    workspace.write("wrong.yaml", &wrong.replace("target: 0", "target: \"${matrix.target}\""));
+    workspace.run("results wrong.yaml --partial").with(5, &["2 tasks have no results yet"]);
+    let hint = "`argd-pipe results wrong.yaml --partial` writes the results that there are (1 row)";
     workspace.run("run wrong.yaml").with(4, &["1 task failed (poisoned@target=50)", hint]);
     assert!(!workspace.path("results").exists());
-    workspace.run("results wrong.yaml").with(5, &["2 tasks have no results yet"]);
-    let told =
-        ["2 tasks have no results yet (rest@ratio=0.25,target=50, ", "2 rows are in results/wrong.csv"];
+    workspace.run("results wrong.yaml").with(5, &["`argd-pipe run wrong.yaml` computes them"]);
+    let told = ["1 task has no results yet (after@epochs=1,target=50)", "1 row is in results/tiny.csv"];
     workspace.run("results wrong.yaml --partial").with(0, &told);
-    let csv = fs::read_to_string(workspace.path("results/wrong.csv")).unwrap();
-    assert_eq!((csv.lines().count(), csv.matches(",50,").count()), (3, 0), "{csv}");
+    let csv = workspace.csv();
+    assert_eq!((csv.lines().count(), csv.matches(",50,").count()), (2, 0), "{csv}");
 }
 
 #[test]
 fn means_over_seeds_do_not_outlive_the_results_that_they_are_of() {
-    let workspace = Workspace::cheap();
-    workspace.write("m.yaml", &(CHEAP.to_owned() + "results: {csv: results/m.csv, from: [rest]}\n"));
+    let workspace = Workspace::new();
+    let means = workspace.path("results/tiny.seeds.csv");
     workspace
-        .run("run m.yaml --matrix seed=1..2")
-        .with(0, &["means over the seeds are in results/m.seeds.csv"]);
-    workspace.run("run m.yaml images").with(0, &["only a part was run"]);
-    assert!(workspace.path("results/m.seeds.csv").exists());
-    workspace.run("run m.yaml").with(0, &["removed results/m.seeds.csv", "2 rows are in results/m.csv"]);
-    assert!(!workspace.path("results/m.seeds.csv").exists());
-    let told = workspace.run("results m.yaml").with(0, &[]);
-    assert!(!told.stderr.contains("removed"), "{}", told.stderr);
+        .run("run tiny.yaml --set matrix.epochs=[1] --matrix seed=1..2")
+        .with(0, &["means over the seeds are in results/tiny.seeds.csv"]);
+    workspace.run("run tiny.yaml images").with(0, &["only a part was run"]);
+    assert!(means.exists());
+    let run = "run tiny.yaml --set matrix.epochs=[1]";
+    workspace.run(run).with(0, &["removed results/tiny.seeds.csv", "1 row is in results/tiny.csv"]);
+    assert!(!means.exists());
+    assert!(!workspace.run(run).with(0, &[]).stderr.contains("removed"));
 }
 
 #[test]
