@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use argd_pipe::manifest::{Diagnostic, Draft, Errors, LoadError, Manifest, Override, schema};
 use miette::{GraphicalReportHandler, GraphicalTheme};
@@ -152,4 +153,20 @@ fn a_file_that_cannot_be_read_says_which_and_why() {
     let large = folder.path().join("large.yaml");
     fs::write(&large, vec![b'#'; (1 << 20) + 1]).unwrap();
     assert!(matches!(Draft::load(&large, &[]), Err(LoadError::TooLarge { .. })));
+}
+
+#[test]
+fn a_matrix_of_many_cells_and_many_exceptions_is_answered_at_once() {
+    let values = |count: usize| (0..count).map(|value| value.to_string()).collect::<Vec<_>>().join(", ");
+    let excluded: String =
+        (0..40_000).map(|n| format!("    - {{a: {}, b: {}}}\n", n % 300, n / 300)).collect();
+    let text = format!(
+        "name: m\nmatrix:\n  a: [{}]\n  b: [{}]\n  exclude:\n{excluded}stages: {{s: {{kind: split, with: {{ratio: \"${{matrix.a}}${{matrix.b}}\"}}}}}}\n",
+        values(300),
+        values(300)
+    );
+    let started = Instant::now();
+    let manifest = Draft::parse("m.yaml", text, &[]).finish().unwrap();
+    assert_eq!(manifest.cells().len(), 90_000 - 40_000);
+    assert!(started.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
 }

@@ -166,21 +166,3 @@ proptest! {
         answer(&format!("name: m\nstages: {{s: {{kind: split, with: {}}}}}", pieces.concat()))?;
     }
 }
-
-#[test]
-fn a_matrix_of_many_cells_and_many_exceptions_is_answered_at_once() {
-    let values = |count: usize| (0..count).map(|value| value.to_string()).collect::<Vec<_>>().join(", ");
-    let excluded: String =
-        (0..40_000).map(|n| format!("    - {{a: {}, b: {}}}\n", n % 300, n / 300)).collect();
-    let text = format!(
-        "name: m\nmatrix:\n  a: [{}]\n  b: [{}]\n  exclude:\n{excluded}stages: {{s: {{kind: split, with: {{ratio: \"${{matrix.a}}${{matrix.b}}\"}}}}}}\n",
-        values(300),
-        values(300)
-    );
-    growth();
-    let started = Instant::now();
-    let manifest = Draft::parse("m.yaml", text, &[]).finish().unwrap();
-    assert_eq!(manifest.cells().len(), 90_000 - 40_000);
-    assert!(started.elapsed() < LIMIT, "it took {:?}", started.elapsed());
-    assert!(growth() < MEMORY, "it took {} bytes", growth());
-}
