@@ -87,6 +87,10 @@ stages:
     );
     let seeds = |stage| plan.of_stage(stage).map(|task| task.seed).collect::<Vec<_>>();
     assert_eq!((seeds("drawn"), seeds("twin")), (vec![Some(3), Some(5)], vec![Some(7)]));
+
+    let idle = "{name: m, stages: {a: {kind: node, with: {seeded: false}, seed: 7}}}";
+    let errors = Bench::new().errors(idle);
+    assert!(matches!(&errors[..], [one] if one.contains("this seed changes nothing")), "{errors:?}");
 }
 
 #[test]
