@@ -1,5 +1,7 @@
 //! Why a task is stale: for each component of a key, a change that is named, and one that is not.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::kinds::Act;
@@ -116,6 +118,32 @@ fn an_input_is_named_with_its_task_and_how_it_came_about_is_not() {
     bench.run(&constant("one"));
     bench.run(&constant("two"));
     assert_eq!(state(&bench, &constant("one"), "subject").standing, Standing::Cached);
+}
+
+#[test]
+fn a_port_is_named_when_it_comes_or_goes_and_the_name_of_its_stage_is_not() {
+    let ports = |ports: &str, data: &str| {
+        format!(
+            "
+name: ports
+stages:
+  {data}: {{kind: dataset}}
+  m: {{kind: train, needs: {{dataset: {data}}}}}
+  subject: {{kind: node, needs: {{{ports}}}}}
+"
+        )
+    };
+    let bench = Bench::new();
+    bench.run(&ports("a: m", "d"));
+    let reasons = |ports: &str| state(&bench, ports, "subject").reasons;
+    assert_eq!(reasons(&ports("a: m", "renamed")), []);
+    let moved = reasons(&ports("b: m", "d"));
+    let change = |reason: &StaleReason| match reason {
+        StaleReason::Input { port, old, new, .. } => (port.clone(), old.is_some(), new.is_some()),
+        other => panic!("{other:?}"),
+    };
+    let changes: BTreeSet<_> = moved.iter().map(change).collect();
+    assert_eq!(changes, [("a".to_owned(), true, false), ("b".to_owned(), false, true)].into());
 }
 
 #[test]
