@@ -74,7 +74,8 @@ impl Override {
     }
 
     /// Reads `axis=values`, which sets a whole axis of the matrix: values with commas between them, a range of
-    /// integers that includes both ends (`1..5`), or a YAML list.
+    /// integers that includes both ends (`1..5`), or a YAML list. The name of a value that the axis has already stands
+    /// for that value.
     ///
     /// # Errors
     /// If there is no `=`, the axis has no name of one part, or there are no values.
@@ -163,8 +164,26 @@ fn apply_one(root: &mut Node, change: &Override) -> Vec<Diagnostic> {
             Err(error) => return vec![*error],
         };
     }
-    *node = value;
+    *node = if is_of_axis(&steps) { picked(node, value) } else { value };
     vec![]
+}
+
+/// Whether a path leads to all values of an axis.
+fn is_of_axis(steps: &[Spanned<String>]) -> bool {
+    matches!(steps, [matrix, axis] if matrix.value == "matrix" && !["include", "exclude"].contains(&&*axis.value))
+}
+
+/// The new values of an axis: the name of an old value stands for that value, with its parameters.
+fn picked(axis: &Node, mut values: Node) -> Node {
+    if let (NodeKind::Seq(old), NodeKind::Seq(new)) = (&axis.kind, &mut values.kind) {
+        for value in new {
+            let is_meant = |old: &&Node| old.entry("name").is_some_and(|name| name.value.kind == value.kind);
+            if let Some(meant) = old.iter().find(is_meant) {
+                *value = meant.clone();
+            }
+        }
+    }
+    values
 }
 
 /// Goes from `node`, reached by `walked`, to what `step` names in it, adding it if it may be added.
@@ -278,6 +297,16 @@ mod tests {
             applied("vars: {a: 1, b: [1, {c: x}]}", &["vars.a=2", "vars.a='3'", "vars.b.1.c=[4]"]);
         assert_eq!(errors, vec![]);
         assert_eq!(root.to_json(), serde_json::json!({"vars": {"a": "3", "b": [1, {"c": [4]}]}}));
+    }
+
+    #[test]
+    fn a_named_value_of_an_axis_is_picked_by_its_name() {
+        let text = "matrix: {d: [plain, {name: strong, w: 2}], include: [{d: 1}]}";
+        let (root, errors) = applied(text, &["matrix.d=[strong, {name: strong, w: 3}, other, plain]"]);
+        assert_eq!(errors, vec![]);
+        let [strong, mine] = [2, 3].map(|w| serde_json::json!({"name": "strong", "w": w}));
+        let axis = root.get(["matrix", "d"]).unwrap().to_json();
+        assert_eq!(axis, serde_json::json!([strong, mine, "other", "plain"]));
     }
 
     #[test]
