@@ -150,16 +150,21 @@ impl Detector for NeuralCleanse {
 }
 
 impl Diagnosis {
-    /// The anomaly index of the smallest trigger, and which classes are flagged.
+    /// The anomaly index of the smallest trigger, its norm beside the median, and which classes are flagged.
     pub fn metrics(&self) -> Map<String, Value> {
         let smallest = self.reversals.iter().min_by(|a, b| a.norm.total_cmp(&b.norm));
         let index = smallest.map_or(0.0, |reversal| self.anomaly_indices[reversal.class]);
         let names: Vec<String> = self.flagged.iter().map(ToString::to_string).collect();
         let flagged = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
-        [("anomaly_index", json!(index)), ("flagged", json!(flagged)), ("n_flagged", json!(names.len()))]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into_iter()
-            .collect()
+        let norms: Vec<f64> = self.reversals.iter().map(|reversal| reversal.norm).collect();
+        let metrics = [
+            ("anomaly_index", json!(index)),
+            ("flagged", json!(flagged)),
+            ("flags", json!(names.len())),
+            ("norm_median", json!(median(&norms))),
+            ("norm_smallest", json!(smallest.map_or(0.0, |reversal| reversal.norm))),
+        ];
+        metrics.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
     }
 
     /// What was found for each class.
@@ -203,8 +208,9 @@ mod tests {
         assert_eq!(diagnosis.flagged, [2]);
         assert!(diagnosis.anomaly_indices[5] > 2.0);
         let metrics = diagnosis.metrics();
-        assert_eq!((&metrics["flagged"], &metrics["n_flagged"]), (&json!("2"), &json!(1)));
+        assert_eq!((&metrics["flagged"], &metrics["flags"]), (&json!("2"), &json!(1)));
         assert_eq!(metrics["anomaly_index"], json!(diagnosis.anomaly_indices[2]));
+        assert_eq!((&metrics["norm_smallest"], &metrics["norm_median"]), (&json!(5.0), &json!(50.5)));
         assert_eq!(judged(&[50.0, 52.0, 49.0, 51.0]).metrics()["flagged"], json!("none"));
         assert_eq!(judged(&[50.0, 52.0, 9.0, 51.0, 49.0, 8.0, 50.5]).metrics()["flagged"], json!("2 5"));
     }

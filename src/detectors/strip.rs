@@ -42,7 +42,7 @@ pub struct Strip {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Superimpose {
-    /// x + o, up to white: the authors' code.
+    /// x + o, beyond white too: the authors' code adds floats.
     #[default]
     Sum,
     /// alpha x + (1 - alpha) o: BackdoorBench and TrojanZoo, with an alpha of 0.5 and 64 overlays.
@@ -113,7 +113,7 @@ impl Strip {
         Ok(entropies)
     }
 
-    /// An image under each of the overlays, (overlays, height, width, channels) in [0, 1].
+    /// An image under each of the overlays, (overlays, height, width, channels); 1 is white.
     fn superimposed(
         &self,
         image: &[u8],
@@ -132,7 +132,7 @@ impl Strip {
     fn pixel(&self, x: u8, overlay: u8) -> f32 {
         let alpha = self.alpha as f32;
         match self.superimpose {
-            Superimpose::Sum => f32::from(x.saturating_add(overlay)) / 255.0,
+            Superimpose::Sum => (f32::from(x) + f32::from(overlay)) / 255.0,
             Superimpose::Blend => (alpha * f32::from(x) + (1.0 - alpha) * f32::from(overlay)) / 255.0,
         }
     }
@@ -148,18 +148,20 @@ fn entropy(scores: &[f32]) -> f64 {
     (libm::log(total) - mean) / std::f64::consts::LN_2
 }
 
-/// Rates in percent, and how many images they are of.
+/// Rates in percent, how many images they are of, and mean entropies in bits.
 fn metrics(threshold: f64, clean: &[f64], triggered: &[f64]) -> Map<String, Value> {
     let rejected = |entropies: &[f64]| entropies.iter().filter(|&&entropy| entropy < threshold).count();
     let rate = |count: usize, of: usize| json!(100.0 * count as f64 / of.max(1) as f64);
     let mut metrics = Map::new();
     metrics.insert("frr".to_owned(), rate(rejected(clean), clean.len()));
     metrics.insert("n_clean".to_owned(), json!(clean.len()));
+    metrics.insert("entropy_clean".to_owned(), json!(moments(clean).0));
     let score = |entropies: &[f64]| entropies.iter().map(|entropy| -entropy).collect::<Vec<_>>();
     if let Some(area) = auroc(&score(triggered), &score(clean)) {
         metrics.insert("far".to_owned(), rate(triggered.len() - rejected(triggered), triggered.len()));
         metrics.insert("auroc".to_owned(), json!(100.0 * area));
         metrics.insert("n_triggered".to_owned(), json!(triggered.len()));
+        metrics.insert("entropy_triggered".to_owned(), json!(moments(triggered).0));
     }
     metrics
 }
@@ -195,9 +197,9 @@ mod tests {
     }
 
     #[test]
-    fn images_are_added_up_to_white_or_blended() {
+    fn images_are_added_beyond_white_or_blended() {
         let sum = Strip::default();
-        assert_eq!([sum.pixel(100, 55), sum.pixel(200, 100)], [155.0 / 255.0, 1.0]);
+        assert_eq!([sum.pixel(100, 55), sum.pixel(200, 100)], [155.0 / 255.0, 300.0 / 255.0]);
         let blend = Strip { superimpose: Superimpose::Blend, alpha: 0.25, ..sum };
         assert_eq!(blend.pixel(100, 200), 175.0 / 255.0);
     }
@@ -208,6 +210,6 @@ mod tests {
         assert_eq!((&metrics["frr"], &metrics["far"]), (&json!(25.0), &json!(20.0)));
         assert_eq!(metrics["auroc"], json!(100.0 * 18.0 / 20.0));
         let alone = super::metrics(1.0, &[0.5, 1.5], &[]);
-        assert_eq!(Value::Object(alone), json!({"frr": 50.0, "n_clean": 2}));
+        assert_eq!(Value::Object(alone), json!({"entropy_clean": 1.0, "frr": 50.0, "n_clean": 2}));
     }
 }

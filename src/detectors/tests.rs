@@ -68,7 +68,7 @@ fn neural_cleanse_finds_the_smallest_trigger_of_each_class() {
     assert!((0..3).all(|of| class(of, "converged") == json!(true)));
     assert_eq!(class(2, "name"), json!("target"));
     assert_eq!(finding.metrics["target_flagged"], json!(0), "three classes have no outlier");
-    assert_eq!((&finding.metrics["flagged"], &finding.metrics["n_flagged"]), (&json!("none"), &json!(0)));
+    assert_eq!((&finding.metrics["flagged"], &finding.metrics["flags"]), (&json!("none"), &json!(0)));
     assert_eq!(finding.evidence.len(), 2);
 }
 
@@ -86,7 +86,7 @@ fn strip_tells_the_trigger_from_clean_images() {
         );
     }
     let alone = detect(json!({"method": "strip", "overlays": 2, "images": 5}), false, false).unwrap();
-    assert_eq!(alone.metrics.keys().collect::<Vec<_>>(), ["frr", "n_clean"]);
+    assert_eq!(alone.metrics.keys().collect::<Vec<_>>(), ["entropy_clean", "frr", "n_clean"]);
     assert_eq!(alone.metrics["n_clean"], json!(5));
 }
 

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::baseline;
 use super::training::{self, Loaded, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::attacks::Trigger;
@@ -15,7 +16,7 @@ pub struct DetectStage;
 
 impl Kind for DetectStage {
     const KIND: &'static str = "detect";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str =
         "Looks for a backdoor in a model, or for triggers in images, given clean images.";
     const INPUTS: &'static [Input] = &[
@@ -28,11 +29,12 @@ impl Kind for DetectStage {
         },
         Input { about: "Clean images: a data set, or a split of one.", ..training::DATASET },
         Input {
-            name: "trigger",
-            takes: Artifact::Trigger,
-            also: &[],
-            required: false,
             about: "What the attack stamps, to measure the detector by; no detector uses it to detect.",
+            ..training::TRIGGER
+        },
+        Input {
+            about: "The evaluation of the model: if it is not valid, neither is what was found.",
+            ..baseline::BASELINE
         },
     ];
     const OUTPUTS: &'static [Output] = &[
@@ -59,7 +61,9 @@ impl Kind for DetectStage {
         let attacked = attacked(context, samples.dataset())?;
         let watcher = Watcher::new(context);
         let case = Case { suspect, samples, attacked, session: watcher.session() };
-        let finding = params.detector().detect(&case)?;
+        let mut finding = params.detector().detect(&case)?;
+        let valid = baseline::read(context)?.as_ref().and_then(baseline::is_valid);
+        finding.metrics.extend(valid.map(|valid| ("valid".to_owned(), json!(valid))));
         write_tensors(&context.output("evidence"), &finding.evidence, &())?;
         let mut report = finding.metrics.clone();
         report.extend(finding.details);

@@ -1,15 +1,15 @@
 //! `evaluate`: a model's accuracy and, with a trigger, how well the backdoor works.
 
 use std::fs;
-use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::baseline;
 use super::measure::{self, Measured};
 use super::require::Require;
-use super::training::{Loaded, Watcher};
+use super::training::{self, Loaded, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::data::Dataset;
 use crate::train::der;
@@ -47,20 +47,8 @@ impl Kind for EvaluateStage {
             required: true,
             about: "The data set whose test images are used.",
         },
-        Input {
-            name: "trigger",
-            takes: Artifact::Trigger,
-            also: &[],
-            required: false,
-            about: "What the attack stamps; without it only ACC is measured.",
-        },
-        Input {
-            name: "baseline",
-            takes: Artifact::Report,
-            also: &[],
-            required: false,
-            about: "The evaluation of the model before the defense, for DER.",
-        },
+        Input { about: "What the attack stamps; without it only ACC is measured.", ..training::TRIGGER },
+        Input { about: "The evaluation of the model before the defense, for DER.", ..baseline::BASELINE },
     ];
     const OUTPUTS: &'static [Output] =
         &[Output { name: "report", makes: Artifact::Report, about: "The metrics as JSON, in percent." }];
@@ -76,7 +64,7 @@ impl Kind for EvaluateStage {
         let mut loaded = Loaded::from(context, "model", &dataset)?;
         let (weights, watcher) = (loaded.take_weights(), Watcher::new(context));
         let measured = Measured::of(&loaded.network, &weights, &dataset, trigger.as_ref(), &watcher)?;
-        let baseline = context.optional_input("baseline").map(read_baseline).transpose()?;
+        let baseline = baseline::read(context)?;
         let mut metrics = measured.metrics();
         if let Some(baseline) = &baseline {
             metrics.extend(against(baseline, &metrics)?.map(|der| ("der".to_owned(), json!(der))));
@@ -99,14 +87,7 @@ fn valid(
     baseline: Option<&Map<String, Value>>,
 ) -> Result<Option<bool>, StageError> {
     let own = require.met(metrics).map_err(StageError::Failed)?;
-    let baseline = baseline.and_then(|baseline| baseline.get("valid")?.as_bool());
-    Ok([own, baseline].into_iter().flatten().reduce(|a, b| a && b))
-}
-
-fn read_baseline(path: &Path) -> Result<Map<String, Value>, StageError> {
-    let text = fs::read_to_string(path).map_err(|source| StageError::Io { path: path.to_owned(), source })?;
-    serde_json::from_str(&text)
-        .map_err(|error| StageError::Failed(format!("baseline {}: {error}", path.display())))
+    Ok([own, baseline.and_then(baseline::is_valid)].into_iter().flatten().reduce(|a, b| a && b))
 }
 
 /// DER against the baseline; nothing without an ASR of this model.

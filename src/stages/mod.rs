@@ -4,6 +4,7 @@
 //! store nor the terminal: the executor hands it a [`Context`] and commits what it leaves there.
 //! Adding a kind is one file and one line in [`all`].
 
+mod baseline;
 mod checkpoint;
 mod context;
 mod convert;

@@ -101,9 +101,9 @@ fn a_table_of_detectors_has_their_columns_only() {
     let bench = Bench::new();
     let plan = bench.plan(SWEEP);
     let told = bench.run_plan(&plan);
-    let record = with_metrics(&told.run, json!({"flagged": "0 3", "anomaly_index": 3.217, "n_flagged": 2}));
+    let record = with_metrics(&told.run, json!({"flagged": "0 3", "anomaly_index": 3.217, "flags": 2}));
     let table = table(&plan, |_| Some(&record)).unwrap();
-    let header = "pipeline,stage,clean_ratio,defense,seed,anomaly_index,flagged,n_flagged,key";
+    let header = "pipeline,stage,clean_ratio,defense,seed,anomaly_index,flagged,flags,key";
     assert_eq!(table.header.join(","), header);
     assert_eq!(table.rows[0].fields[5..8], ["3.22", "0 3", "2"]);
 }
@@ -139,15 +139,15 @@ fn seeds_are_joined_and_compared_with_fine_tuning_seed_by_seed() {
         "after@seed=1,defense=nad" => json!({"acc": 81.0, "asr": 5.0, "n_clean": 9}),
         "after@seed=2,defense=nad" => json!({"acc": 93.0, "asr": 5.0, "n_clean": 9}),
         "after@seed=3,defense=nad" => json!({"acc": 87.0, "asr": 5.0, "n_clean": 9}),
-        _ => json!({"acc": 50.0, "flagged": "none"}),
+        _ => json!({"acc": 50.0, "flagged": "none", "flags": 0}),
     });
     let summary = Summary::of(&plan, &table).unwrap();
     let csv = String::from_utf8(summary.to_csv(plan.name()).unwrap()).unwrap();
-    let expected = "pipeline,stage,defense,n,acc_mean,acc_sd,asr_mean,asr_sd,acc_vs_finetune_mean,acc_vs_finetune_sd,\
-                    asr_vs_finetune_mean,asr_vs_finetune_sd\n\
-                    seeds,before,,3,50.00,0.00,,,,,,\n\
-                    seeds,after,finetune,3,85.00,5.00,20.00,10.00,,,,\n\
-                    seeds,after,nad,3,87.00,6.00,5.00,0.00,2.00,1.00,-15.00,10.00\n";
+    let expected = "pipeline,stage,defense,n,acc_mean,acc_sd,asr_mean,asr_sd,flags_mean,flags_sd,acc_vs_finetune_mean,\
+                    acc_vs_finetune_sd,asr_vs_finetune_mean,asr_vs_finetune_sd\n\
+                    seeds,before,,3,50.00,0.00,,,0.00,0.00,,,,\n\
+                    seeds,after,finetune,3,85.00,5.00,20.00,10.00,,,,,,\n\
+                    seeds,after,nad,3,87.00,6.00,5.00,0.00,,,2.00,1.00,-15.00,10.00\n";
     assert_eq!(csv, expected);
     assert_eq!(Summary::path(&plan.results().unwrap().csv).to_str(), Some("results/r.seeds.csv"));
 }

@@ -242,6 +242,8 @@ fn a_requirement_marks_its_evaluation_and_those_that_it_is_the_baseline_of() {
 
 #[test]
 fn detectors_leave_a_report_and_evidence() {
+    const STRIP: [&str; 7] =
+        ["auroc", "entropy_clean", "entropy_triggered", "far", "frr", "n_clean", "n_triggered"];
     let lab = Lab::with_model();
     let mut inputs = on_split("model", "backdoored/model").to_vec();
     inputs.push(("trigger", "poisoned/trigger"));
@@ -257,9 +259,24 @@ fn detectors_leave_a_report_and_evidence() {
 
     let with = json!({"method": "strip", "overlays": 2, "images": 10});
     let outcome = lab.run::<DetectStage>("strip", with, &inputs).unwrap();
-    assert_eq!(outcome.metrics.keys().collect::<Vec<_>>(), ["auroc", "far", "frr", "n_clean", "n_triggered"]);
+    assert_eq!(outcome.metrics.keys().collect::<Vec<_>>(), STRIP);
     let mut evidence = TensorFile::open(&lab.path("strip/evidence")).unwrap();
     assert_eq!(evidence.f32::<1>("triggered").unwrap().0, [10]);
+}
+
+#[test]
+fn what_a_detector_finds_in_a_model_whose_backdoor_failed_is_not_valid() {
+    let lab = Lab::with_model();
+    let model =
+        [("model", "backdoored/model"), ("dataset", "images/dataset"), ("trigger", "poisoned/trigger")];
+    let inputs = [&model[..], &[("baseline", "before/report")]].concat();
+    for (asr, expected) in [(">= 0", true), ("> 100", false)] {
+        lab.run::<EvaluateStage>("before", json!({"require": {"asr": asr}}), &model).unwrap();
+        let with = json!({"method": "strip", "overlays": 2, "images": 5});
+        let outcome = lab.run::<DetectStage>("found", with, &inputs).unwrap();
+        assert_eq!(outcome.metrics["valid"], json!(expected));
+        assert_eq!(lab.report("found")["valid"], json!(expected));
+    }
 }
 
 #[test]

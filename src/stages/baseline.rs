@@ -1,0 +1,34 @@
+//! The port `baseline`: the evaluation of a model that what is said of the model later rests on.
+
+use std::fs;
+
+use serde_json::{Map, Value};
+
+use super::{Artifact, Context, Input, StageError};
+
+/// The port.
+pub(super) const BASELINE: Input = Input {
+    name: "baseline",
+    takes: Artifact::Report,
+    also: &[],
+    required: false,
+    about: "The evaluation of the model.",
+};
+
+/// The report of the port, if one is connected.
+///
+/// # Errors
+///
+/// An unreadable file, and one that is no report.
+pub(super) fn read(context: &Context<'_>) -> Result<Option<Map<String, Value>>, StageError> {
+    let Some(path) = context.optional_input(BASELINE.name) else { return Ok(None) };
+    let text = fs::read_to_string(path).map_err(|source| StageError::Io { path: path.to_owned(), source })?;
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| StageError::Failed(format!("baseline {}: {error}", path.display())))
+}
+
+/// Whether the baseline counts; nothing if nothing was required of it.
+pub(super) fn is_valid(report: &Map<String, Value>) -> Option<bool> {
+    report.get("valid")?.as_bool()
+}
