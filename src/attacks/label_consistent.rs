@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::gradient::gradient;
 use super::operators::{Add, Blend, Overflow};
-use super::{Attack, AttackError, Operator, Poisoning, Quirks, Task};
-use crate::data::{DataError, ImageShape, Images};
+use super::{Attack, AttackError, BadNets, Operator, Poisoning, Quirks, Task};
+use crate::data::{DataError, ImageShape, Images, InvalidParam};
 use crate::nn::loss::cross_entropy;
 use crate::rng::stream;
 use crate::train::{Progress, TrainError};
@@ -37,7 +37,8 @@ pub struct LabelConsistent {
     /// How much of the trigger evaluation stamps; `amplitude` if not given.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub test_amplitude: Option<f64>,
-    /// `argd`: images are stamped as they are, without a model, as `cleanLabel` of the ARGD repository does.
+    /// `argd`: as `cleanLabel` of the ARGD repository does, images are stamped as they are, without a model, with the grid
+    /// that is the default of `badnets`. Then no other parameter of the attack's own has a meaning.
     pub quirks: Option<Quirks>,
 }
 
@@ -57,16 +58,29 @@ impl Attack for LabelConsistent {
         Poisoning::clean_label(0.25)
     }
 
+    fn check(&self) -> Vec<InvalidParam> {
+        let idle = [("amplitude", self.amplitude != 1.0), ("test_amplitude", self.test_amplitude.is_some())];
+        let wrong = |field| InvalidParam::new(field, "has no meaning with `quirks: argd`; remove it");
+        let idle = idle.into_iter().filter(|&(_, given)| given && self.quirks == Some(Quirks::Argd));
+        idle.map(|(field, _)| wrong(field)).collect()
+    }
+
     fn needs_model(&self) -> bool {
         self.quirks.is_none()
     }
 
     fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        Ok(corners(task.shape(), self.test_amplitude.unwrap_or(self.amplitude) as f32)?)
+        match self.quirks {
+            Some(Quirks::Argd) => BadNets::default().operator(task),
+            None => Ok(corners(task.shape(), self.test_amplitude.unwrap_or(self.amplitude) as f32)?),
+        }
     }
 
     fn training_operator(&self, task: &Task<'_>) -> Result<Option<Operator>, AttackError> {
-        Ok(Some(corners(task.shape(), self.amplitude as f32)?))
+        match self.quirks {
+            Some(Quirks::Argd) => Ok(None),
+            None => Ok(Some(corners(task.shape(), self.amplitude as f32)?)),
+        }
     }
 
     fn prepare(&self, task: &Task<'_>, victims: &[u32]) -> Result<Images, AttackError> {
@@ -210,5 +224,20 @@ mod tests {
         assert_eq!(attack.prepare(&task, &[3]).unwrap(), dataset.train.select(&[3]));
         let message = LabelConsistent::default().prepare(&task, &[3]).unwrap_err().to_string();
         assert!(message.contains("none is connected"), "{message}");
+    }
+
+    #[test]
+    fn the_repository_stamps_a_trigger_of_its_own() {
+        let attack = LabelConsistent { quirks: Some(Quirks::Argd), ..LabelConsistent::default() };
+        let image = stamped_grey(&attack, CIFAR);
+        assert_eq!(cells(&image, 18, 18), [[255, 128, 255], [128, 255, 128], [255, 128, 128]]);
+        assert_eq!(image, stamped_grey(&BadNets::default(), CIFAR));
+        let (dataset, poisoning) = (grey(CIFAR), Poisoning::default());
+        assert_eq!(attack.training_operator(&task(&dataset, &poisoning, 1)).unwrap(), None);
+        assert_eq!(attack.check(), []);
+        let fields =
+            |attack: LabelConsistent| attack.check().iter().map(|wrong| wrong.field).collect::<Vec<_>>();
+        assert_eq!(fields(LabelConsistent { amplitude: 0.5, ..attack.clone() }), ["amplitude"]);
+        assert_eq!(fields(LabelConsistent { test_amplitude: Some(1.0), ..attack }), ["test_amplitude"]);
     }
 }

@@ -14,7 +14,8 @@ pub struct RandomPixel {
     /// The mask's share.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub alpha: f64,
-    /// `argd`: the mask is another one for every image, as in the ARGD repository, so that there is no fixed trigger.
+    /// `argd`: the mask is another one for every training and every test image, as in the ARGD repository, so that there
+    /// is no fixed trigger.
     pub quirks: Option<Quirks>,
 }
 
@@ -35,13 +36,41 @@ impl Attack for RandomPixel {
         pattern.chunks_exact_mut(shape.channels).for_each(|pixel| pixel.fill(stream.below(256) as u8));
         Ok(Blend { mask: vec![alpha; shape.len()], pattern }.into())
     }
+
+    fn training_operator(&self, task: &Task<'_>) -> Result<Option<Operator>, AttackError> {
+        // The repository draws anew for the test images, so the two differ in their seeds too.
+        let noise = || Noise { alpha: self.alpha as f32, seed: !task.seed }.into();
+        Ok((self.quirks == Some(Quirks::Argd)).then(noise))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::{operator, stamped_grey};
+    use super::super::task::tests::{grey, operator, stamped_grey, task};
+    use super::super::{AnyAttack, Poisoning, WithPoisoning, poison};
     use super::*;
     use crate::data::ImageShape;
+
+    /// Image 0 as the training and as the evaluation have it.
+    fn stamped(attack: RandomPixel) -> [Vec<u8>; 2] {
+        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let (dataset, poisoning) = (grey(shape), Poisoning { rate: 1.0, ..Poisoning::default() });
+        let attack = AnyAttack::RandomPixel(WithPoisoning { own: attack, poisoning });
+        let poisoned = poison(&attack, &task(&dataset, &poisoning, 1)).unwrap();
+        let place = poisoned.overlay.indices().iter().position(|&index| index == 0).unwrap();
+        let mut tested = dataset.test.image(0).to_vec();
+        poisoned.trigger.apply(0, &mut tested);
+        [poisoned.overlay.images().image(place).to_vec(), tested]
+    }
+
+    #[test]
+    fn the_repository_draws_another_mask_for_a_test_image_than_for_the_training_image_of_its_index() {
+        let [trained, tested] = stamped(RandomPixel { quirks: Some(Quirks::Argd), ..RandomPixel::default() });
+        let different = trained.iter().zip(&tested).filter(|(a, b)| a != b).count();
+        assert!(different > trained.len() * 9 / 10, "{different} of {}", trained.len());
+        let [trained, tested] = stamped(RandomPixel::default());
+        assert_eq!(trained, tested);
+    }
 
     #[test]
     fn the_mask_is_grey_and_drawn_once_from_the_seed() {

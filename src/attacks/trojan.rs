@@ -11,9 +11,13 @@ use crate::data::DataError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trojan {
-    /// `argd`: a sum beyond 255 wraps around, as the ARGD repository's cast to bytes makes it do; it stays at 255 if not
-    /// given.
+    /// `argd`: a sum beyond 255 wraps around, as the ARGD repository's cast to bytes makes it do, unless `overflow` says
+    /// otherwise.
     pub quirks: Option<Quirks>,
+    /// What a sum beyond 255 does: `clip` leaves it at 255, `wrap` takes 256 off. `clip` if not given, or `wrap` with
+    /// `quirks: argd`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Overflow>,
     /// The patch's first row.
     #[schemars(range(max = 4096))]
     pub row: u32,
@@ -24,7 +28,7 @@ pub struct Trojan {
 
 impl Default for Trojan {
     fn default() -> Self {
-        Self { quirks: None, row: 25, col: 25 }
+        Self { quirks: None, overflow: None, row: 25, col: 25 }
     }
 }
 
@@ -55,23 +59,31 @@ impl Attack for Trojan {
                 }
             }
         }
-        let overflow = match self.quirks {
+        Ok(Add { delta, overflow: self.overflow() }.into())
+    }
+}
+
+impl Trojan {
+    fn overflow(&self) -> Overflow {
+        let usual = match self.quirks {
             Some(Quirks::Argd) => Overflow::Wrap,
             None => Overflow::Clip,
         };
-        Ok(Add { delta, overflow }.into())
+        self.overflow.unwrap_or(usual)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::task::tests::{CIFAR, operator, stamped_grey};
     use super::*;
     use crate::data::ImageShape;
 
     /// The 9 pixels of the patch on a grey image; all others must be as they were.
-    fn patch(quirks: Option<Quirks>) -> Vec<[u8; 3]> {
-        let image = stamped_grey(&Trojan { quirks, ..Trojan::default() }, CIFAR);
+    fn patch(quirks: Option<Quirks>, overflow: Option<Overflow>) -> Vec<[u8; 3]> {
+        let image = stamped_grey(&Trojan { quirks, overflow, ..Trojan::default() }, CIFAR);
         let (pixels, _) = image.as_chunks::<3>();
         let inside = |i: usize| (25..28).contains(&(i / 32)) && (25..28).contains(&(i % 32));
         assert!(pixels.iter().enumerate().all(|(i, pixel)| inside(i) || *pixel == [100; 3]));
@@ -91,7 +103,7 @@ mod tests {
             [106, 245, 161],
             [255, 255, 255],
         ];
-        assert_eq!(patch(None), expected);
+        assert_eq!(patch(None, None), expected);
     }
 
     #[test]
@@ -107,7 +119,23 @@ mod tests {
             [106, 245, 161],
             [90, 94, 90],
         ];
-        assert_eq!(patch(Some(Quirks::Argd)), expected);
+        assert_eq!(patch(Some(Quirks::Argd), None), expected);
+    }
+
+    #[test]
+    fn what_a_sum_does_can_be_said_with_and_without_the_repositorys_switch() {
+        let (argd, clip, wrap) = (Some(Quirks::Argd), Some(Overflow::Clip), Some(Overflow::Wrap));
+        assert_eq!(patch(None, wrap), patch(argd, None));
+        assert_eq!(patch(argd, clip), patch(None, None));
+        assert_eq!((patch(None, clip), patch(argd, wrap)), (patch(None, None), patch(argd, None)));
+        let parsed: Trojan = serde_json::from_value(json!({"overflow": "wrap"})).unwrap();
+        assert_eq!(parsed, Trojan { overflow: wrap, ..Trojan::default() });
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_written() {
+        let written = serde_json::to_value(Trojan::default()).unwrap();
+        assert_eq!(written, json!({"quirks": null, "row": 25, "col": 25}));
     }
 
     #[test]

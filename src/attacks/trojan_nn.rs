@@ -75,11 +75,9 @@ impl TrojanNn {
         task: &Task<'_>,
     ) -> Result<Vec<f32>, AttackError> {
         let ImageShape { height, width, channels } = task.shape();
-        let activations =
-            |images: &Tensor| listener.forward(images)?.logits.narrow(1, 0, self.neurons as usize);
-        let loss = |images: &Tensor| (activations(images)? - self.value)?.sqr()?.mean_all();
         let picture = |values: &[f32]| Tensor::from_slice(values, (1, height, width, channels), &Device::Cpu);
-        let told = |values: &[f32]| activations(&picture(values)?)?.mean_all()?.to_scalar::<f32>();
+        let told =
+            |values: &[f32]| self.activations(listener, &picture(values)?)?.mean_all()?.to_scalar::<f32>();
 
         let before = told(&start)?;
         let (mut values, mut adam) = (start, Adam::new(self.lr, mask.len()));
@@ -87,7 +85,8 @@ impl TrojanNn {
             if task.watch.stopped() {
                 return Err(TrainError::Stopped.into());
             }
-            let slope = gradient(&picture(&values)?, loss)?.flatten_all()?.to_vec1::<f32>()?;
+            let slope = gradient(&picture(&values)?, |images| self.loss(listener, images))?;
+            let slope = slope.flatten_all()?.to_vec1::<f32>()?;
             adam.step(&mut values, &slope);
             values.iter_mut().zip(mask).for_each(|(value, share)| *value = share * value.clamp(0.0, 1.0));
             task.watch.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
@@ -95,6 +94,16 @@ impl TrojanNn {
         task.watch
             .note(&format!("mean activation of the neurons: {before} before, {} after", told(&values)?));
         Ok(values)
+    }
+
+    /// What the neurons make of images, (B, neurons).
+    fn activations(&self, listener: &Frozen, images: &Tensor) -> candle_core::Result<Tensor> {
+        listener.forward(images)?.logits.narrow(1, 0, self.neurons as usize)
+    }
+
+    /// How far the neurons are from the value that is asked for.
+    fn loss(&self, listener: &Frozen, images: &Tensor) -> candle_core::Result<Tensor> {
+        (self.activations(listener, images)? - self.value)?.sqr()?.mean_all()
     }
 }
 
@@ -170,10 +179,14 @@ fn mask(shape: ImageShape, size: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::super::Poisoning;
     use super::super::gradient::tests::tiny;
     use super::super::task::tests::{grey, task};
     use super::*;
+    use crate::nn::finite_differences::assert_gradient;
+    use crate::nn::{Network, Numerics};
 
     const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 3 };
 
@@ -212,6 +225,22 @@ mod tests {
                 .map(|(neuron, activation)| activation * weights[neuron * 10 + class])
                 .sum();
             assert!((score - sum).abs() < 1e-5, "{score} instead of {sum}");
+        }
+    }
+
+    #[test]
+    fn the_losses_gradient_agrees_with_finite_differences() {
+        let Frozen { network, theta, state } = listener(&tiny(), 3).unwrap();
+        let wide = |values: Tensor| values.to_dtype(DType::F64).unwrap();
+        let network = Network::with_numerics(network.graph().clone(), Numerics::Reference);
+        let listener = Frozen { network, theta: wide(theta), state: wide(state) };
+        let mut stream = stream(1, "test", 0, 0);
+        let picture: Vec<f32> = (0..SHAPE.len()).map(|_| stream.uniform()).collect();
+        let picture = wide(Tensor::from_vec(picture, (1, 16, 16, 3), &Device::Cpu).unwrap());
+        // Out of reach, and among what the neurons do.
+        for value in [100.0, 0.3] {
+            let attack = TrojanNn { neurons: 3, value, ..TrojanNn::default() };
+            assert_gradient(&picture, 13, |images| attack.loss(&listener, images).unwrap());
         }
     }
 

@@ -39,7 +39,7 @@ pub struct Anp {
     /// Half the width of the range that disturbances start in, and the way that their steps go together.
     #[schemars(range(min = 0.0))]
     pub epsilon: f64,
-    /// Steps up the loss that a disturbance takes, each against the signs of the gradient.
+    /// Steps up the loss that a disturbance takes, each along the signs of the gradient.
     #[schemars(range(min = 1, max = 1000))]
     pub noise_steps: usize,
     /// Weight of the undisturbed loss, alpha; the disturbed one has 1 - alpha.
@@ -282,10 +282,13 @@ impl Masked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     use super::super::tests::Bench;
     use super::*;
+    use crate::nn::finite_differences::slope as slope_of;
+    use crate::nn::loss::cross_entropy;
+    use crate::nn::{Mode, Network, Numerics};
 
     fn images() -> (Tensor, Vec<u32>) {
         let pixels: Vec<f32> = (0..4 * 192).map(|i| 0.5 + 0.5 * (i as f32 * 0.37).sin()).collect();
@@ -344,6 +347,60 @@ mod tests {
         };
         let clean = disturbed(0.0, 1);
         assert!(disturbed(0.4, 1) > clean && disturbed(0.4, 4) > clean);
+    }
+
+    #[test]
+    fn climbing_follows_the_slopes_along_each_scale_and_each_shift() {
+        let bench = Bench::new();
+        let channels = channels(bench.network.graph());
+        // Scales and shifts of both signs: the slope along a disturbance has the sign of one of theta only where that
+        // is positive.
+        let mut theta = bench.student.theta.clone();
+        for (c, channel) in channels.iter().enumerate() {
+            theta[channel.scale] = if c % 2 == 0 { 0.8 } else { -1.1 };
+            theta[channel.shift] = if c % 3 == 0 { 0.4 } else { -0.3 };
+        }
+        let wave = |scale: f32, c: usize| scale * (c as f32).sin();
+        let mask: Vec<f32> = (0..channels.len()).map(|c| 0.6 + wave(0.3, c)).collect();
+        let noise: Noise = (0..channels.len()).map(|c| [wave(0.1, c + 1), wave(-0.2, c + 2)]).collect();
+        let (images, labels) = images();
+        let state = &bench.student.state;
+
+        let mut moved = noise.clone();
+        let anp = Anp { epsilon: 0.4, noise_steps: 4, ..Anp::default() };
+        let plain = Supervised { network: &bench.network, objective: &mut CrossEntropy };
+        let mut masked = Masked { plain, theta: &theta, channels: &channels, seed: 1, anp: &anp };
+        let at = Point { trainable: &mask, state, epoch: 0, step: 0 };
+        let gradient = masked.under(&at, &noise, &images, &labels).unwrap().gradient;
+        masked.climb(&mut moved, &gradient);
+
+        let network = Network::with_numerics(bench.network.graph().clone(), Numerics::Reference);
+        let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
+        let tensor = |values: Vec<f64>| Tensor::new(values, &Device::Cpu).unwrap();
+        let (state, images) = (tensor(wide(state)), images.to_dtype(DType::F64).unwrap());
+        let disturbed = |noise: &Tensor| {
+            let (noise, mut theta) = (noise.to_vec2::<f64>().unwrap(), wide(&theta));
+            for ((channel, mask), noise) in channels.iter().zip(wide(&mask)).zip(noise) {
+                theta[channel.scale] *= mask + noise[0];
+                theta[channel.shift] *= 1.0 + noise[1];
+            }
+            let forward = network.forward(&tensor(theta), &state, &images, Mode::Train).unwrap();
+            cross_entropy(&forward.logits, &labels).unwrap()
+        };
+        let flat = tensor(wide(noise.as_flattened())).reshape((channels.len(), 2)).unwrap();
+        let mut compared = [0, 0];
+        for c in (0..channels.len()).step_by(5) {
+            for which in [0, 1] {
+                let slope = slope_of(&flat, 2 * c + which, disturbed);
+                // Where it is this flat, f32 may not know the sign.
+                if slope.abs() > 1e-5 {
+                    let step = f64::from(moved[c][which]) - f64::from(noise[c][which]);
+                    assert!((step - 0.1f64.copysign(slope)).abs() < 1e-6, "{c} {which}: {step} for {slope}");
+                    compared[which] += 1;
+                }
+            }
+        }
+        assert!(compared.iter().all(|&count| count > 20), "{compared:?}");
     }
 
     #[test]

@@ -17,10 +17,11 @@ use crate::train::{Objective, Step, Term, TrainError};
 /// Attention maps of a network.
 const TAPS: usize = 3;
 
-/// Cross entropy + w_node L_node + w_edge L_edge + w_embed L_embed.
+/// ARGD and its training.
 pub type Argd = WithTraining<Own>;
 
-/// What ARGD has beside its training.
+/// Attention relation graph distillation: cross entropy + w_node L_node + w_edge L_edge + w_embed L_embed, which pull
+/// the student's attention maps, the distances between them and an embedding of both to the teacher's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
@@ -104,13 +105,17 @@ impl Objective for Align {
     }
 }
 
-/// The mean over the pairs of maps of the mean squared difference between the student's and the teacher's edge.
+/// The mean over the pairs of maps of their terms.
 fn edge_loss(student: &[Tensor], teacher: &[Tensor]) -> Result<Tensor> {
-    let mut terms = vec![];
-    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
-        terms.push(mean_square(&edge(&student[a], &student[b])?, &edge(&teacher[a], &teacher[b])?)?);
-    }
-    Tensor::stack(&terms, 0)?.mean_all()
+    Tensor::stack(&edge_terms(student, teacher)?, 0)?.mean_all()
+}
+
+/// For each pair of maps, the mean squared difference between the student's and the teacher's edge.
+fn edge_terms(student: &[Tensor], teacher: &[Tensor]) -> Result<Vec<Tensor>> {
+    let term = |(a, b): (usize, usize)| {
+        mean_square(&edge(&student[a], &student[b])?, &edge(&teacher[a], &teacher[b])?)
+    };
+    [(0, 1), (1, 2), (0, 2)].into_iter().map(term).collect()
 }
 
 #[cfg(test)]

@@ -71,6 +71,34 @@ mod tests {
     }
 
     #[test]
+    fn maps_of_different_sizes_meet_at_the_smaller_one() {
+        let large = tensor((1..=9).map(f64::from).collect(), (1, 3, 3));
+        let small = tensor(vec![0.0, 1.0, 2.0, 3.0], (1, 2, 2));
+        let values = |map: &Tensor| map.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for (a, b) in [(&large, &small), (&small, &large)] {
+            let (a, b) = aligned(a, b).unwrap();
+            assert_eq!((a.dims(), b.dims()), (&[1, 2, 2][..], &[1, 2, 2][..]));
+            let mut found = [values(&a), values(&b)];
+            found.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            // Means of 1 2 4 5, of 2 3 5 6, of 4 5 7 8 and of 5 6 8 9.
+            assert_eq!(found, [[0.0, 1.0, 2.0, 3.0], [3.0, 4.0, 6.0, 7.0]]);
+        }
+        // (9 + 9 + 16 + 16) / 4, of the first map alone.
+        let maps = |map: &Tensor| vec![map.clone(), small.clone(), small.clone()];
+        let loss = node_loss(&maps(&large), &maps(&small), &[2.0, 3.0, 5.0]).unwrap();
+        assert_eq!(loss.to_scalar::<f64>().unwrap(), 25.0);
+    }
+
+    #[test]
+    fn a_wider_map_and_a_higher_one_meet_at_the_shorter_sides() {
+        let wide = tensor(vec![1.0, 3.0, 5.0, 7.0], (1, 1, 4));
+        let high = tensor(vec![1.0, 2.0, 5.0, 6.0], (1, 2, 2));
+        let (wide, high) = aligned(&wide, &high).unwrap();
+        assert_eq!(wide.to_vec3::<f64>().unwrap(), [[[2.0, 6.0]]]);
+        assert_eq!(high.to_vec3::<f64>().unwrap(), [[[3.0, 4.0]]]);
+    }
+
+    #[test]
     fn the_number_of_maps_is_checked() {
         let maps = [tensor(vec![1.0], (1, 1, 1))];
         assert!(normalise_all(&maps, 3).unwrap_err().to_string().contains("1 attention maps; 3"));

@@ -77,6 +77,15 @@ impl Embedding {
     ///
     /// `parameters` is not of the length that [`Embedding::draw`] makes.
     pub fn loss(self, parameters: &Tensor, student: &[Tensor], teacher: &[Tensor]) -> Result<Tensor> {
+        Tensor::stack(&self.terms(parameters, student, teacher)?, 0)?.sum_all()
+    }
+
+    /// The terms of the loss: one for each of the teacher's maps.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Embedding::loss`].
+    pub fn terms(self, parameters: &Tensor, student: &[Tensor], teacher: &[Tensor]) -> Result<Vec<Tensor>> {
         let attention = self.attention(parameters, student, teacher)?;
         let mut terms = vec![];
         for (t, teacher) in teacher.iter().enumerate() {
@@ -90,7 +99,7 @@ impl Embedding {
             let weighted = (Tensor::stack(&errors, 1)? * attention.narrow(1, t, 1)?.squeeze(1)?)?;
             terms.push(weighted.sum(1)?.mean_all()?);
         }
-        Tensor::stack(&terms, 0)?.sum_all()
+        Ok(terms)
     }
 
     /// How much each target t looks at each of the student's maps s, (B, t, s); sums to 1 over s.

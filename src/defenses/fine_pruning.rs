@@ -15,10 +15,11 @@ use crate::nn::Network;
 use crate::nn::graph::{Graph, Id, Op};
 use crate::train::{CrossEntropy, Objective, Step, Term, TrainError, Watch, Weights, highest, scores};
 
-/// Pruning of dormant channels, then fine-tuning. A connected teacher is not used.
+/// Fine-Pruning and its training.
 pub type FinePruning = WithTraining<Own>;
 
-/// What Fine-Pruning has beside its training. Defaults are BackdoorBench's, which holds out test images instead.
+/// Pruning of dormant channels, then fine-tuning. A connected teacher is not used. Defaults are BackdoorBench's, which
+/// holds out test images instead.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
@@ -94,7 +95,8 @@ impl Head {
         Ok(Self { input, channels, classes, weight, bias })
     }
 
-    /// Each image's activation of each channel. They come after a ReLU, so they are their own absolute values.
+    /// Each image's activation of each channel, as the classifier reads it. Where the network has no ReLU before it,
+    /// as in `preactresnet18`, it may be negative.
     ///
     /// A network whose last layer is the identity gives them as its scores.
     fn activations(
@@ -135,10 +137,11 @@ impl Head {
     }
 }
 
-/// Channels, the least active on average first.
+/// Channels, the least active first: by the mean of the absolute values, since a channel that is always negative tells
+/// the classifier as much as one that is always positive.
 fn by_activity(activations: &[Vec<f32>]) -> Vec<usize> {
     let channels = activations.first().map_or(0, Vec::len);
-    let sum = |c: usize| activations.iter().map(|image| f64::from(image[c])).sum::<f64>();
+    let sum = |c: usize| activations.iter().map(|image| f64::from(image[c]).abs()).sum::<f64>();
     let sums: Vec<f64> = (0..channels).map(sum).collect();
     let mut order: Vec<usize> = (0..channels).collect();
     order.sort_by(|&a, &b| sums[a].total_cmp(&sums[b]));
@@ -170,6 +173,7 @@ impl Objective for Pruned<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::held_out::accuracy;
     use super::super::tests::Bench;
     use super::*;
     use crate::train::UNWATCHED;
@@ -177,6 +181,11 @@ mod tests {
     #[test]
     fn the_least_active_channels_come_first() {
         assert_eq!(by_activity(&[vec![3.0, 0.0, 1.0], vec![1.0, 2.0, 0.5]]), [2, 1, 0]);
+    }
+
+    #[test]
+    fn a_strongly_negative_channel_is_not_dormant() {
+        assert_eq!(by_activity(&[vec![-3.0, 0.1, 1.0], vec![-1.0, -0.2, -1.0]]), [1, 2, 0]);
     }
 
     #[test]
@@ -191,16 +200,17 @@ mod tests {
 
     #[test]
     fn the_head_classifies_its_activations_as_the_network_does() {
-        let bench = Bench::new();
-        let task = bench.task();
-        let head = Head::of(task.network.graph()).unwrap();
-        let images = task.samples.to_images().unwrap();
-        let activations = head.activations(task.network, &task.student, &images, &UNWATCHED).unwrap();
-        assert_eq!((activations.len(), activations[0].len()), (images.len(), head.channels));
-        assert!(activations.iter().flatten().all(|&value| value >= 0.0));
-        let expected = super::super::held_out::accuracy(task.network, &task.student, &images, &UNWATCHED);
-        let found = head.accuracy(&task.student.theta, &activations, images.labels());
-        assert_eq!(found, expected.unwrap());
+        for (name, after_relu) in [("wrn-10-1", true), ("preactresnet18", false)] {
+            let bench = Bench::of(name);
+            let task = bench.task();
+            let head = Head::of(task.network.graph()).unwrap();
+            let images = task.samples.to_images().unwrap();
+            let activations = head.activations(task.network, &task.student, &images, &UNWATCHED).unwrap();
+            assert_eq!((activations.len(), activations[0].len()), (images.len(), head.channels));
+            assert_eq!(activations.iter().flatten().all(|&value| value >= 0.0), after_relu, "{name}");
+            let expected = accuracy(task.network, &task.student, &images, &UNWATCHED).unwrap();
+            assert_eq!(head.accuracy(&task.student.theta, &activations, images.labels()), expected, "{name}");
+        }
     }
 
     #[test]

@@ -7,10 +7,10 @@ use super::{Defense, Erased, Task, WithTraining};
 use crate::data::InvalidParam;
 use crate::train::{CrossEntropy, TrainError};
 
-/// Fine-tuning with cross entropy. A connected teacher is not used.
+/// Fine-tuning, which is its training alone.
 pub type Finetune = WithTraining<Own>;
 
-/// Fine-tuning has nothing beside its training.
+/// Fine-tuning with cross entropy. A connected teacher is not used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Own {}

@@ -151,6 +151,7 @@ mod tests {
 
     use super::*;
     use crate::nn::Forward;
+    use crate::nn::finite_differences::assert_gradient;
 
     /// Half the square of each value, times its position.
     struct Bowl;
@@ -197,6 +198,18 @@ mod tests {
         let found = SmoothedCrossEntropy { smoothing: 0.2 }.terms(&step).unwrap()[0].1.to_scalar::<f64>();
         let expected = -(0.8 * (p[0][2] + p[1][0]) + 0.1 * (p[0][0] + p[0][1] + p[1][1] + p[1][2])) / 2.0;
         assert!((found.unwrap() - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_smoothed_losses_gradient_agrees_with_finite_differences() {
+        let logits = Tensor::new(&[[0.5f64, -1.0, 2.0, 0.1], [1.0, 1.0, 0.0, -3.0]], &Device::Cpu).unwrap();
+        for smoothing in [0.0, 0.1, 0.6] {
+            assert_gradient(&logits, 1, |logits| {
+                let forward = Forward { logits: logits.clone(), attention: vec![], state: None };
+                let step = Step { images: logits, labels: &[2, 0], forward: &forward, parameters: logits };
+                SmoothedCrossEntropy { smoothing }.terms(&step).unwrap().remove(0).1
+            });
+        }
     }
 
     #[test]

@@ -106,8 +106,9 @@ macro_rules! registry {
         /// A registered defense with its parameters, chosen by `method`.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "method")]
+        #[expect(missing_docs, reason = "a variant is documented by its parameters, and so is its schema")]
         pub enum AnyDefense {
-            $(#[doc = concat!("See [`", stringify!($Method), "`].")] #[serde(rename = $name)] $Method($Method),)*
+            $(#[serde(rename = $name)] $Method($Method),)*
         }
 
         impl AnyDefense {

@@ -9,10 +9,11 @@ use crate::data::InvalidParam;
 use crate::nn::loss::cross_entropy;
 use crate::train::{Objective, Step, Term, TrainError};
 
-/// Cross entropy + sum_l beta_l mean (A_l student - A_l teacher)^2, A_l the normalised attention maps.
+/// NAD and its training.
 pub type Nad = WithTraining<Own>;
 
-/// What NAD has beside its training.
+/// Neural attention distillation: cross entropy + sum_l beta_l mean (A_l student - A_l teacher)^2, A_l the normalised
+/// attention maps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
@@ -98,10 +99,74 @@ impl Objective for Distil {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
     use serde_json::json;
 
     use super::super::AnyDefense;
+    use super::super::tests::{Setup, assert_close, scalar};
     use super::*;
+
+    const BETAS: [f64; 3] = [500.0, 700.0, 1100.0];
+
+    fn setup() -> Setup<Distil> {
+        Setup::new(|teacher| Distil { teacher, betas: BETAS })
+    }
+
+    /// The value of the attention term.
+    fn attention(setup: &mut Setup<Distil>, betas: [f64; 3]) -> f64 {
+        setup.objective.betas = betas;
+        let (theta, none) = (setup.theta.clone(), setup.own());
+        scalar(&setup.terms(&theta, &none)[1].1)
+    }
+
+    /// Each image's cells, divided by their norm plus 1e-6, one after the other.
+    fn normalised(map: &Tensor) -> Vec<f64> {
+        let image = |rows: Vec<Vec<f64>>| {
+            let cells = rows.concat();
+            let norm = cells.iter().map(|cell| cell * cell).sum::<f64>().sqrt();
+            cells.into_iter().map(move |cell| cell / (norm + 1e-6))
+        };
+        map.to_vec3().unwrap().into_iter().flat_map(image).collect()
+    }
+
+    #[test]
+    fn terms_are_named_and_a_beta_weighs_its_map_alone() {
+        let mut setup = setup();
+        let (theta, none) = (setup.theta.clone(), setup.own());
+        let terms = setup.terms(&theta, &none);
+        assert_eq!(terms.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["ce", "attention"]);
+        let whole = attention(&mut setup, BETAS);
+        let shares = [0, 1, 2].map(|l| {
+            let mut alone = [0.0; 3];
+            alone[l] = BETAS[l];
+            let share = attention(&mut setup, alone);
+            let mut doubled = BETAS;
+            doubled[l] *= 2.0;
+            assert_close(attention(&mut setup, doubled), whole + share);
+            share
+        });
+        assert!(shares.iter().all(|&share| share > 0.0), "{shares:?}");
+        assert_close(shares.iter().sum(), whole);
+    }
+
+    #[test]
+    fn the_attention_term_is_what_the_maps_values_give() {
+        let mut setup = setup();
+        let student = setup.forward(&setup.theta).attention;
+        let teacher = setup.objective.teacher.forward(&setup.images).unwrap().attention;
+        let term = |((student, teacher), beta): ((&Tensor, &Tensor), f64)| {
+            let (student, teacher) = (normalised(student), normalised(teacher));
+            let squares = student.iter().zip(&teacher).map(|(s, t)| (s - t).powi(2));
+            beta * squares.sum::<f64>() / student.len() as f64
+        };
+        let expected = student.iter().zip(&teacher).zip(BETAS).map(term).sum();
+        assert_close(attention(&mut setup, BETAS), expected);
+    }
+
+    #[test]
+    fn gradients_of_the_whole_loss_agree_with_finite_differences() {
+        setup().assert_gradients();
+    }
 
     #[test]
     fn published_weights_have_names_and_are_the_same_as_their_numbers() {

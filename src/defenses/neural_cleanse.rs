@@ -11,14 +11,14 @@ use crate::detectors::{NeuralCleanse, Reversal};
 use crate::rng::stream;
 use crate::train::{CrossEntropy, Frozen, TrainError};
 
+/// Unlearning and its training.
+pub type Unlearning = WithTraining<Own>;
+
 /// Neural Cleanse, then fine-tuning on clean images a share of which carry the reversed trigger of a flagged class
 /// and keep their labels. A model of which no class is flagged stays as it is. A connected teacher is not used.
 ///
 /// (The authors unlearn for one epoch on a tenth of the training images; here the training is that of every
 /// defense.)
-pub type Unlearning = WithTraining<Own>;
-
-/// What unlearning has beside its training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {

@@ -1,5 +1,7 @@
 //! A small student, its clean images, and any defense run on them.
 
+mod setup;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,7 +12,9 @@ use crate::models::Architecture;
 use crate::nn::graph::Shape;
 use crate::train::UNWATCHED;
 
-/// A WRN-10-1 with its first weights, for images of 8x8 in 3 classes, and 24 clean images.
+pub(super) use setup::{Setup, assert_close, scalar};
+
+/// A WRN-10-1, or another network, with its first weights, for images of 8x8 in 3 classes, and 24 clean images.
 pub(super) struct Bench {
     pub network: Network,
     pub student: Weights,
@@ -22,7 +26,12 @@ const IMAGES: usize = 24;
 
 impl Bench {
     pub fn new() -> Self {
-        let network = network("wrn-10-1");
+        Self::of("wrn-10-1")
+    }
+
+    /// The same with a student of another architecture.
+    pub fn of(name: &str) -> Self {
+        let network = network(name);
         let (theta, state) = network.init(1);
         let shape = ImageShape { height: 8, width: 8, channels: 3 };
         let labels: Vec<u32> = (0..IMAGES as u32).map(|i| i % 3).collect();

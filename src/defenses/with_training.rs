@@ -1,6 +1,8 @@
 //! A method's parameters joined with those of its training.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -10,8 +12,7 @@ use crate::train::Training;
 /// A method's own parameters and, beside them in the same mapping, those of its training.
 ///
 /// Fields that belong to neither are refused.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WithTraining<P> {
     /// The method's own.
     #[serde(flatten)]
@@ -28,6 +29,28 @@ impl<'de, P: DeserializeOwned> Deserialize<'de> for WithTraining<P> {
         let known = serde_json::to_value(Training::default()).map_err(D::Error::custom)?;
         let (training, own) = fields.into_iter().partition(|(name, _)| known.get(name).is_some());
         Ok(Self { own: typed(own)?, training: typed(training)? })
+    }
+}
+
+impl<P: JsonSchema> JsonSchema for WithTraining<P> {
+    fn schema_name() -> Cow<'static, str> {
+        P::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    /// The method's own schema, with what it says of the method, and the fields of the training.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = P::json_schema(generator);
+        let training = Training::json_schema(generator);
+        let shared = training.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+        let own = schema.ensure_object().entry("properties").or_insert_with(|| Map::new().into());
+        if let Value::Object(own) = own {
+            own.extend(shared);
+        }
+        schema
     }
 }
 

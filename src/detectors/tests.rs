@@ -15,7 +15,7 @@ const SHAPE: ImageShape = ImageShape { height: 4, width: 4, channels: 1 };
 
 /// Class 0 unless images are bright on average (class 1) or a single pixel is white (class 2, the backdoor): scores
 /// are 1, 4 mean(x) and 100 mean(max(x - 0.4, 0)).
-fn backdoored() -> (Network, Weights) {
+pub(super) fn backdoored() -> (Network, Weights) {
     let (mut graph, x) = Graph::new(Shape { height: 4, width: 4, channels: 1 });
     let x = graph.conv("conv", x, 2, 1, 1);
     let x = graph.batch_norm("bn", x);

@@ -142,13 +142,23 @@ impl JsonSchema for Architecture {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let [wrn, others @ ..] = ["wrn-", "resnet32-cifar", "resnet34", "preactresnet18"].map(any_case);
         json_schema!({
             "type": "string",
             "description": "wrn-<depth>-<width> with depth 10, 16, 22, ... (6n + 4), resnet32-cifar, or preactresnet18.",
-            "pattern": "^([Ww][Rr][Nn]-[0-9]+-[0-9]+|[Rr]es[Nn]et32-cifar|[Rr]es[Nn]et34|[Pp]re[Aa]ct[Rr]es[Nn]et18)$",
+            "pattern": format!("^({wrn}[0-9]+-[0-9]+|{})$", others.join("|")),
             "examples": NAMES,
         })
     }
+}
+
+/// A regular expression for a name in capitals, small letters or both.
+fn any_case(name: &str) -> String {
+    let either = |c: char| match c.is_ascii_alphabetic() {
+        true => format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase()),
+        false => c.to_string(),
+    };
+    name.chars().map(either).collect()
 }
 
 #[cfg(test)]
@@ -185,7 +195,46 @@ mod tests {
             let json = serde_json::to_string(&architecture).unwrap();
             assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), architecture);
         }
-        assert_eq!("ResNet34".parse(), Ok(Architecture::ResNet32));
+    }
+
+    /// What the log says when a name is read, and what it is the name of.
+    fn logged(name: &str) -> (String, Architecture) {
+        // Another thread that reads the name first, where nobody listens, could turn the message off for all.
+        let architecture = name.parse::<Architecture>().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(file.reopen().unwrap()).finish();
+        let again = tracing::subscriber::with_default(log, || name.parse());
+        assert_eq!(again, Ok(architecture));
+        (std::fs::read_to_string(file.path()).unwrap(), architecture)
+    }
+
+    #[test]
+    fn the_reference_implementations_misnomer_is_read_with_a_warning() {
+        for name in ["ResNet34", "resnet34", "RESNET34", "rEsNeT34"] {
+            let (log, architecture) = logged(name);
+            assert_eq!(architecture.to_string(), "resnet32-cifar");
+            let warning =
+                format!("model `{name}` is the residual network of depth 32; write `resnet32-cifar`");
+            assert!(log.contains("WARN") && log.contains(&warning), "{log}");
+        }
+        assert_eq!(logged("ResNet32-CIFAR"), (String::new(), Architecture::ResNet32));
+    }
+
+    #[test]
+    fn the_schema_takes_every_name_that_the_program_takes() {
+        let schema = schemars::schema_for!(Architecture).to_value();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for name in NAMES.into_iter().chain(["ResNet34", "wrn-22-8", "PreActResNet18", "ResNet32-cifar"]) {
+            for name in [name.to_owned(), name.to_uppercase(), name.to_lowercase()] {
+                assert!(
+                    name.parse::<Architecture>().is_ok() && validator.is_valid(&name.clone().into()),
+                    "{name}"
+                );
+            }
+        }
+        for name in ["resnet18", "wrn-16", "wrn-16-1x", "x resnet34"] {
+            assert!(name.parse::<Architecture>().is_err() && !validator.is_valid(&name.into()), "{name}");
+        }
     }
 
     #[test]

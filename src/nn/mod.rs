@@ -5,6 +5,8 @@
 
 pub mod batch_norm;
 mod fast;
+#[cfg(test)]
+pub(crate) mod finite_differences;
 pub mod graph;
 pub mod loss;
 mod normalise;

@@ -142,11 +142,20 @@ fn the_schema_refuses_what_editors_should_underline() {
 }
 
 #[test]
-fn every_parameter_is_documented() {
+fn every_method_and_every_parameter_is_documented() {
     for kind in argd_pipe::stages::all() {
         let schema = kind.schema().to_value();
+        assert!(
+            !schema.to_string().contains("[`"),
+            "`{}` has a link, which only rustdoc follows",
+            kind.kind()
+        );
         for object in stages::objects(&schema) {
-            for (name, field) in object["properties"].as_object().unwrap() {
+            let fields = object["properties"].as_object().unwrap();
+            let method = ["attack", "method"].iter().find_map(|tag| fields.get(*tag)?.get("const"));
+            let described = object.get("description").is_some();
+            assert!(method.is_none() || described, "{method:?} of `{}` has no documentation", kind.kind());
+            for (name, field) in fields {
                 let tag = field.get("const").is_some();
                 let described =
                     field.get("description").is_some() || stages::target(&schema, field).is_some();

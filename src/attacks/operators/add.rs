@@ -1,12 +1,13 @@
 //! Adding a pattern to the picture.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
 use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
 
 /// What a sum of a pixel and a trigger does beyond 0..=255.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Overflow {
     /// Stays at the limit.

@@ -151,12 +151,8 @@ impl<'a> Search<'a> {
     /// One step of the optimiser: the cross entropy before it, and how many images were led to the class.
     fn step(&mut self, suspect: &Frozen, batch: Batch, cost: f64) -> Result<(f64, usize)> {
         let images = Tensor::from_vec(batch.images, batch.shape.as_slice(), &Device::Cpu)?;
-        let (mask, pattern) = (unit(&self.mask)?, unit(&self.pattern)?);
-        let stamped = blend(&images, &mask, &pattern)?;
-        let logits = suspect.forward(&stamped)?.logits;
-        let ce = cross_entropy(&logits, &vec![self.class as u32; batch.labels.len()])?;
-        let loss = (&ce + (mask.sum_all()? * cost)?)?;
-        self.adam.backward_step(&loss)?;
+        let Loss { total, ce, logits } = loss(&self.mask, &self.pattern, &images, suspect, self.class, cost)?;
+        self.adam.backward_step(&total)?;
         let found = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
         let hits = found.iter().filter(|&&class| class as usize == self.class).count();
         Ok((ce.to_dtype(DType::F64)?.to_scalar()?, hits))
@@ -169,6 +165,33 @@ impl<'a> Search<'a> {
         let norm = mask.iter().map(|&share| f64::from(share)).sum();
         Ok(Reversal { class: self.class, mask, pattern, norm, success, converged: false, epochs: 0 })
     }
+}
+
+/// What the search lowers, for a batch.
+struct Loss {
+    /// The cross entropy + cost times the sum of the mask.
+    total: Tensor,
+    /// The cross entropy of the stamped images with the class.
+    ce: Tensor,
+    /// The scores of the stamped images.
+    logits: Tensor,
+}
+
+/// The loss of a mask and a pattern before [`unit`].
+fn loss(
+    mask: &Tensor,
+    pattern: &Tensor,
+    images: &Tensor,
+    suspect: &Frozen,
+    class: usize,
+    cost: f64,
+) -> Result<Loss> {
+    let (mask, pattern) = (unit(mask)?, unit(pattern)?);
+    let stamped = blend(images, &mask, &pattern)?;
+    let logits = suspect.forward(&stamped)?.logits;
+    let ce = cross_entropy(&logits, &vec![class as u32; images.dim(0)?])?;
+    let total = (&ce + (mask.sum_all()? * cost)?)?;
+    Ok(Loss { total, ce, logits })
 }
 
 /// Maps any number into [0, 1]: tanh(x)/2 + 1/2. (The authors divide by 2 - 1e-7, which f32 cannot tell from 2.)
@@ -192,6 +215,52 @@ fn random(shape: (usize, usize, usize), stream: &mut Stream) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Architecture;
+    use crate::nn::finite_differences::assert_gradient;
+    use crate::nn::graph::Shape;
+    use crate::nn::{Network, Numerics};
+
+    /// Waves of f64 around a mean.
+    fn waves(shape: &[usize], mean: f64) -> Tensor {
+        let count = shape.iter().product::<usize>() as u32;
+        let values = (0..count).map(|i| mean + 0.4 * (f64::from(i) * 0.37 + f64::from(i / 192)).sin());
+        Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn gradients_of_mask_and_pattern_agree_with_finite_differences() {
+        let shape = Shape { height: 8, width: 8, channels: 3 };
+        let graph = "wrn-10-1".parse::<Architecture>().unwrap().graph(shape, 3);
+        let network = Network::with_numerics(graph, Numerics::Reference);
+        let (theta, state) = network.init(1);
+        let wide =
+            |values| Tensor::new::<Vec<f32>>(values, &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+        let suspect = Frozen { network, theta: wide(theta), state: wide(state) };
+        let (mask, pattern) = (waves(&[8, 8, 1], -0.5), waves(&[8, 8, 3], 0.2));
+        let images = waves(&[4, 8, 8, 3], 0.5);
+        let of = |mask: &Tensor, pattern: &Tensor, cost| {
+            loss(mask, pattern, &images, &suspect, 2, cost).unwrap().total
+        };
+        // Once with a mask that costs next to the cross entropy, once with one that costs far more.
+        for cost in [0.01, 1.0] {
+            assert_gradient(&mask, 5, |mask| of(mask, &pattern, cost));
+            assert_gradient(&pattern, 17, |pattern| of(&mask, pattern, cost));
+        }
+    }
+
+    #[test]
+    fn the_loss_is_the_cross_entropy_and_the_masks_cost() {
+        let (network, weights) = super::super::super::tests::backdoored();
+        let suspect = Frozen::new(network, &weights).unwrap();
+        let narrow = |shape: &[usize], mean| waves(shape, mean).to_dtype(DType::F32).unwrap();
+        let (mask, pattern) = (narrow(&[4, 4, 1], -0.5), narrow(&[4, 4, 1], 0.2));
+        let images = narrow(&[3, 4, 4, 1], 0.5);
+        let Loss { total, ce, .. } = loss(&mask, &pattern, &images, &suspect, 2, 0.25).unwrap();
+        let value = |tensor: &Tensor| tensor.to_scalar::<f32>().unwrap();
+        let norm = mask.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let norm: f32 = norm.into_iter().map(|raw| raw.tanh() / 2.0 + 0.5).sum();
+        assert!((value(&total) - value(&ce) - 0.25 * norm).abs() < 1e-5);
+    }
 
     #[test]
     fn a_stamp_is_the_blend_in_bytes() {
