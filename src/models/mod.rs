@@ -42,7 +42,8 @@ pub enum Architecture {
     },
     /// `resnet32-cifar`: the residual network of depth 32 for small images.
     ResNet32,
-    /// `preactresnet18`: the pre-activation residual network of depth 18, BackdoorBench's default.
+    /// `preactresnet18`: the pre-activation residual network of depth 18, BackdoorBench's default. It starts as all
+    /// networks here do, from He's normal distribution and zero biases; BackdoorBench leaves that to PyTorch's defaults.
     PreActResNet18,
 }
 
