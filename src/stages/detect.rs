@@ -59,10 +59,10 @@ impl Kind for DetectStage {
         let samples = training::view(context)?;
         let suspect = Loaded::from(context, "model", samples.dataset())?.freeze()?;
         let attacked = attacked(context, samples.dataset())?;
+        let valid = baseline::read(context)?.as_ref().and_then(baseline::is_valid);
         let watcher = Watcher::new(context);
         let case = Case { suspect, samples, attacked, session: watcher.session() };
         let mut finding = params.detector().detect(&case)?;
-        let valid = baseline::read(context)?.as_ref().and_then(baseline::is_valid);
         finding.metrics.extend(valid.map(|valid| ("valid".to_owned(), json!(valid))));
         write_tensors(&context.output("evidence"), &finding.evidence, &())?;
         let mut report = finding.metrics.clone();
