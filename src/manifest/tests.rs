@@ -1,6 +1,7 @@
 //! Tests of whole manifests: references, the matrix, and what a stage gets in a cell.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -217,7 +218,23 @@ fn long_chains_of_stages_are_no_problem() {
     let last_first = format!("name: m\nstages:\n{chain}  s0: {{kind: k}}\n");
     assert_eq!(manifest(&last_first).stages.len(), 20_000);
     let circle = format!("name: m\nstages:\n{chain}  s0: {{kind: k, needs: {{a: s19999}}}}\n");
-    assert_eq!(lines(&circle).len(), 1);
+    let errors = Manifest::parse("m.yaml", circle, &[]).unwrap_err();
+    let [error] = errors.0.as_slice() else { panic!("{errors}") };
+    assert!(
+        error.message.starts_with("20000 stages need each other in a circle: s1 → s0 → s19999 → "),
+        "{error}"
+    );
+    assert!(error.message.ends_with(" → s19994 → … → s1"), "{error}");
+    assert_eq!(error.related.len(), 7, "a few of the needs are shown, not all");
+}
+
+#[test]
+fn of_circles_that_share_stages_one_is_reported() {
+    let text = "name: m\nstages:\n  a: {kind: k, needs: {x: b, y: a}}\n  b: {kind: k, needs: {x: a}}\n  c: {kind: k, needs: {x: c}}\n";
+    let found = lines(text);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].ends_with("stages need each other in a circle: a → b → a"), "{found:?}");
+    assert!(found[1].ends_with("the stage `c` needs itself"), "{found:?}");
 }
 
 #[test]
