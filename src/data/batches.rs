@@ -1,4 +1,4 @@
-//! Batches: images scaled to [0, 1] in one block, in seeded order, prepared ahead of the training that eats them.
+//! Batches: images scaled to [0, 1] in one block, in a seeded order, prepared ahead of the training.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -20,20 +20,20 @@ pub struct Batch {
     pub labels: Vec<u32>,
 }
 
-/// In which order batches take images, and how they vary them.
+/// The order of the images, and their augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// As they lie, unchanged: evaluation.
+    /// The order of the data set, without augmentation: for evaluation.
     Sequential,
     /// An epoch of training.
     Epoch {
         /// Names the random streams.
         seed: u64,
-        /// Counted from 0; names the random streams.
+        /// From 0; names the random streams.
         epoch: u64,
-        /// Whether images come in an order drawn from (`seed`, `epoch`), or as they lie.
+        /// Whether the order is drawn from (`seed`, `epoch`) or is that of the data set.
         shuffle: bool,
-        /// How images are varied.
+        /// How images are augmented.
         augment: Augment,
     },
 }
@@ -95,8 +95,8 @@ impl<S: Samples> Iterator for Batches<S> {
 impl<S: Samples> ExactSizeIterator for Batches<S> {}
 
 impl<S: Samples + 'static> Batches<S> {
-    /// Prepares the next batch on a thread of its own while the caller works on the current one. The batches and
-    /// their order stay the same.
+    /// Prepares the next batch on its own thread while the caller works on the current one. The batches and their order do
+    /// not change.
     pub fn prefetched(self) -> Prefetched {
         let left = self.len();
         let (sender, receiver) = sync_channel(1);
@@ -111,7 +111,7 @@ impl<S: Samples + 'static> Batches<S> {
     }
 }
 
-/// Batches that are prepared ahead; see [`Batches::prefetched`].
+/// Batches prepared ahead; see [`Batches::prefetched`].
 pub struct Prefetched {
     receiver: Receiver<Batch>,
     producer: Option<JoinHandle<()>>,
@@ -125,7 +125,7 @@ impl Iterator for Prefetched {
         let batch = self.receiver.recv().ok();
         match &batch {
             Some(_) => self.left -= 1,
-            // A producer that panicked must not pass for the end of an epoch.
+            // A panic of the producer must not look like the end of an epoch.
             None => {
                 if let Some(Err(panic)) = self.producer.take().map(JoinHandle::join) {
                     std::panic::resume_unwind(panic);
