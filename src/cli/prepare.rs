@@ -1,4 +1,4 @@
-//! What every command does first: the manifest becomes a plan, and the cache is opened.
+//! The first steps of every command: the manifest becomes a plan, and the cache is opened.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::pipeline::{self, Plan, Target, TaskId};
 use crate::stages;
 use crate::store::Store;
 
-/// The class of arithmetic that all keys hold: results of the same class are interchangeable. Our kernels give the
-/// same bits on every CPU, so the instruction set is no part of it.
+/// The numerics class in every key: results of one class are interchangeable. The kernels give the same bits on every
+/// CPU, so the instruction set is not part of it.
 pub(super) const NUMERICS: &str = "cpu/f32/kernels-2";
 
 /// A plan and the store that it runs in.
@@ -25,7 +25,7 @@ pub(super) fn plan(manifest: &Path, overrides: &[Override]) -> Result<Plan, CliE
     Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), NUMERICS)?)
 }
 
-/// Reads and checks the manifest, then opens the cache: what is wrong in the manifest leaves no trace.
+/// Reads and checks the manifest, then opens the cache, so that an invalid manifest creates no cache.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
     let plan = plan(&args.manifest, &args.overrides())?;
     let store = Store::open(&global.cache_dir)?;
@@ -33,8 +33,8 @@ pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, 
 }
 
 impl Prepared {
-    /// Narrows the plan to what the targets pick and what that needs; returns what they pick. No targets pick
-    /// everything.
+    /// Narrows the plan to the tasks that the targets match and those that they need; returns the matching ones. Without
+    /// targets, all tasks match.
     pub(super) fn narrow(
         self,
         targets: &[Target],

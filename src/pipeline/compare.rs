@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -9,7 +10,7 @@ use super::results::SEED;
 use super::sheet::Sheet;
 
 /// Why two tables cannot be compared.
-#[derive(Debug, Error)]
+#[derive(Debug, Diagnostic, Error)]
 pub enum CompareError {
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
@@ -20,7 +21,10 @@ pub enum CompareError {
         source: std::io::Error,
     },
     /// A file holds no results.
-    #[error("{}: {problem}\nhint: give two files that `argd-pipe run` or `argd-pipe results` wrote, or runs in the cache", path.display())]
+    #[error("{}: {problem}", path.display())]
+    #[diagnostic(help(
+        "give two files that `argd-pipe run` or `argd-pipe results` wrote, or runs in the cache"
+    ))]
     NoTable {
         /// Which.
         path: PathBuf,
@@ -28,10 +32,8 @@ pub enum CompareError {
         problem: String,
     },
     /// Rows of a file cannot be told apart by the columns that both files have.
-    #[error(
-        "{}: several rows are `{row}` by the columns that both files have ({columns})\nhint: compare tables of the same axes",
-        path.display()
-    )]
+    #[error("{}: several rows are `{row}` by the columns that both files have ({columns})", path.display())]
+    #[diagnostic(help("compare tables of the same axes"))]
     Ambiguous {
         /// Which.
         path: PathBuf,

@@ -98,8 +98,11 @@ pub enum Event {
         task: TaskRef,
         /// What kind of failure it is.
         class: Class,
-        /// What, where, and what to do.
+        /// What, and where.
         message: String,
+        /// What to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     /// The store does not have what a task makes, and it was not to run.
     Withheld {

@@ -171,7 +171,7 @@ impl From<&Ending> for TaskResult {
         let (state, error) = match ending {
             Ending::Cached(_) => ("cached", None),
             Ending::Finished(_) => ("finished", None),
-            Ending::Failed(error) => ("failed", Some(error.to_string())),
+            Ending::Failed(error) => ("failed", Some(error.with_hint())),
             Ending::Withheld => ("withheld", None),
             Ending::Skipped { .. } => ("skipped", None),
             Ending::Unfinished => ("unfinished", None),

@@ -162,7 +162,7 @@ impl Task {
     /// Says that a file or folder that it reads is not there, and how to come by it.
     pub(super) fn lacks(&self, path: PathBuf, mut hint: String) -> TaskError {
         if let Some(advice) = self.bound.advice(&self.label.stage) {
-            hint = format!("{hint}\nhint: {advice}");
+            hint = format!("{advice}\n{hint}");
         }
         StageError::InputMissing { path, hint }.into()
     }

@@ -243,7 +243,7 @@ fn the_log_of_a_task_tells_every_attempt() {
     let key = state(&bench, CHAIN, "images").key.unwrap();
     let log = fs::read_to_string(bench.store().log(&key)).unwrap();
     let said: Vec<&str> = log.lines().map(|line| line.split_once("] ").unwrap().1).collect();
-    let ends = ["failed: it was told to fail", "hint: please report it, with the manifest", "finished"];
+    let ends = ["failed: it was told to fail", "hint: report this bug, with the manifest", "finished"];
     assert_eq!(said.iter().filter(|line| line.starts_with("started images")).count(), 3);
     assert!(ends.iter().all(|end| said.contains(end)), "{log}");
 }
