@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod defenses;
 pub mod detectors;
+mod in_order;
 pub mod kernels;
 pub mod manifest;
 pub mod models;
