@@ -168,6 +168,7 @@ impl Attempt<'_> {
             inputs: self.job.inputs.iter().map(input).collect(),
             work: work.path(),
             partial: &partial,
+            backend: self.executor.plan.backend(),
             observer: &observer,
             stop: self.executor.stop,
         };

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::TaskError;
+use crate::nn::Backend;
 use crate::stages::{Bound, Context, Observer, Outcome, Stage, StageError};
 use crate::store::{Digest, Record, Store};
 
@@ -15,8 +16,8 @@ use crate::store::{Digest, Record, Store};
 pub struct Again<'a> {
     /// Every stage kind.
     pub kinds: &'a [Box<dyn Stage>],
-    /// The class of numerics of this program.
-    pub numerics: &'a str,
+    /// What computes networks.
+    pub backend: &'a Backend,
     /// Threads that the task may use.
     pub threads: usize,
     /// Who is told how far it is.
@@ -63,8 +64,8 @@ impl Again<'_> {
         let Components { kind, version, params, numerics, .. } = components;
         let stage = self.kinds.iter().find(|stage| stage.kind() == kind);
         let stage = stage.ok_or_else(|| failed(format!("this program has no stage kind `{kind}`")))?;
-        if *version != stage.version() || numerics != self.numerics {
-            let (here, class) = (stage.version(), self.numerics);
+        if *version != stage.version() || numerics != self.backend.numerics() {
+            let (here, class) = (stage.version(), self.backend.numerics());
             return Err(failed(format!(
                 "it was computed by version {version} of `{kind}` with numerics {numerics}; this program has \
                  version {here} and {class}"
@@ -84,7 +85,8 @@ impl Again<'_> {
         work: &Path,
         partial: &Path,
     ) -> Result<Outcome, TaskError> {
-        let mut context = Context { seed, inputs, work, partial, observer: self.observer, stop: self.stop };
+        let &Self { backend, observer, stop, .. } = self;
+        let mut context = Context { seed, inputs, work, partial, backend, observer, stop };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build();
         let pool = pool.map_err(|error| TaskError::Threads(error.to_string()))?;
         Ok(pool.install(|| bound.run(&mut context))?)
