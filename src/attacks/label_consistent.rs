@@ -1,7 +1,7 @@
 //! Label-consistent attack (Turner et al. 2019): images of the target class are made hard to recognise, so that the
 //! network learns the trigger on them instead, and keep their label.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::gradient::gradient;
 use super::operators::{Add, Blend, Overflow};
 use super::{Attack, AttackError, BadNets, Operator, Poisoning, Quirks, Task};
-use crate::data::{DataError, ImageShape, Images, InvalidParam};
+use crate::data::{Batch, DataError, ImageShape, Images, InvalidParam, to_unit};
 use crate::nn::loss::cross_entropy;
 use crate::rng::stream;
 use crate::train::{Progress, TrainError};
@@ -105,29 +105,29 @@ impl LabelConsistent {
     /// The pixels of a batch of images, moved away from their labels and rounded.
     fn moved(&self, task: &Task<'_>, victims: &[u32]) -> Result<Vec<u8>, AttackError> {
         let (model, images) = (task.model()?, task.dataset.train.select(victims));
-        let (epsilon, step, shape) = (self.epsilon as f32 / 255.0, self.step as f32 / 255.0, images.shape());
-        let originals: Vec<f32> = images.pixels().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+        let (epsilon, step, shape) =
+            (to_unit(self.epsilon as f32), to_unit(self.step as f32), images.shape());
+        let mut batch = Batch::of_bytes(images.pixels(), shape, images.labels().to_vec());
+        let originals = batch.images.clone();
         let within =
             |value: f32, original: f32| value.clamp(original - epsilon, original + epsilon).clamp(0.0, 1.0);
-        let mut values = originals.clone();
-        values.par_chunks_exact_mut(shape.len()).zip(victims).for_each(|(image, &victim)| {
+        batch.images.par_chunks_exact_mut(shape.len()).zip(victims).for_each(|(image, &victim)| {
             let mut stream = stream(task.seed, "adversarial start", 0, u64::from(victim));
             image
                 .iter_mut()
                 .for_each(|value| *value = within(*value + stream.between(-epsilon, epsilon), *value));
         });
-        let labels = images.labels();
-        let dims = (victims.len(), shape.height, shape.width, shape.channels);
         for _ in 0..self.steps {
-            let batch = Tensor::from_slice(&values, dims, &Device::Cpu)?;
-            let slope = gradient(&batch, |batch| cross_entropy(&model.forward(batch)?.logits, labels))?;
+            let images = batch.tensor(model.network.device())?;
+            let loss = |images: &Tensor| cross_entropy(&model.forward(images)?.logits, &batch.labels);
+            let slope = gradient(&images, loss)?;
             let slope = slope.flatten_all()?.to_vec1::<f32>()?;
-            for ((value, slope), &original) in values.iter_mut().zip(slope).zip(&originals) {
+            for ((value, slope), &original) in batch.images.iter_mut().zip(slope).zip(&originals) {
                 let sign = f32::from(u8::from(slope > 0.0)) - f32::from(u8::from(slope < 0.0));
                 *value = within(*value + step * sign, original);
             }
         }
-        Ok(values.iter().map(|value| (255.0 * value).round() as u8).collect())
+        Ok(batch.images.iter().map(|value| (255.0 * value).round() as u8).collect())
     }
 }
 
@@ -194,8 +194,7 @@ mod tests {
         let (dataset, poisoning, model) = (grey(SHAPE), Poisoning::default(), tiny());
         let task = Task { model: Some(&model), ..task(&dataset, &poisoning, 1) };
         let images = attack.prepare(&task, &[3, 13]).unwrap();
-        let values: Vec<f32> = images.pixels().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
-        let batch = Tensor::from_vec(values, (2, 16, 16, 3), &Device::Cpu).unwrap();
+        let batch = Batch::of_bytes(images.pixels(), SHAPE, vec![]).tensor(model.network.device()).unwrap();
         let loss = cross_entropy(&model.forward(&batch).unwrap().logits, images.labels()).unwrap();
         (loss.to_scalar().unwrap(), images)
     }

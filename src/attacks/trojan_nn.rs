@@ -1,6 +1,6 @@
 //! TrojanNN (Liu et al. 2018): a patch that excites neurons of a given network.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,8 @@ impl TrojanNn {
         task: &Task<'_>,
     ) -> Result<Vec<f32>, AttackError> {
         let ImageShape { height, width, channels } = task.shape();
-        let picture = |values: &[f32]| Tensor::from_slice(values, (1, height, width, channels), &Device::Cpu);
+        let (dims, device) = ((1, height, width, channels), listener.network.device());
+        let picture = |values: &[f32]| Tensor::from_slice(values, dims, device);
         let told =
             |values: &[f32]| self.activations(listener, &picture(values)?)?.mean_all()?.to_scalar::<f32>();
 
@@ -157,7 +158,7 @@ fn listener(model: &Frozen, neurons: usize) -> Result<Frozen, AttackError> {
     for (score, &neuron) in largest[..neurons].iter().enumerate() {
         theta[weight.offset + neuron * classes + score] = 1.0;
     }
-    Ok(Frozen { theta: Tensor::new(theta, &Device::Cpu)?, ..model.clone() })
+    Ok(Frozen { theta: Tensor::new(theta, model.network.device())?, ..model.clone() })
 }
 
 /// Inputs of a weight, (inputs, classes), from the largest sum of absolute values down.
@@ -179,14 +180,15 @@ fn mask(shape: ImageShape, size: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Device};
 
     use super::super::Poisoning;
     use super::super::gradient::tests::tiny;
     use super::super::task::tests::{grey, task};
     use super::*;
+    use crate::data::Batch;
     use crate::nn::finite_differences::assert_gradient;
-    use crate::nn::{Network, Numerics};
+    use crate::nn::{Backend, Network};
 
     const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 3 };
 
@@ -232,7 +234,7 @@ mod tests {
     fn the_losses_gradient_agrees_with_finite_differences() {
         let Frozen { network, theta, state } = listener(&tiny(), 3).unwrap();
         let wide = |values: Tensor| values.to_dtype(DType::F64).unwrap();
-        let network = Network::with_numerics(network.graph().clone(), Numerics::Reference);
+        let network = Network::new(network.graph().clone(), &Backend::candle()).unwrap();
         let listener = Frozen { network, theta: wide(theta), state: wide(state) };
         let mut stream = stream(1, "test", 0, 0);
         let picture: Vec<f32> = (0..SHAPE.len()).map(|_| stream.uniform()).collect();
@@ -267,8 +269,7 @@ mod tests {
 
     /// The mean activation of the chosen neurons on a black picture with the patch.
     fn activation(blend: &Blend) -> f32 {
-        let values: Vec<f32> = blend.pattern.iter().map(|&value| f32::from(value) / 255.0).collect();
-        let picture = Tensor::from_vec(values, (1, 16, 16, 3), &Device::Cpu).unwrap();
+        let picture = Batch::of_bytes(&blend.pattern, SHAPE, vec![]).tensor(&Device::Cpu).unwrap();
         let logits = listener(&tiny(), 2).unwrap().forward(&picture).unwrap().logits;
         logits.narrow(1, 0, 2).unwrap().mean_all().unwrap().to_scalar().unwrap()
     }

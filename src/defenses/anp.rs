@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -217,6 +217,10 @@ struct Masked<'a> {
 }
 
 impl Loss for Masked<'_> {
+    fn device(&self) -> &Device {
+        self.plain.device()
+    }
+
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
         let undisturbed = vec![[0.0; 2]; self.channels.len()];
         let clean = self.under(at, &undisturbed, images, labels)?;
@@ -282,13 +286,13 @@ impl Masked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::super::tests::Bench;
     use super::*;
     use crate::nn::finite_differences::slope as slope_of;
     use crate::nn::loss::cross_entropy;
-    use crate::nn::{Mode, Network, Numerics};
+    use crate::nn::{Backend, Mode, Network};
 
     fn images() -> (Tensor, Vec<u32>) {
         let pixels: Vec<f32> = (0..4 * 192).map(|i| 0.5 + 0.5 * (i as f32 * 0.37).sin()).collect();
@@ -374,7 +378,7 @@ mod tests {
         let gradient = masked.under(&at, &noise, &images, &labels).unwrap().gradient;
         masked.climb(&mut moved, &gradient);
 
-        let network = Network::with_numerics(bench.network.graph().clone(), Numerics::Reference);
+        let network = Network::new(bench.network.graph().clone(), &Backend::candle()).unwrap();
         let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
         let tensor = |values: Vec<f64>| Tensor::new(values, &Device::Cpu).unwrap();
         let (state, images) = (tensor(wide(state)), images.to_dtype(DType::F64).unwrap());

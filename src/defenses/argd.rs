@@ -3,7 +3,7 @@
 //! A network's graph has its normalised attention maps as nodes and their distances as edges. Nodes, edges and an
 //! embedding of the whole graph are pulled to a fine-tuned teacher's.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,7 @@ impl Objective for Align {
         let teacher = normalise_all(&self.teacher.forward(step.images)?.attention, TAPS)?;
         let parameters = match self.own.train_attention {
             true => step.parameters.clone(),
-            false => Tensor::from_slice(&self.drawn, self.drawn.len(), &Device::Cpu)?,
+            false => Tensor::from_slice(&self.drawn, self.drawn.len(), self.teacher.network.device())?,
         };
         let Own { node_weights, w_node, w_edge, w_embed, .. } = self.own;
         let ce = cross_entropy(&step.forward.logits, step.labels)?;

@@ -113,7 +113,7 @@ impl Head {
         let mut weights = weights.clone();
         weights.theta.extend((0..n * n).map(|i| if i % (n + 1) == 0 { 1.0 } else { 0.0 }));
         weights.theta.extend(vec![0.0; n]);
-        scores(&Network::new(graph), &weights, images, None, watch)
+        scores(&Network::new(graph, network.backend())?, &weights, images, None, watch)
     }
 
     /// Cuts channels off from the classes.

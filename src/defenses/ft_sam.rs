@@ -6,7 +6,7 @@
 
 use std::f64::consts::PI;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use candle_nn::ops::log_softmax;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,10 @@ struct Sharp<L> {
 }
 
 impl<L: Loss> Loss for Sharp<L> {
+    fn device(&self) -> &Device {
+        self.plain.device()
+    }
+
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
         let here = self.plain.slope(at, images, labels)?;
         let worst = self.worst(at.trainable, &here.gradient);
@@ -147,7 +151,7 @@ impl<L> Sharp<L> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::*;
     use crate::nn::Forward;
@@ -157,6 +161,10 @@ mod tests {
     struct Bowl;
 
     impl Loss for Bowl {
+        fn device(&self) -> &Device {
+            &Device::Cpu
+        }
+
         fn slope(&mut self, at: &Point<'_>, _: &Tensor, _: &[u32]) -> Result<Slope, TrainError> {
             let gradient = at.trainable.iter().enumerate().map(|(i, w)| w * (i + 1) as f32).collect();
             Ok(Slope { terms: vec![], gradient, state: None })

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -200,6 +200,10 @@ struct OnCurve<'a> {
 }
 
 impl Loss for OnCurve<'_> {
+    fn device(&self) -> &Device {
+        self.plain.device()
+    }
+
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
         let t = f64::from(stream(self.seed, "curve", at.epoch as u64, at.step as u64).uniform());
         let phi = self.form.at(t, [self.ends[0], at.trainable, self.ends[1]]);
@@ -216,8 +220,6 @@ impl Loss for OnCurve<'_> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::super::tests::{Bench, teacher};
     use super::*;
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::data::{Dataset, ImageShape, Images};
 use crate::models::Architecture;
+use crate::nn::Backend;
 use crate::nn::graph::Shape;
 use crate::train::UNWATCHED;
 
@@ -32,7 +33,7 @@ impl Bench {
     /// The same with a student of another architecture.
     pub fn of(name: &str) -> Self {
         let network = network(name);
-        let (theta, state) = network.init(1);
+        let (theta, state) = network.graph().init(1);
         let shape = ImageShape { height: 8, width: 8, channels: 3 };
         let labels: Vec<u32> = (0..IMAGES as u32).map(|i| i % 3).collect();
         let pixel = |i: usize| ((i * 31 + i / 192 % 3 * 80) % 256) as u8;
@@ -75,13 +76,13 @@ impl Bench {
 /// A network by name.
 fn network(name: &str) -> Network {
     let shape = Shape { height: 8, width: 8, channels: 3 };
-    Network::new(name.parse::<Architecture>().unwrap().graph(shape, 3))
+    Network::new(name.parse::<Architecture>().unwrap().graph(shape, 3), &Backend::default()).unwrap()
 }
 
 /// A teacher of some architecture.
 pub(super) fn teacher(name: &str) -> Frozen {
     let network = network(name);
-    let (theta, state) = network.init(2);
+    let (theta, state) = network.graph().init(2);
     Frozen::new(network, &Weights { theta, state }).unwrap()
 }
 

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::data::{Dataset, ImageShape};
-use crate::nn::Network;
 use crate::nn::graph::{Graph, Shape};
+use crate::nn::{Backend, Network};
 use crate::train::{Unheard, Weights};
 
 const SHAPE: ImageShape = ImageShape { height: 4, width: 4, channels: 1 };
@@ -25,7 +25,7 @@ pub(super) fn backdoored() -> (Network, Weights) {
     let (conv, gamma, beta) = ([1.0, 1.0], [1.0, 1.0], [0.0, -0.4]);
     let (fc, bias) = ([0.0, 4.0, 0.0, 0.0, 0.0, 100.0], [1.0, 0.0, 0.0]);
     let theta = [&conv[..], &gamma, &beta, &fc, &bias].concat();
-    (Network::new(graph), Weights { theta, state: vec![0.0, 0.0, 1.0, 1.0] })
+    (Network::new(graph, &Backend::default()).unwrap(), Weights { theta, state: vec![0.0, 0.0, 1.0, 1.0] })
 }
 
 /// Dark images; with the trigger, one pixel is white.

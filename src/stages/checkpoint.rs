@@ -126,7 +126,6 @@ mod tests {
     use super::super::erase;
     use super::*;
     use crate::models::{Format, Model, export};
-    use crate::nn::Network;
 
     /// A data set of 32x32 images in 10 classes, and a file that holds a WRN-10-1 for it.
     fn lab() -> (tempfile::TempDir, Model) {
@@ -134,7 +133,7 @@ mod tests {
         synthetic(folder.path());
         let architecture: Architecture = "wrn-10-1".parse().unwrap();
         let image = Shape { height: 32, width: 32, channels: 3 };
-        let (theta, state) = Network::new(architecture.graph(image, 10)).init(5);
+        let (theta, state) = architecture.graph(image, 10).init(5);
         let model = Model { architecture, image, classes: 10, normalise: None, theta, state };
         export(&model, &folder.path().join("theirs.pth"), Format::PyTorch).unwrap();
         (folder, model)

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Map, Value};
 
 use super::StageError;
+use crate::nn::Backend;
 use crate::train::Progress;
 
 /// Who is told how far a stage is.
@@ -27,6 +28,8 @@ pub struct Context<'a> {
     pub work: &'a Path,
     /// A folder that outlives a failed or killed attempt at the same key: checkpoints.
     pub partial: &'a Path,
+    /// What computes networks.
+    pub backend: &'a Backend,
     /// Who is told how far it is.
     pub observer: &'a dyn Observer,
     /// Set when the stage should checkpoint and return [`StageError::Stopped`].

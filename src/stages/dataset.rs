@@ -72,6 +72,7 @@ pub(super) mod tests {
     use super::super::{Observer, Progress, erase};
     use super::*;
     use crate::data::Dataset;
+    use crate::nn::Backend;
 
     pub(crate) struct Nobody;
 
@@ -103,6 +104,7 @@ pub(super) mod tests {
             inputs: inputs.collect::<BTreeMap<_, _>>(),
             work: folder,
             partial: folder,
+            backend: &Backend::default(),
             observer,
             stop: &AtomicBool::new(false),
         })

@@ -46,7 +46,7 @@ impl Kind for PointStage {
     fn run(params: &PointParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
         let (curve, model) = Curve::load(context.input("curve")?)?;
-        let point = Loaded::fitting(model, "curve", samples.dataset())?;
+        let point = Loaded::fitting(context, model, "curve", samples.dataset())?;
         let theta = curve.at(params.t);
         let watcher = Watcher::new(context);
         let state =

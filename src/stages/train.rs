@@ -95,8 +95,8 @@ impl Kind for TrainStage {
         let samples = training::view(context)?;
         let (architecture, image) = (params.model, training::shape(samples.shape()));
         let classes = samples.dataset().classes.len();
-        let network = Network::new(architecture.graph(image, classes));
-        let (theta, state) = network.init(context.seed);
+        let network = Network::new(architecture.graph(image, classes), context.backend)?;
+        let (theta, state) = network.graph().init(context.seed);
         let settings = params.training().settings();
         let watcher = Watcher::testing(context, samples.dataset())?;
         let trained = fit(

@@ -59,7 +59,7 @@ impl Loaded {
     ///
     /// An unreadable file, or another image size or number of classes than the data set's.
     pub fn from(context: &Context<'_>, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
-        Self::fitting(Model::load(context.input(port)?)?, port, dataset)
+        Self::fitting(context, Model::load(context.input(port)?)?, port, dataset)
     }
 
     /// Checks that `model`, from `port`, was made for such images.
@@ -67,7 +67,12 @@ impl Loaded {
     /// # Errors
     ///
     /// Another image size or number of classes than the data set's.
-    pub fn fitting(model: Model, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
+    pub fn fitting(
+        context: &Context<'_>,
+        model: Model,
+        port: &str,
+        dataset: &Dataset,
+    ) -> Result<Self, StageError> {
         let of_model = (model.image, model.classes);
         let of_data = (shape(dataset.shape()), dataset.classes.len());
         if of_model != of_data {
@@ -80,7 +85,7 @@ impl Loaded {
                 "`{port}` reads {model}, `dataset` has {data}; {advice}"
             )));
         }
-        let network = Network::new(model.graph());
+        let network = Network::new(model.graph(), context.backend)?;
         Ok(Self { model, network })
     }
 

@@ -6,8 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
-
 use super::checkpoint::Snapshot;
 use super::{Loss, Objective, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError, Watch, Weights};
 use crate::data::{Augment, Batch, Batches, Order, Samples};
@@ -189,7 +187,7 @@ impl Descent<'_> {
 
     /// One step of the optimiser.
     fn step(&mut self, batch: Batch) -> Result<(), TrainError> {
-        let images = Tensor::from_vec(batch.images, batch.shape.as_slice(), &Device::Cpu)?;
+        let images = batch.tensor(self.loss.device())?;
         let Snapshot { trainable, state, epoch, step, .. } = &self.run;
         let at = Point { trainable, state, epoch: *epoch, step: *step };
         let Slope { terms, gradient, state } = self.loss.slope(&at, &images, &batch.labels)?;

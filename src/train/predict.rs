@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::{Progress, TrainError, Watch, Weights};
-use crate::data::Images;
+use crate::data::{Batch, Images};
 use crate::nn::{Mode, Network};
 
 /// Images of one forward pass: large, because nothing is kept for a gradient.
@@ -44,8 +44,9 @@ pub fn scores(
     mut stamp: Option<Stamp<'_>>,
     watch: &dyn Watch,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
-    let theta = Tensor::from_slice(&weights.theta, weights.theta.len(), &Device::Cpu)?;
-    let state = Tensor::from_slice(&weights.state, weights.state.len(), &Device::Cpu)?;
+    let device = network.device();
+    let theta = Tensor::from_slice(&weights.theta, weights.theta.len(), device)?;
+    let state = Tensor::from_slice(&weights.state, weights.state.len(), device)?;
     let shape = images.shape();
     let steps = images.len().div_ceil(PREDICT_BATCH);
     let started = Instant::now();
@@ -59,10 +60,7 @@ pub fn scores(
             let each = pixels.chunks_exact_mut(shape.len()).enumerate();
             each.for_each(|(i, image)| stamp(step * PREDICT_BATCH + i, image));
         }
-        let count = pixels.len() / shape.len();
-        let pixels: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 255.0).collect();
-        let dims = (count, shape.height, shape.width, shape.channels);
-        let batch = Tensor::from_vec(pixels, dims, &Device::Cpu)?;
+        let batch = Batch::of_bytes(&pixels, shape, vec![]).tensor(device)?;
         let logits = network.forward(&theta, &state, &batch, Mode::Eval)?.logits;
         scores.extend(logits.to_dtype(DType::F32)?.to_vec2::<f32>()?);
         let images_per_second = scores.len() as f64 / started.elapsed().as_secs_f64();
@@ -95,6 +93,7 @@ pub fn highest(scores: &[f32]) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::data::ImageShape;
+    use crate::nn::Backend;
     use crate::nn::graph::{Graph, Shape};
     use crate::train::UNWATCHED;
 
@@ -102,7 +101,8 @@ mod tests {
     fn identity() -> (Network, Weights) {
         let (mut graph, x) = Graph::new(Shape { height: 1, width: 1, channels: 2 });
         graph.logits = graph.linear("fc", x, 2);
-        (Network::new(graph), Weights { theta: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0], state: vec![] })
+        let network = Network::new(graph, &Backend::candle()).unwrap();
+        (network, Weights { theta: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0], state: vec![] })
     }
 
     fn images(n: usize) -> Images {

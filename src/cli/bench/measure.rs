@@ -15,7 +15,7 @@ use crate::data::{DataError, Dataset, ImageShape, Images, TrainView};
 use crate::defenses::{Argd, Defense, Task};
 use crate::models::Architecture;
 use crate::nn::graph::Shape;
-use crate::nn::{Level, Network};
+use crate::nn::{Backend, Level, Network};
 use crate::rng;
 use crate::stages::StageError;
 use crate::train::{
@@ -104,8 +104,9 @@ impl Case {
     /// One epoch of exactly the steps that are asked for.
     fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
         let ImageShape { height, width, channels } = SHAPE;
-        let network = Network::new(self.model.graph(Shape { height, width, channels }, CLASSES));
-        let (theta, state) = network.init(SEED);
+        let graph = self.model.graph(Shape { height, width, channels }, CLASSES);
+        let network = Network::new(graph, &Backend::default())?;
+        let (theta, state) = network.graph().init(SEED);
         let weights = Weights { theta, state };
         let dataset = images((WARM_UP + self.steps) * batch)?;
         let session = Session { seed: SEED, watch: clock, checkpoints: folder };

@@ -14,6 +14,7 @@ use super::super::train::TrainStage;
 use super::super::{Kind, Need, Progress, erase};
 use super::*;
 use crate::data::TensorFile;
+use crate::nn::Backend;
 use crate::train::der;
 
 /// A folder with a folder for each stage that has run.
@@ -347,6 +348,7 @@ fn a_stop_leaves_a_checkpoint_and_no_model() {
         inputs: [("dataset".to_owned(), lab.path("images/dataset"))].into(),
         work: &work,
         partial: &partial,
+        backend: &Backend::default(),
         observer: &Nobody,
         stop: &AtomicBool::new(true),
     });

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::data::{ImageShape, Images};
 use crate::nn::graph::{Graph, Shape};
-use crate::nn::{Numerics, loss};
+use crate::nn::{Backend, loss};
 use crate::train::{Step, Term};
 
 /// Cross entropy, and half the square of one number of its own minus 3.
@@ -73,7 +73,7 @@ fn network() -> Network {
     let x = g.batch_norm("bn", x);
     let x = g.relu(x);
     g.logits = g.linear("fc", x, 2);
-    Network::with_numerics(g, Numerics::Reference)
+    Network::new(g, &Backend::candle()).unwrap()
 }
 
 fn settings() -> Settings {
@@ -89,7 +89,7 @@ fn settings() -> Settings {
 
 fn train(folder: &Path, settings: &Settings, watch: &Counter) -> Result<Trained, TrainError> {
     let network = network();
-    let (theta, state) = network.init(1);
+    let (theta, state) = network.graph().init(1);
     let session = Session { seed: 4, watch, checkpoints: folder };
     fit(&network, Weights { theta, state }, samples(), &mut Classify, settings, session)
 }
@@ -129,7 +129,7 @@ fn stopping_at_any_step_and_going_on_ends_in_the_same_bits() {
 #[test]
 fn the_network_is_tested_before_the_first_epoch_and_after_each() {
     let folder = tempfile::tempdir().unwrap();
-    let (theta, state) = network().init(1);
+    let (theta, state) = network().graph().init(1);
     let stopped = Counter::stopping_at(7);
     train(folder.path(), &settings(), &stopped).unwrap_err();
     let first = stopped.tested.into_inner().unwrap();
