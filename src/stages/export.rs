@@ -210,9 +210,9 @@ fn make_parent(path: &Path) -> Result<(), ExportError> {
 mod tests {
     use serde_json::json;
 
-    use super::super::dataset::DatasetStage;
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::poison::PoisonStage;
+    use super::super::kinds::dataset::DatasetStage;
+    use super::super::kinds::poison::PoisonStage;
+    use super::super::tests::run::{run, synthetic};
     use super::*;
     use crate::nn::graph::Shape;
     use crate::train::CurveForm;

@@ -192,6 +192,3 @@ impl From<ModelError> for StageError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::training::{MODEL, shape};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::Dataset;
 use crate::models::{Architecture, Expected, ImportError, import};
 use crate::nn::Normalise;
 use crate::nn::graph::Shape;
+use crate::stages::training::{MODEL, shape};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `checkpoint`.
 pub struct CheckpointStage;
@@ -122,11 +122,11 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::erase;
     use super::*;
     use crate::models::{Format, Model, export};
     use crate::nn::Network;
+    use crate::stages::kind::boxed;
+    use crate::stages::tests::run::{run, synthetic};
 
     /// A data set of 32x32 images in 10 classes, and a file that holds a WRN-10-1 for it.
     fn lab() -> (tempfile::TempDir, Model) {
@@ -178,12 +178,12 @@ mod tests {
         let message = import_with(folder.path(), grey, &[("dataset", "dataset")]).unwrap_err().to_string();
         assert_eq!(message, "`normalise`: 1 means and 1 standard deviations for 3 channels");
         let with = json!({"path": "x", "model": "wrn-10-1", "normalise": {"mean": [0.5], "std": [0.0]}});
-        assert_eq!(erase::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalise"]);
+        assert_eq!(boxed::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalise"]);
     }
 
     #[test]
     fn the_path_is_a_source_and_no_part_of_the_parameters() {
-        let bound = erase::<CheckpointStage>().bind(&json!({"path": "a.pth", "model": "ResNet34"})).unwrap();
+        let bound = boxed::<CheckpointStage>().bind(&json!({"path": "a.pth", "model": "ResNet34"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("a.pth")]);
         let params = json!({"model": "resnet32-cifar", "image": null, "classes": null, "normalise": null});
         assert_eq!((bound.params(), bound.seeded()), (params, false));

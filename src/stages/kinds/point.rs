@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::data::Augment;
+use crate::stages::training::{self, Loaded, Watcher};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::train::{Curve, Weights, batch_norm_statistics};
 
 /// The stage kind `point`.

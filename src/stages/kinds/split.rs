@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::{Dataset, Overlay, Split, load_indices, save_indices};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `split`.
 pub struct SplitStage;
@@ -86,10 +86,10 @@ impl Kind for SplitStage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::erase;
     use super::super::poison::PoisonStage;
     use super::*;
+    use crate::stages::kind::boxed;
+    use crate::stages::tests::run::{run, synthetic};
 
     #[test]
     fn a_split_passes_its_data_set_on_and_can_be_split_again() {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_ratio_out_of_range_is_refused_by_name() {
         for ratio in [0.0, 1.5] {
-            let wrong = erase::<SplitStage>().bind(&json!({"ratio": ratio})).err().unwrap();
+            let wrong = boxed::<SplitStage>().bind(&json!({"ratio": ratio})).err().unwrap();
             assert_eq!(wrong[0].path, ["ratio"]);
         }
     }

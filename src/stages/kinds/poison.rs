@@ -4,11 +4,11 @@ use serde_json::json;
 
 use std::path::PathBuf;
 
-use super::training::{Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
 use crate::attacks::{AnyAttack, Task, poison};
 use crate::data::readers::read_pictures;
 use crate::data::{Dataset, load_indices};
+use crate::stages::training::{Loaded, Watcher};
+use crate::stages::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `poison`.
 pub struct PoisonStage;
@@ -90,12 +90,12 @@ impl Kind for PoisonStage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::erase;
     use super::super::train::TrainStage;
     use super::*;
     use crate::attacks::{Rule, Trigger};
     use crate::data::Overlay;
+    use crate::stages::kind::boxed;
+    use crate::stages::tests::run::{run, synthetic};
 
     #[test]
     fn every_attack_leaves_overlay_trigger_and_an_honest_count() {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn an_attack_that_needs_a_model_says_so() {
-        let needs = |attack: &str| erase::<PoisonStage>().bind(&json!({"attack": attack})).unwrap().needs();
+        let needs = |attack: &str| boxed::<PoisonStage>().bind(&json!({"attack": attack})).unwrap().needs();
         let model = Need { port: "model", parameter: "attack" };
         assert_eq!(needs("trojan-nn"), [model]);
         assert_eq!(needs("label-consistent"), [model]);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_a_source_and_no_part_of_the_parameters() {
-        let bound = erase::<PoisonStage>().bind(&json!({"attack": "blend", "image": "kitty.png"})).unwrap();
+        let bound = boxed::<PoisonStage>().bind(&json!({"attack": "blend", "image": "kitty.png"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("kitty.png")]);
         assert_eq!(bound.params().get("image"), None);
     }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn wrong_parameters_are_refused_by_name() {
-        let refused = |with| erase::<PoisonStage>().bind(&with).err().unwrap().remove(0);
+        let refused = |with| boxed::<PoisonStage>().bind(&with).err().unwrap().remove(0);
         assert_eq!(refused(json!({"attack": "badnets", "row": 3})).path, ["row"]);
         assert_eq!(
             refused(json!({"attack": "badnets", "rule": "all2all", "rate_of": "non_target"})).path,

@@ -1,7 +1,7 @@
 //! `finetune`: trains a model further on clean images, as a teacher or as the plainest defense.
 
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::stages::training::{self, Loaded, Watcher};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::train::{CrossEntropy, Training, fit};
 
 /// The stage kind `finetune`.

@@ -1,8 +1,8 @@
 //! `erase`: removes the backdoor from a model with a defense, given clean images.
 
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
 use crate::defenses::{AnyDefense, Task};
+use crate::stages::training::{self, Loaded, Watcher};
+use crate::stages::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `erase`.
 pub struct EraseStage;

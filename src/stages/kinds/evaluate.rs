@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::baseline;
-use super::measure::{self, Measured};
-use super::require::Require;
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::data::Dataset;
+use crate::stages::baseline;
+use crate::stages::measure::{self, Measured};
+use crate::stages::require::Require;
+use crate::stages::training::{self, Loaded, Watcher};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::train::der;
 
 /// The stage kind `evaluate`.

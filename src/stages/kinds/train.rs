@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::{Augment, Samples};
 use crate::models::{Architecture, Model};
 use crate::nn::Network;
+use crate::stages::training::{self, Loaded, Watcher};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::train::{CrossEntropy, Schedule, Training, Weights, fit};
 
 /// The stage kind `train`.

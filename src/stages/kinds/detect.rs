@@ -4,12 +4,12 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::baseline;
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::attacks::Trigger;
 use crate::data::{Dataset, write_tensors};
 use crate::detectors::{AnyDetector, Attacked, Case};
+use crate::stages::baseline;
+use crate::stages::training::{self, Loaded, Watcher};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `detect`.
 pub struct DetectStage;
