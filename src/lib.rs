@@ -3,7 +3,7 @@
 //! The way of the data: YAML text -> [`manifest::Manifest`] -> [`pipeline::Plan`] -> (scheduler: inputs ready -> key
 //! -> [`store`] hit? -> stage run) -> artifacts -> metrics -> results rows -> CSV.
 //!
-//! Imports point one way: `cli` -> `pipeline` -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
+//! Imports point one way: `cli` -> {`report`, `pipeline`} -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
 //! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] is at the bottom, for all.
 
 pub mod attacks;
@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod models;
 pub mod nn;
 pub mod pipeline;
+pub mod report;
 pub mod rng;
 pub mod stages;
 pub mod store;

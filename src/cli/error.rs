@@ -10,7 +10,7 @@ use crate::data::fetch::FetchError;
 use crate::manifest::{Errors, LoadError};
 use crate::models::{self, ImportError, ModelError};
 use crate::pipeline::{Class, CompareError, NoView, RunError, TargetError};
-use crate::stages::ExportError;
+use crate::report::ExportError;
 use crate::store::StoreError;
 
 /// Why a command failed. Hints are lines that start with `hint: `.

@@ -8,7 +8,6 @@ mod baseline;
 mod context;
 mod convert;
 mod error;
-mod export;
 mod kind;
 mod kinds;
 mod measure;
@@ -19,10 +18,9 @@ mod training;
 pub use crate::train::Progress;
 pub use context::{Context, Observer, Outcome};
 pub use error::StageError;
-pub use export::{ExportError, export};
 pub use kind::{Bound, Kind, Stage};
 pub use kinds::all;
 pub use ports::{Artifact, Input, Need, Output, ParamError};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

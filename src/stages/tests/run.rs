@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::data::Dataset;
 use crate::stages::kind::boxed;
-use crate::stages::kinds::dataset::DatasetStage;
+pub(crate) use crate::stages::kinds::dataset::DatasetStage;
+pub(crate) use crate::stages::kinds::poison::PoisonStage;
 use crate::stages::{Context, Kind, Observer, Outcome, Progress, StageError};
 
 pub(crate) struct Nobody;
