@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Map, Value};
 
+use super::metrics::VALID;
 use super::{Artifact, Context, Input, StageError};
 
 /// The port.
@@ -30,5 +31,5 @@ pub(super) fn read(context: &Context<'_>) -> Result<Option<Map<String, Value>>, 
 
 /// Whether the baseline counts; nothing if nothing was required of it.
 pub(super) fn is_valid(report: &Map<String, Value>) -> Option<bool> {
-    report.get("valid")?.as_bool()
+    report.get(VALID)?.as_bool()
 }

@@ -11,6 +11,7 @@ mod error;
 mod kind;
 mod kinds;
 mod measure;
+pub mod metrics;
 mod ports;
 mod require;
 mod training;

@@ -165,7 +165,7 @@ impl Watch for Watcher<'_> {
     fn test(&self, network: &Network, weights: &Weights) -> Result<Vec<(&'static str, f64)>, TrainError> {
         let Some((dataset, trigger)) = &self.test else { return Ok(vec![]) };
         let measured = Measured::of(network, weights, dataset, Some(trigger), &Unheard(self.stop))?;
-        Ok(measured.shown())
+        Ok(measured.each_epoch())
     }
 }
 

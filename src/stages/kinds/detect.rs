@@ -8,6 +8,7 @@ use crate::attacks::Trigger;
 use crate::data::{Dataset, write_tensors};
 use crate::detectors::{AnyDetector, Attacked, Case};
 use crate::stages::baseline;
+use crate::stages::metrics::VALID;
 use crate::stages::training::{self, Loaded, Watcher};
 use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
@@ -63,7 +64,7 @@ impl Kind for DetectStage {
         let watcher = Watcher::new(context);
         let case = Case { suspect, samples, attacked, session: watcher.session() };
         let mut finding = params.detector().detect(&case)?;
-        finding.metrics.extend(valid.map(|valid| ("valid".to_owned(), json!(valid))));
+        finding.metrics.extend(valid.map(|valid| (VALID.to_owned(), json!(valid))));
         write_tensors(&context.output("evidence"), &finding.evidence, &())?;
         let mut report = finding.metrics.clone();
         report.extend(finding.details);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::data::Dataset;
 use crate::stages::baseline;
 use crate::stages::measure::{self, Measured};
+use crate::stages::metrics::{ACC, ASR, VALID};
 use crate::stages::require::Require;
 use crate::stages::training::{self, Loaded, Watcher};
 use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
@@ -70,7 +71,7 @@ impl Kind for EvaluateStage {
             metrics.extend(against(baseline, &metrics)?.map(|der| ("der".to_owned(), json!(der))));
         }
         let valid = valid(&params.require, &metrics, baseline.as_ref())?;
-        metrics.extend(valid.map(|valid| ("valid".to_owned(), json!(valid))));
+        metrics.extend(valid.map(|valid| (VALID.to_owned(), json!(valid))));
         let mut report = metrics.clone();
         report.extend(measured.by_class(&dataset.classes));
         let path = context.output("report");
@@ -97,10 +98,10 @@ fn valid(
 /// A baseline without ASR.
 fn against(baseline: &Map<String, Value>, after: &Map<String, Value>) -> Result<Option<f64>, StageError> {
     let of = |metrics: &Map<String, Value>, name: &str| metrics.get(name).and_then(Value::as_f64);
-    let (Some(acc), Some(asr)) = (of(after, "acc"), of(after, "asr")) else {
+    let (Some(acc), Some(asr)) = (of(after, ACC), of(after, ASR)) else {
         return Ok(None);
     };
-    let (Some(acc_before), Some(asr_before)) = (of(baseline, "acc"), of(baseline, "asr")) else {
+    let (Some(acc_before), Some(asr_before)) = (of(baseline, ACC), of(baseline, ASR)) else {
         let problem = "the baseline was evaluated without a trigger, so there is no DER";
         let advice = "connect the trigger to the baseline's `needs` too, or leave `baseline` out";
         return Err(StageError::Failed(format!("{problem}; {advice}")));
