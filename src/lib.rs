@@ -4,7 +4,7 @@
 //! -> [`store`] hit? -> stage run) -> artifacts -> metrics -> results rows -> CSV.
 //!
 //! Imports point one way: `cli` -> {`report`, `pipeline`} -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
-//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] is at the bottom, for all.
+//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] and [`methods`] are at the bottom, for all.
 
 pub mod attacks;
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod defenses;
 pub mod detectors;
 pub mod kernels;
 pub mod manifest;
+pub mod methods;
 pub mod models;
 pub mod nn;
 pub mod pipeline;

@@ -8,13 +8,8 @@ use super::metrics::VALID;
 use super::{Artifact, Context, Input, StageError};
 
 /// The port.
-pub(super) const BASELINE: Input = Input {
-    name: "baseline",
-    takes: Artifact::Report,
-    also: &[],
-    required: false,
-    about: "The evaluation of the model.",
-};
+pub(super) const BASELINE: Input =
+    Input::optional("baseline", Artifact::Report, "The evaluation of the model.");
 
 /// The report of the port, if one is connected.
 ///

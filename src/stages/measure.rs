@@ -8,7 +8,7 @@ use super::{Context, StageError};
 use crate::attacks::{LabelRule, Trigger};
 use crate::data::{Dataset, Images};
 use crate::nn::Network;
-use crate::train::{Elsewhere, Watch, Rate, Report, Stamp, TrainError, Weights, predict};
+use crate::train::{Elsewhere, Observer, Rate, Report, Stamp, TrainError, Weights, predict};
 
 /// The trigger of the port `trigger`, if one is connected.
 ///
@@ -45,10 +45,10 @@ impl Measured {
         weights: &Weights,
         dataset: &Dataset,
         trigger: Option<&Trigger>,
-        watch: &dyn Watch,
+        observer: &dyn Observer,
     ) -> Result<Self, TrainError> {
         let predictions = |images: &Images, stamp: Option<Stamp<'_>>| -> Result<Vec<u32>, TrainError> {
-            predict(network, weights, images, stamp, watch)
+            predict(network, weights, images, stamp, observer)
         };
         let (test, labels) = (&dataset.test, dataset.test.labels());
         let clean = predictions(test, None)?;

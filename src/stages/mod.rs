@@ -16,8 +16,8 @@ mod ports;
 mod require;
 mod training;
 
-pub use crate::train::Progress;
-pub use context::{Context, Observer, Outcome};
+pub use crate::train::{Observer, Progress};
+pub use context::{Context, Outcome};
 pub use error::StageError;
 pub use kind::{Bound, Kind, Stage};
 pub use kinds::all;

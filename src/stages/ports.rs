@@ -37,6 +37,18 @@ pub struct Input {
     pub about: &'static str,
 }
 
+impl Input {
+    /// An input that `needs` must name.
+    pub const fn required(name: &'static str, takes: Artifact, about: &'static str) -> Self {
+        Self { name, takes, also: &[], required: true, about }
+    }
+
+    /// An input that `needs` may leave out.
+    pub const fn optional(name: &'static str, takes: Artifact, about: &'static str) -> Self {
+        Self { required: false, ..Self::required(name, takes, about) }
+    }
+}
+
 /// A named output of a stage kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value, json};
 
-use self::run::{Nobody, run, run_watched};
+use self::run::{run, run_observed};
 use super::kind::boxed;
 use super::kinds::dataset::DatasetStage;
 use super::kinds::detect::DetectStage;
@@ -22,7 +22,7 @@ use super::kinds::train::TrainStage;
 use super::*;
 use crate::data::TensorFile;
 use crate::models::Model;
-use crate::train::der;
+use crate::train::{SILENT, der};
 
 /// A folder with a folder for each stage that has run.
 struct Lab(tempfile::TempDir);
@@ -331,7 +331,7 @@ fn with_a_trigger_every_epoch_is_tested_and_the_model_is_the_same() {
     for (folder, more) in [("untested", None), ("tested", Some(("trigger", trigger.as_str())))] {
         std::fs::create_dir_all(lab.path(folder)).unwrap();
         let inputs: Vec<_> = inputs.into_iter().chain(more).collect();
-        run_watched::<FinetuneStage>(with.clone(), &inputs, &lab.path(folder), &tests).unwrap();
+        run_observed::<FinetuneStage>(with.clone(), &inputs, &lab.path(folder), &tests).unwrap();
     }
     assert_eq!(lab.bytes("untested/model"), lab.bytes("tested/model"));
 
@@ -355,7 +355,7 @@ fn a_stop_leaves_a_checkpoint_and_no_model() {
         inputs: [("dataset".to_owned(), lab.path("images/dataset"))].into(),
         work: &work,
         partial: &partial,
-        observer: &Nobody,
+        observer: &SILENT,
         stop: &AtomicBool::new(true),
     });
     assert!(matches!(stopped, Err(StageError::Stopped)));

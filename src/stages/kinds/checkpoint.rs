@@ -46,13 +46,11 @@ impl Kind for CheckpointStage {
     const VERSION: u32 = 1;
     const ABOUT: &'static str =
         "Reads a model that another program trained, from a PyTorch or safetensors file.";
-    const INPUTS: &'static [Input] = &[Input {
-        name: "dataset",
-        takes: Artifact::Dataset,
-        also: &[],
-        required: false,
-        about: "What the model is for: gives the images' shape and the number of classes.",
-    }];
+    const INPUTS: &'static [Input] = &[Input::optional(
+        "dataset",
+        Artifact::Dataset,
+        "What the model is for: gives the images' shape and the number of classes.",
+    )];
     const OUTPUTS: &'static [Output] =
         &[Output { name: MODEL.name, makes: Artifact::Model, about: "The network as the file has it." }];
     type Params = CheckpointParams;
@@ -81,8 +79,7 @@ impl Kind for CheckpointStage {
         let mut model = import(&params.path, expected)?;
         model.normalise.clone_from(&params.normalise);
         model.save(&context.output(MODEL.name))?;
-        let metrics = [("parameters".to_owned(), json!(model.theta.len()))];
-        Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
+        Ok(Outcome::of([("parameters", json!(model.theta.len()))]))
     }
 }
 

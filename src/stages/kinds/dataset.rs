@@ -24,20 +24,20 @@ impl Kind for DatasetStage {
     type Params = Source;
 
     fn check(params: &Source) -> Vec<ParamError> {
-        params.reader().check().into_iter().map(ParamError::from).collect()
+        params.get().check().into_iter().map(ParamError::from).collect()
     }
 
     fn seeded(params: &Source) -> bool {
-        params.reader().seeded()
+        params.get().seeded()
     }
 
     fn sources(params: &Source) -> Vec<PathBuf> {
-        params.reader().path().map(PathBuf::from).into_iter().collect()
+        params.get().path().map(PathBuf::from).into_iter().collect()
     }
 
     fn advice(params: &Source, stage: &str) -> Option<String> {
         let with = format!("stages.{stage}.with");
-        Some(match params.reader().public() {
+        Some(match params.get().public() {
             Some(PublicDataset { name, source, .. }) => format!(
                 "`argd-pipe data fetch {name}` downloads {name}; then add \
                  `--set {with}.source={source} --set {with}.path=$(argd-pipe data path {name})`"
@@ -50,14 +50,13 @@ impl Kind for DatasetStage {
     }
 
     fn run(params: &Source, context: &mut Context<'_>) -> Result<Outcome, StageError> {
-        let dataset = params.reader().read(context.seed)?;
+        let dataset = params.get().read(context.seed)?;
         dataset.save(&context.output("dataset"))?;
-        let metrics = [
-            ("train_images".to_owned(), json!(dataset.train.len())),
-            ("test_images".to_owned(), json!(dataset.test.len())),
-            ("classes".to_owned(), json!(dataset.classes.len())),
-        ];
-        Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
+        Ok(Outcome::of([
+            ("train_images", json!(dataset.train.len())),
+            ("test_images", json!(dataset.test.len())),
+            ("classes", json!(dataset.classes.len())),
+        ]))
     }
 }
 

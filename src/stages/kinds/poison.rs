@@ -4,10 +4,10 @@ use serde_json::json;
 
 use std::path::PathBuf;
 
-use crate::attacks::{AnyAttack, Task, poison};
+use crate::attacks::{AnyAttack, Case, poison};
 use crate::data::readers::read_pictures;
 use crate::data::{Dataset, load_indices};
-use crate::stages::training::{Loaded, Watcher};
+use crate::stages::training::{self, Loaded};
 use crate::stages::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `poison`.
@@ -18,20 +18,12 @@ impl Kind for PoisonStage {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "Plants an attack's trigger in a part of the training images.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "dataset",
-            takes: Artifact::Dataset,
-            also: &[("indices", Artifact::Indices)],
-            required: true,
-            about: "What to poison: a data set, or a split of one.",
-        },
-        Input {
-            name: "model",
-            takes: Artifact::Model,
-            also: &[],
-            required: false,
-            about: "A clean model of the data set, for attacks that are made against one; others do not look at it.",
-        },
+        Input { about: "What to poison: a data set, or a split of one.", ..training::DATASET },
+        Input::optional(
+            "model",
+            Artifact::Model,
+            "A clean model of the data set, for attacks that are made against one; others do not look at it.",
+        ),
     ];
     const OUTPUTS: &'static [Output] = &[
         Output {
@@ -67,24 +59,23 @@ impl Kind for PoisonStage {
         } else {
             None
         };
-        let task = Task {
+        let case = Case {
             dataset: &dataset,
             pool: pool.as_deref(),
             pictures: pictures.as_ref(),
             model: model.as_ref(),
             poisoning: params.poisoning(),
             seed: context.seed,
-            watch: &Watcher::new(context),
+            observer: context,
         };
-        let poisoned = poison(params, &task)?;
+        let poisoned = poison(params, &case)?;
         poisoned.overlay.save(&context.output("overlay"), dataset.classes.len())?;
         poisoned.trigger.save(&context.output("trigger"))?;
-        let metrics = [
-            ("poisoned".to_owned(), json!(poisoned.poisoned)),
-            ("covers".to_owned(), json!(poisoned.covers)),
-            ("rate_actual".to_owned(), json!(poisoned.rate_actual)),
-        ];
-        Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
+        Ok(Outcome::of([
+            ("poisoned", json!(poisoned.poisoned)),
+            ("covers", json!(poisoned.covers)),
+            ("rate_actual", json!(poisoned.rate_actual)),
+        ]))
     }
 }
 

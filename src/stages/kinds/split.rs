@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::data::{Dataset, Overlay, Split, load_indices, save_indices};
+use crate::stages::training;
 use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `split`.
@@ -33,21 +34,13 @@ impl Kind for SplitStage {
     const ABOUT: &'static str =
         "Chooses a part of the training images by seed: the clean data that a defense may use.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "dataset",
-            takes: Artifact::Dataset,
-            also: &[("indices", Artifact::Indices)],
-            required: true,
-            about: "What to choose from: a data set, or a split of one.",
-        },
-        Input {
-            name: "poison",
-            takes: Artifact::Overlay,
-            also: &[],
-            required: false,
-            about: "Poisoned images, which are then never chosen. Without it they are, in their clean form, as in the \
+        Input { about: "What to choose from: a data set, or a split of one.", ..training::DATASET },
+        Input::optional(
+            "poison",
+            Artifact::Overlay,
+            "Poisoned images, which are then never chosen. Without it they are, in their clean form, as in the \
                     reference.",
-        },
+        ),
     ];
     const OUTPUTS: &'static [Output] = &[
         Output { name: "dataset", makes: Artifact::Dataset, about: "The data set itself, passed on." },
@@ -79,8 +72,8 @@ impl Kind for SplitStage {
         let split = Split { ratio: params.ratio, stratified: params.stratified };
         let chosen = split.draw(dataset.train.labels(), &pool, excluded, context.seed)?;
         save_indices(&context.output("indices"), &chosen)?;
-        let metrics = [("images".to_owned(), json!(chosen.len()))];
-        Ok(Outcome { passed_on: vec![("dataset", "dataset")], metrics: metrics.into_iter().collect() })
+        let passed_on = vec![("dataset", "dataset")];
+        Ok(Outcome { passed_on, ..Outcome::of([("images", json!(chosen.len()))]) })
     }
 }
 

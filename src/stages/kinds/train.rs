@@ -4,68 +4,56 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Augment, Samples};
+use crate::methods::{Beside, With};
 use crate::models::{Architecture, Model};
 use crate::nn::Network;
-use crate::stages::training::{self, Loaded, Watcher};
+use crate::stages::training::{self, Loaded, Tested};
 use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::train::{CrossEntropy, Schedule, Training, Weights, fit};
 
 /// The stage kind `train`.
 pub struct TrainStage;
 
+/// What to train, and how.
+pub type TrainParams = With<Untrained, Training>;
+
 /// What to train, and how. Defaults are those of the reference implementation's training of a backdoored model, but
 /// for `shuffle`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct TrainParams {
+pub struct Untrained {
     /// The network.
     pub model: Architecture,
-    /// Passes over the images. (The reference's loop for 10 runs 9.)
-    #[schemars(range(min = 1, max = 100_000))]
-    pub epochs: usize,
-    /// Images of a step; the last step of an epoch may have fewer.
-    #[schemars(range(min = 1, max = 65_536))]
-    pub batch: usize,
-    /// Learning rates by epoch; 0.1, 0.01 and 0.0009 from epochs 0, 6 and 29 if not given.
-    pub schedule: Schedule,
-    /// Momentum of the optimiser.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub momentum: f64,
-    /// Nesterov's rule for the momentum.
-    pub nesterov: bool,
-    /// Weight decay, on every parameter.
-    #[schemars(range(min = 0.0))]
-    pub weight_decay: f64,
-    /// How images are varied: not at all if not given. Without it a trigger is learned in one place only, and is
-    /// easier to erase. `{}` is the augmentation of the defenses.
-    pub augment: Augment,
-    /// Draw an order for each epoch. The reference does not; then a data set that is sorted by class, as a folder
-    /// of images is, does not train.
-    pub shuffle: bool,
 }
 
-impl Default for TrainParams {
+impl Default for Untrained {
     fn default() -> Self {
-        let Training { epochs, batch, momentum, nesterov, weight_decay, .. } = Training::default();
-        Self {
-            model: Architecture::WideResNet { depth: 16, width: 1 },
-            epochs,
-            batch,
-            schedule: Schedule::steps(&[(0, 0.1), (6, 0.01), (29, 0.0009)]),
-            momentum,
-            nesterov,
-            weight_decay,
-            augment: Augment::NONE,
-            shuffle: true,
-        }
+        Self { model: Architecture::WideResNet { depth: 16, width: 1 } }
     }
 }
 
-impl TrainParams {
-    fn training(&self) -> Training {
-        let &Self { epochs, batch, momentum, nesterov, weight_decay, augment, shuffle, .. } = self;
-        let schedule = self.schedule.clone();
-        Training { epochs, batch, schedule, momentum, nesterov, weight_decay, augment, shuffle }
+impl Beside<Training> for Untrained {
+    fn usual() -> Training {
+        let schedule = Schedule::steps(&[(0, 0.1), (6, 0.01), (29, 0.0009)]);
+        Training { schedule, augment: Augment::NONE, ..Training::default() }
+    }
+
+    fn about(field: &str) -> Option<&'static str> {
+        Some(match field {
+            "epochs" => "Passes over the images. (The reference's loop for 10 runs 9.)",
+            "schedule" => {
+                "Learning rates by epoch; 0.1, 0.01 and 0.0009 from epochs 0, 6 and 29 if not given."
+            }
+            "augment" => {
+                "How images are varied: not at all if not given. Without it a trigger is learned in one place only, and is\n\
+                 easier to erase. `{}` is the augmentation of the defenses."
+            }
+            "shuffle" => {
+                "Draw an order for each epoch. The reference does not; then a data set that is sorted by class, as a folder\n\
+                 of images is, does not train."
+            }
+            _ => return None,
+        })
     }
 }
 
@@ -75,37 +63,31 @@ impl Kind for TrainStage {
     const ABOUT: &'static str = "Trains a network; on a poisoned data set, it learns the backdoor.";
     const INPUTS: &'static [Input] = &[
         training::DATASET,
-        Input {
-            name: "poison",
-            takes: Artifact::Overlay,
-            also: &[],
-            required: false,
-            about: "Poisoned images, which replace their originals.",
-        },
+        Input::optional("poison", Artifact::Overlay, "Poisoned images, which replace their originals."),
         training::TRIGGER,
     ];
     const OUTPUTS: &'static [Output] = &[training::MODEL];
     type Params = TrainParams;
 
     fn check(params: &TrainParams) -> Vec<ParamError> {
-        training::param_errors(params.training().check())
+        training::param_errors(params.shared.check())
     }
 
     fn run(params: &TrainParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let (architecture, image) = (params.model, training::shape(samples.shape()));
+        let (architecture, image) = (params.own.model, training::shape(samples.shape()));
         let classes = samples.dataset().classes.len();
         let network = Network::new(architecture.graph(image, classes));
         let (theta, state) = network.init(context.seed);
-        let settings = params.training().settings();
-        let watcher = Watcher::testing(context, samples.dataset())?;
+        let settings = params.shared.settings();
+        let tested = Tested::new(context, samples.dataset())?;
         let trained = fit(
             &network,
             Weights { theta, state },
             samples.clone(),
             &mut CrossEntropy,
             &settings,
-            watcher.session(),
+            tested.session(),
         )?;
         let (theta, state, normalise) = (vec![], vec![], None);
         let model = Model { architecture, image, classes, normalise, theta, state };

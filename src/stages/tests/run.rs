@@ -10,14 +10,9 @@ use crate::data::Dataset;
 use crate::stages::kind::boxed;
 pub(crate) use crate::stages::kinds::dataset::DatasetStage;
 pub(crate) use crate::stages::kinds::poison::PoisonStage;
-use crate::stages::{Context, Kind, Observer, Outcome, Progress, StageError};
-
-pub(crate) struct Nobody;
-
-impl Observer for Nobody {
-    fn progress(&self, _: &Progress) {}
-    fn note(&self, _: &str) {}
-}
+use crate::stages::metrics::Metric;
+use crate::stages::{Context, Kind, Observer, Outcome, StageError};
+use crate::train::SILENT;
 
 /// Runs a stage in `folder`, which takes its outputs; inputs are (port, file in `folder`).
 pub(crate) fn run<K: Kind>(
@@ -25,11 +20,11 @@ pub(crate) fn run<K: Kind>(
     inputs: &[(&str, &str)],
     folder: &Path,
 ) -> Result<Outcome, StageError> {
-    run_watched::<K>(with, inputs, folder, &Nobody)
+    run_observed::<K>(with, inputs, folder, &SILENT)
 }
 
-/// The same, watched.
-pub(crate) fn run_watched<K: Kind>(
+/// The same, observed.
+pub(crate) fn run_observed<K: Kind>(
     with: Value,
     inputs: &[(&str, &str)],
     folder: &Path,
@@ -37,14 +32,17 @@ pub(crate) fn run_watched<K: Kind>(
 ) -> Result<Outcome, StageError> {
     let bound = boxed::<K>().bind(&with).unwrap();
     let inputs = inputs.iter().map(|(port, file)| ((*port).to_owned(), folder.join(file)));
-    bound.run(&mut Context {
+    let outcome = bound.run(&mut Context {
         seed: 1,
         inputs: inputs.collect::<BTreeMap<_, _>>(),
         work: folder,
         partial: folder,
         observer,
         stop: &AtomicBool::new(false),
-    })
+    })?;
+    let unknown = outcome.metrics.keys().find(|name| Metric::named(name).is_none());
+    assert_eq!(unknown, None, "a metric that the table lacks");
+    Ok(outcome)
 }
 
 /// Draws a small data set of 60 training images into `folder`.
