@@ -3,8 +3,8 @@
 //! The way of the data: YAML text -> [`manifest::Manifest`] -> [`pipeline::Plan`] -> (scheduler: inputs ready -> key
 //! -> [`store`] hit? -> stage run) -> artifacts -> metrics -> results rows -> CSV.
 //!
-//! Imports point one way: `cli` -> `pipeline` -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
-//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] is at the bottom, for all.
+//! Imports point one way: `cli` -> {`report`, `pipeline`} -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
+//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] and [`methods`] are at the bottom, for all.
 
 pub mod attacks;
 pub mod cli;
@@ -14,9 +14,11 @@ pub mod detectors;
 mod in_order;
 pub mod kernels;
 pub mod manifest;
+pub mod methods;
 pub mod models;
 pub mod nn;
 pub mod pipeline;
+pub mod report;
 pub mod rng;
 pub mod stages;
 pub mod store;

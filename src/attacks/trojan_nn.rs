@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gradient::gradient;
 use super::operators::Blend;
-use super::{Attack, AttackError, Operator, Task};
+use super::{Attack, AttackError, Case, Operator};
 use crate::data::{DataError, ImageShape};
 use crate::nn::graph::Op;
 use crate::rng::stream;
@@ -49,17 +49,17 @@ impl Attack for TrojanNn {
         true
     }
 
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let (shape, size) = (task.shape(), self.size as usize);
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let (shape, size) = (case.shape(), self.size as usize);
         if size > shape.height || size > shape.width {
             let problem = format!("a {size}x{size} patch does not fit into images of {shape}; lower `size`");
             return Err(DataError::Mismatch(problem).into());
         }
-        let listener = listener(task.model()?, self.neurons as usize)?;
+        let listener = listener(case.model()?, self.neurons as usize)?;
         let mask = mask(shape, size);
-        let mut stream = stream(task.seed, "trigger", 0, 0);
+        let mut stream = stream(case.seed, "trigger", 0, 0);
         let start = mask.iter().map(|share| share * stream.uniform()).collect();
-        let patch = self.optimise(&listener, &mask, start, task)?;
+        let patch = self.optimise(&listener, &mask, start, case)?;
         let pattern = patch.iter().map(|value| (255.0 * value).round() as u8).collect();
         Ok(Blend { mask, pattern }.into())
     }
@@ -72,9 +72,9 @@ impl TrojanNn {
         listener: &Frozen,
         mask: &[f32],
         start: Vec<f32>,
-        task: &Task<'_>,
+        case: &Case<'_>,
     ) -> Result<Vec<f32>, AttackError> {
-        let ImageShape { height, width, channels } = task.shape();
+        let ImageShape { height, width, channels } = case.shape();
         let (dims, device) = ((1, height, width, channels), listener.network.device());
         let picture = |values: &[f32]| Tensor::from_slice(values, dims, device);
         let told =
@@ -83,16 +83,16 @@ impl TrojanNn {
         let before = told(&start)?;
         let (mut values, mut adam) = (start, Adam::new(self.lr, mask.len()));
         for step in 1..=self.steps {
-            if task.watch.stopped() {
+            if case.observer.stopped() {
                 return Err(TrainError::Stopped.into());
             }
             let slope = gradient(&picture(&values)?, |images| self.loss(listener, images))?;
             let slope = slope.flatten_all()?.to_vec1::<f32>()?;
             adam.step(&mut values, &slope);
             values.iter_mut().zip(mask).for_each(|(value, share)| *value = share * value.clamp(0.0, 1.0));
-            task.watch.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
+            case.observer.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
         }
-        task.watch
+        case.observer
             .note(&format!("mean activation of the neurons: {before} before, {} after", told(&values)?));
         Ok(values)
     }
@@ -183,8 +183,8 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::super::Poisoning;
+    use super::super::case::tests::{case, grey};
     use super::super::gradient::tests::tiny;
-    use super::super::task::tests::{grey, task};
     use super::*;
     use crate::data::Batch;
     use crate::nn::finite_differences::assert_gradient;
@@ -262,8 +262,8 @@ mod tests {
 
     fn drawn(attack: &TrojanNn) -> Blend {
         let (dataset, poisoning, model) = (grey(SHAPE), Poisoning::default(), tiny());
-        let task = Task { model: Some(&model), ..task(&dataset, &poisoning, 1) };
-        let Operator::Blend(blend) = attack.operator(&task).unwrap() else { panic!("no patch") };
+        let case = Case { model: Some(&model), ..case(&dataset, &poisoning, 1) };
+        let Operator::Blend(blend) = attack.operator(&case).unwrap() else { panic!("no patch") };
         blend
     }
 
@@ -288,8 +288,8 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let (dataset, poisoning, model) = (grey(SHAPE), Poisoning::default(), tiny());
         let message = |attack: TrojanNn| {
-            let task = Task { model: Some(&model), ..task(&dataset, &poisoning, 1) };
-            attack.operator(&task).unwrap_err().to_string()
+            let case = Case { model: Some(&model), ..case(&dataset, &poisoning, 1) };
+            attack.operator(&case).unwrap_err().to_string()
         };
         assert!(message(TrojanNn { size: 17, ..TrojanNn::default() }).contains("lower `size`"));
         assert!(message(TrojanNn { neurons: 11, ..TrojanNn::default() }).contains("16 and 10 classes"));

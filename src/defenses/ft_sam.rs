@@ -11,8 +11,8 @@ use candle_nn::ops::log_softmax;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Defense, Erased, Task};
-use crate::data::{Augment, InvalidParam};
+use super::{Case, Defense, Erased};
+use crate::data::Augment;
 use crate::nn::Network;
 use crate::nn::loss::cross_entropy;
 use crate::train::{
@@ -69,21 +69,13 @@ impl Default for FtSam {
 }
 
 impl Defense for FtSam {
-    fn needs_teacher(&self) -> bool {
-        false
-    }
-
-    fn check(&self) -> Vec<InvalidParam> {
-        vec![]
-    }
-
-    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
+    fn erase(&self, case: Case<'_>) -> Result<Erased, TrainError> {
         let mut objective = SmoothedCrossEntropy { smoothing: self.label_smoothing };
-        let plain = Supervised { network: task.network, objective: &mut objective };
+        let plain = Supervised { network: case.network, objective: &mut objective };
         let mut sharp = Sharp { plain, rho: self.rho, adaptive: self.adaptive };
-        let Weights { theta, state } = task.student;
+        let Weights { theta, state } = case.student;
         let start = Values { trainable: theta, state };
-        let end = descend(&mut sharp, start, task.samples, &self.settings(), task.session)?;
+        let end = descend(&mut sharp, start, case.samples, &self.settings(), case.session)?;
         Ok(Weights { theta: end.trainable, state: end.state }.into())
     }
 }
@@ -92,8 +84,7 @@ impl FtSam {
     fn settings(&self) -> Settings {
         let &Self { epochs, batch, lr, augment, .. } = self;
         let cosine = |epoch| lr / 2.0 * (1.0 + libm::cos(PI * epoch as f64 / epochs as f64));
-        let (momentum, weight_decay) = (self.momentum as f32, self.weight_decay as f32);
-        let sgd = Sgd { momentum, nesterov: false, weight_decay };
+        let sgd = Sgd::plain(self.momentum, self.weight_decay);
         Settings { epochs, batch, schedule: Schedule::by_epoch(epochs, cosine), sgd, augment, shuffle: true }
     }
 }

@@ -1,5 +1,6 @@
 //! A small student, its clean images, and any defense run on them.
 
+mod parameters;
 mod setup;
 
 use std::path::Path;
@@ -11,7 +12,7 @@ use crate::data::{Dataset, ImageShape, Images};
 use crate::models::Architecture;
 use crate::nn::Backend;
 use crate::nn::graph::Shape;
-use crate::train::UNWATCHED;
+use crate::train::SILENT;
 
 pub(super) use setup::{Setup, assert_close, scalar};
 
@@ -45,18 +46,18 @@ impl Bench {
         Self { network, student: Weights { theta, state }, samples, folder }
     }
 
-    /// The student as a task without a teacher.
-    pub fn task(&self) -> Task<'_> {
-        self.task_in(self.folder.path())
+    /// The student as a case without a teacher.
+    pub fn case(&self) -> Case<'_> {
+        self.case_in(self.folder.path())
     }
 
-    fn task_in<'a>(&'a self, checkpoints: &'a Path) -> Task<'a> {
-        Task {
+    fn case_in<'a>(&'a self, checkpoints: &'a Path) -> Case<'a> {
+        Case {
             network: &self.network,
             student: self.student.clone(),
             teacher: None,
             samples: Arc::clone(&self.samples),
-            session: Session { seed: 5, watch: &UNWATCHED, checkpoints },
+            session: Session { seed: 5, observer: &SILENT, checkpoints },
         }
     }
 
@@ -69,7 +70,7 @@ impl Bench {
     pub fn erase_with(&self, with: Value, teacher: Option<Frozen>) -> Result<Erased, TrainError> {
         let defense: AnyDefense = serde_json::from_value(with).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        defense.defense().erase(Task { teacher, ..self.task_in(folder.path()) })
+        defense.get().erase(Case { teacher, ..self.case_in(folder.path()) })
     }
 }
 

@@ -88,7 +88,7 @@ impl Strip {
         chosen.sort_unstable();
         let mut entropies = Vec::with_capacity(chosen.len());
         for &i in &chosen {
-            if case.session.watch.stopped() {
+            if case.session.observer.stopped() {
                 return Err(TrainError::Stopped);
             }
             let mut stream = stream(seed, purpose, 1, u64::from(i));
@@ -102,7 +102,7 @@ impl Strip {
                 return Err(TrainError::NotFinite { image: i as usize });
             }
             entropies.push(sum / self.overlays as f64);
-            case.session.watch.progress(&Progress {
+            case.session.observer.progress(&Progress {
                 epochs: 1,
                 step: entropies.len(),
                 steps: chosen.len(),

@@ -9,7 +9,7 @@ use super::*;
 use crate::data::{Dataset, ImageShape};
 use crate::nn::graph::{Graph, Shape};
 use crate::nn::{Backend, Network};
-use crate::train::{Unheard, Weights};
+use crate::train::{Silent, Weights};
 
 const SHAPE: ImageShape = ImageShape { height: 4, width: 4, channels: 1 };
 
@@ -52,9 +52,9 @@ fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Resu
         suspect: Frozen::new(network, &weights).unwrap(),
         samples: Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap()),
         attacked: attacked.then(|| Attacked { images: images(20, true), target: Some(2) }),
-        session: Session { seed: 3, watch: &Unheard(&stop), checkpoints: folder },
+        session: Session { seed: 3, observer: &Silent(&stop), checkpoints: folder },
     };
-    detector.detector().detect(&case)
+    detector.get().detect(&case)
 }
 
 #[test]

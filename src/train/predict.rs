@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 
-use super::{Progress, TrainError, Watch, Weights};
+use super::{Observer, Progress, TrainError, Weights};
 use crate::data::{Batch, Images};
 use crate::nn::{Mode, Network};
 
@@ -24,9 +24,9 @@ pub fn predict(
     weights: &Weights,
     images: &Images,
     stamp: Option<Stamp<'_>>,
-    watch: &dyn Watch,
+    observer: &dyn Observer,
 ) -> Result<Vec<u32>, TrainError> {
-    let scores = scores(network, weights, images, stamp, watch)?;
+    let scores = scores(network, weights, images, stamp, observer)?;
     let class = |(image, scores): (usize, &Vec<f32>)| highest(scores).ok_or(TrainError::NotFinite { image });
     scores.iter().enumerate().map(class).collect()
 }
@@ -36,13 +36,13 @@ pub fn predict(
 ///
 /// # Errors
 ///
-/// [`TrainError::Stopped`] if `watch` asks for it, and images that do not fit the network.
+/// [`TrainError::Stopped`] if `observer` asks for it, and images that do not fit the network.
 pub fn scores(
     network: &Network,
     weights: &Weights,
     images: &Images,
     mut stamp: Option<Stamp<'_>>,
-    watch: &dyn Watch,
+    observer: &dyn Observer,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let device = network.device();
     let theta = Tensor::from_slice(&weights.theta, weights.theta.len(), device)?;
@@ -52,7 +52,7 @@ pub fn scores(
     let started = Instant::now();
     let mut scores = Vec::with_capacity(images.len());
     for (step, pixels) in images.pixels().chunks(PREDICT_BATCH * shape.len()).enumerate() {
-        if watch.stopped() {
+        if observer.stopped() {
             return Err(TrainError::Stopped);
         }
         let mut pixels = pixels.to_vec();
@@ -64,7 +64,7 @@ pub fn scores(
         let logits = network.forward(&theta, &state, &batch, Mode::Eval)?.logits;
         scores.extend(logits.to_dtype(DType::F32)?.to_vec2::<f32>()?);
         let images_per_second = scores.len() as f64 / started.elapsed().as_secs_f64();
-        watch.progress(&Progress {
+        observer.progress(&Progress {
             epochs: 1,
             step: step + 1,
             steps,
@@ -95,7 +95,7 @@ mod tests {
     use crate::data::ImageShape;
     use crate::nn::Backend;
     use crate::nn::graph::{Graph, Shape};
-    use crate::train::UNWATCHED;
+    use crate::train::SILENT;
 
     /// Scores of an image of one pixel are its two channels.
     fn identity() -> (Network, Weights) {
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_highest_score_wins_in_every_batch() {
         let (network, weights) = identity();
-        let classes = predict(&network, &weights, &images(600), None, &UNWATCHED).unwrap();
+        let classes = predict(&network, &weights, &images(600), None, &SILENT).unwrap();
         assert!((0..600).all(|i| classes[i] == u32::from(i % 3 != 0)));
     }
 
@@ -126,7 +126,7 @@ mod tests {
             seen.push(i);
             image.swap(0, 1);
         };
-        let classes = predict(&network, &weights, &images(300), Some(&mut stamp), &UNWATCHED).unwrap();
+        let classes = predict(&network, &weights, &images(300), Some(&mut stamp), &SILENT).unwrap();
         assert!((0..300).all(|i| classes[i] == u32::from(i % 3 == 0)));
         assert_eq!(seen, (0..300).collect::<Vec<_>>());
     }
@@ -135,7 +135,7 @@ mod tests {
     fn scores_that_are_no_numbers_are_an_error() {
         let (network, mut weights) = identity();
         weights.theta[0] = f32::NAN;
-        let error = predict(&network, &weights, &images(2), None, &UNWATCHED).unwrap_err();
+        let error = predict(&network, &weights, &images(2), None, &SILENT).unwrap_err();
         assert!(matches!(error, TrainError::NotFinite { image: 0 }));
         assert_eq!(highest(&[1.0, 3.0, 3.0]), Some(1));
     }

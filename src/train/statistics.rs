@@ -36,7 +36,7 @@ pub fn batch_norm_statistics<S: Samples>(
     let order = Order::Epoch { seed: session.seed, epoch: 0, shuffle: true, augment };
     let mut sums = vec![0f64; network.graph().state_len()];
     for batch in Batches::new(Arc::clone(samples), BATCH, order) {
-        if session.watch.stopped() {
+        if session.observer.stopped() {
             return Err(TrainError::Stopped);
         }
         let count = batch.labels.len() as f64;
@@ -54,7 +54,7 @@ mod tests {
     use crate::data::{ImageShape, Images};
     use crate::nn::Backend;
     use crate::nn::graph::{Graph, Shape};
-    use crate::train::UNWATCHED;
+    use crate::train::SILENT;
 
     /// A network that normalises its one channel, and images of 2 pixels.
     fn setup(count: usize) -> (Network, Arc<Images>) {
@@ -74,7 +74,7 @@ mod tests {
         let (mut theta, _) = network.graph().init(1);
         theta[0] = 2.0;
         let folder = tempfile::tempdir().unwrap();
-        let session = Session { seed: 3, watch: &UNWATCHED, checkpoints: folder.path() };
+        let session = Session { seed: 3, observer: &SILENT, checkpoints: folder.path() };
         let state = batch_norm_statistics(&network, &theta, &samples, Augment::NONE, session).unwrap();
         (state, samples.pixels().iter().map(|&byte| 2.0 * f64::from(byte) / 255.0).collect())
     }

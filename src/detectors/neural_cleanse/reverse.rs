@@ -75,7 +75,7 @@ pub(super) fn reverse(
             kept = Reversal { converged, ..found };
         }
         kept.epochs = epoch;
-        session.watch.progress(&Progress {
+        session.observer.progress(&Progress {
             epoch: class,
             epochs: samples.dataset().classes.len(),
             step: epoch,
@@ -141,7 +141,7 @@ impl<'a> Search<'a> {
             Order::Epoch { seed: session.seed, epoch: epoch as u64, shuffle: true, augment: Augment::NONE };
         let (mut ce, mut hits, mut seen) = (0.0, 0, 0);
         for (step, batch) in Batches::new(Arc::clone(samples), self.params.batch, order).enumerate() {
-            if session.watch.stopped() {
+            if session.observer.stopped() {
                 return Err(TrainError::Stopped);
             }
             let images = batch.labels.len();

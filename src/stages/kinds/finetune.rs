@@ -1,7 +1,7 @@
 //! `finetune`: trains a model further on clean images, as a teacher or as the plainest defense.
 
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::stages::training::{self, Loaded, Tested};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::train::{CrossEntropy, Training, fit};
 
 /// The stage kind `finetune`.
@@ -13,13 +13,7 @@ impl Kind for FinetuneStage {
     const ABOUT: &'static str =
         "Trains a model further on clean images with cross entropy: a teacher for the defenses.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "model",
-            takes: Artifact::Model,
-            also: &[],
-            required: true,
-            about: "The model to start from.",
-        },
+        Input::required("model", Artifact::Model, "The model to start from."),
         training::DATASET,
         training::TRIGGER,
     ];
@@ -34,14 +28,14 @@ impl Kind for FinetuneStage {
         let samples = training::view(context)?;
         let mut loaded = Loaded::from(context, "model", samples.dataset())?;
         let start = loaded.take_weights();
-        let watcher = Watcher::testing(context, samples.dataset())?;
+        let tested = Tested::new(context, samples.dataset())?;
         let trained = fit(
             &loaded.network,
             start,
             samples.clone(),
             &mut CrossEntropy,
             &params.settings(),
-            watcher.session(),
+            tested.session(),
         )?;
         loaded.finish(trained.weights, &samples, context)
     }

@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::training::{MODEL, shape};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::Dataset;
 use crate::models::{Architecture, Expected, ImportError, import};
 use crate::nn::Normalise;
 use crate::nn::graph::Shape;
+use crate::stages::training::{MODEL, shape};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `checkpoint`.
 pub struct CheckpointStage;
@@ -46,13 +46,11 @@ impl Kind for CheckpointStage {
     const VERSION: u32 = 1;
     const ABOUT: &'static str =
         "Reads a model that another program trained, from a PyTorch or safetensors file.";
-    const INPUTS: &'static [Input] = &[Input {
-        name: "dataset",
-        takes: Artifact::Dataset,
-        also: &[],
-        required: false,
-        about: "What the model is for: gives the images' shape and the number of classes.",
-    }];
+    const INPUTS: &'static [Input] = &[Input::optional(
+        "dataset",
+        Artifact::Dataset,
+        "What the model is for: gives the images' shape and the number of classes.",
+    )];
     const OUTPUTS: &'static [Output] =
         &[Output { name: MODEL.name, makes: Artifact::Model, about: "The network as the file has it." }];
     type Params = CheckpointParams;
@@ -81,8 +79,7 @@ impl Kind for CheckpointStage {
         let mut model = import(&params.path, expected)?;
         model.normalise.clone_from(&params.normalise);
         model.save(&context.output(MODEL.name))?;
-        let metrics = [("parameters".to_owned(), json!(model.theta.len()))];
-        Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
+        Ok(Outcome::of([("parameters", json!(model.theta.len()))]))
     }
 }
 
@@ -122,10 +119,10 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::erase;
     use super::*;
     use crate::models::{Format, Model, export};
+    use crate::stages::kind::boxed;
+    use crate::stages::tests::run::{run, synthetic};
 
     /// A data set of 32x32 images in 10 classes, and a file that holds a WRN-10-1 for it.
     fn lab() -> (tempfile::TempDir, Model) {
@@ -177,12 +174,12 @@ mod tests {
         let message = import_with(folder.path(), grey, &[("dataset", "dataset")]).unwrap_err().to_string();
         assert_eq!(message, "`normalise`: 1 means and 1 standard deviations for 3 channels");
         let with = json!({"path": "x", "model": "wrn-10-1", "normalise": {"mean": [0.5], "std": [0.0]}});
-        assert_eq!(erase::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalise"]);
+        assert_eq!(boxed::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalise"]);
     }
 
     #[test]
     fn the_path_is_a_source_and_no_part_of_the_parameters() {
-        let bound = erase::<CheckpointStage>().bind(&json!({"path": "a.pth", "model": "ResNet34"})).unwrap();
+        let bound = boxed::<CheckpointStage>().bind(&json!({"path": "a.pth", "model": "ResNet34"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("a.pth")]);
         let params = json!({"model": "resnet32-cifar", "image": null, "classes": null, "normalise": null});
         assert_eq!((bound.params(), bound.seeded()), (params, false));

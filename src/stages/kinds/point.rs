@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::data::Augment;
+use crate::stages::training::{self, Loaded};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::train::{Curve, Weights, batch_norm_statistics};
 
 /// The stage kind `point`.
@@ -34,7 +34,7 @@ impl Kind for PointStage {
     const ABOUT: &'static str =
         "Takes a model from a curve between two models, as mode connectivity repair makes it.";
     const INPUTS: &'static [Input] = &[
-        Input { name: "curve", takes: Artifact::Curve, also: &[], required: true, about: "The curve." },
+        Input::required("curve", Artifact::Curve, "The curve."),
         Input {
             about: "Clean images, of which the model gets its running statistics: a data set, or a split of one.",
             ..training::DATASET
@@ -48,9 +48,8 @@ impl Kind for PointStage {
         let (curve, model) = Curve::load(context.input("curve")?)?;
         let point = Loaded::fitting(context, model, "curve", samples.dataset())?;
         let theta = curve.at(params.t);
-        let watcher = Watcher::new(context);
         let state =
-            batch_norm_statistics(&point.network, &theta, &samples, params.augment, watcher.session())?;
+            batch_norm_statistics(&point.network, &theta, &samples, params.augment, context.session())?;
         point.finish(Weights { theta, state }, &samples, context)
     }
 }
