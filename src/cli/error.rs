@@ -10,8 +10,9 @@ use super::Exit;
 use crate::data::fetch::FetchError;
 use crate::manifest::{Errors, LoadError};
 use crate::models::{self, ImportError, ModelError};
-use crate::pipeline::{Class, CompareError, NoView, RunError, TargetError};
-use crate::stages::ExportError;
+use crate::pipeline::results::{NoView, ResultsFileError};
+use crate::pipeline::{Class, RunError, TargetError};
+use crate::report::ExportError;
 use crate::store::StoreError;
 
 /// Why a command failed. What to do about it is the error's help, which [`super::ui`] draws.
@@ -48,7 +49,7 @@ pub(super) enum CliError {
     /// Two tables cannot be compared.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Compare(#[from] CompareError),
+    Compare(#[from] ResultsFileError),
     /// An artifact cannot be exported.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -221,7 +222,7 @@ impl CliError {
             Self::Import(error) if error.is_missing() => Exit::InputMissing,
             Self::Model(error) if error.is_missing() => Exit::InputMissing,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::InputMissing,
-            Self::Compare(CompareError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
+            Self::Compare(ResultsFileError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
             Self::NotComputed { .. } | Self::Stale(_) | Self::NotAsLocked { .. } => Exit::Stale,
             Self::Corrupt(_) | Self::Nondeterministic(_) => Exit::CacheUnusable,
             Self::Folder { .. }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 
 use crate::manifest::Override;
+use crate::nn::Backend;
 use crate::pipeline::Target;
 
 /// The default folder of the cache.
@@ -31,6 +32,10 @@ pub(super) struct Global {
     /// When to use color.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto, global = true)]
     pub color: Color,
+
+    /// The backend that computes networks. Each backend has its own results.
+    #[arg(long, value_name = "BACKEND", value_enum, default_value_t = BackendName::Kernels, global = true, hide = true)]
+    pub backend: BackendName,
 }
 
 /// When to use color.
@@ -42,6 +47,25 @@ pub(super) enum Color {
     Always,
     /// Never.
     Never,
+}
+
+/// The backend that computes networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum BackendName {
+    /// The project's own CPU kernels.
+    Kernels,
+    /// candle's operations on the CPU. They check the kernels, and are slow.
+    Candle,
+}
+
+impl BackendName {
+    /// The backend itself.
+    pub(super) fn backend(self) -> Backend {
+        match self {
+            Self::Kernels => Backend::default(),
+            Self::Candle => Backend::candle(),
+        }
+    }
 }
 
 /// The manifest, and changes to it.

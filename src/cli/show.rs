@@ -12,7 +12,8 @@ use super::ui::Ui;
 use super::ui::card::Card;
 use super::ui::format::{bytes, count, duration};
 use super::ui::table;
-use crate::pipeline::{self, Status, Target, Task, Utc};
+use crate::pipeline::record::Utc;
+use crate::pipeline::{self, Event, Status, Target, Task};
 use crate::store::{Digest, Execution, Record};
 
 /// The version of the JSON: raised when a field changes its meaning or is removed.
@@ -44,7 +45,9 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
-        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |event| ui.show(&event))?;
+        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.show(&Event::damaged(task, damage))
+        })?;
         let look = Look { prepared: &prepared, status: &status, task: prepared.plan.task(task) };
         ui.data(&if self.json { format!("{:#}\n", look.document()) } else { look.card() })
     }

@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::prepare;
 use super::ui::{Ui, format, table};
-use crate::pipeline::{self, Standing, TaskStatus};
+use crate::pipeline::{self, Event, Standing, TaskStatus};
 
 /// The version of the JSON: raised when a field changes its meaning or is removed.
 const FORMAT_VERSION: u32 = 1;
@@ -52,7 +52,9 @@ impl Status {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, picked) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
         let plan = &prepared.plan;
-        let status = pipeline::status(plan, &prepared.store, &mut |event| ui.show(&event))?;
+        let status = pipeline::status(plan, &prepared.store, &mut |task, damage| {
+            ui.show(&Event::damaged(task, damage))
+        })?;
         let shown: Vec<&TaskStatus> = picked.iter().map(|&id| status.of(id)).collect();
         let counts = counts(&shown);
         if self.json {

@@ -198,7 +198,7 @@ fn a_million_cells_are_refused_at_once() {
     let text =
         one_stage(&format!("matrix: {{{}, {}}}", axis("a"), axis("b")), r#"{p: "${matrix.a}${matrix.b}"}"#);
     let errors = lines(&text);
-    assert_eq!(errors, ["m.yaml:2:1: matrix: the matrix has 1000000 cells; at most 100000 are possible"]);
+    assert_eq!(errors, ["m.yaml:2:1: matrix: the matrix has 1000000 cells; the limit is 100000"]);
     let included =
         "name: m\nmatrix: {a: [1, 2], include: [{a: 3}]}\nstages: {s: {kind: k, with: {p: \"${matrix.a}\"}}}";
     assert_eq!(manifest(included).cells().len(), 3);

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use miette::Diagnostic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::task::TaskRef;
+use super::plan::TaskRef;
 use crate::stages::StageError;
 use crate::store::{StoreError, disk_is_full};
 
 /// What kind of failure an error is; each has its own exit code. Ordered: of several, a run reports the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Results were asked for that no run has computed yet.
@@ -44,7 +44,7 @@ pub enum TaskError {
     #[diagnostic(help("report this bug, with the manifest"))]
     Bug {
         /// The stage kind.
-        kind: &'static str,
+        kind: String,
         /// What it did.
         what: String,
     },
@@ -56,6 +56,21 @@ pub enum TaskError {
     #[error("cannot start the task's threads: {0}")]
     #[diagnostic(help("try fewer, or a smaller -j"))]
     Threads(String),
+    /// It failed in another process, which has told why.
+    #[error("{message}")]
+    Elsewhere {
+        /// What kind of failure it is.
+        class: Class,
+        /// The message of the other process.
+        message: String,
+        /// Its hint.
+        #[help]
+        hint: Option<String>,
+    },
+    /// The process that computed it ended without a word.
+    #[error("the task's process ended early: {0}")]
+    #[diagnostic(help("run the same command again; the task resumes from its last checkpoint"))]
+    Died(String),
 }
 
 impl From<StageError> for TaskError {
@@ -81,13 +96,23 @@ impl TaskError {
         self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}\nhint: {hint}"))
     }
 
+    /// A file or folder that a stage reads is not there; `advice` is how to get it, if there is a way.
+    pub(super) fn missing(path: PathBuf, mut hint: String, advice: Option<String>) -> Self {
+        if let Some(advice) = advice {
+            hint = format!("{advice}\n{hint}");
+        }
+        StageError::InputMissing { path, hint }.into()
+    }
+
     /// What kind of failure it is.
     pub fn class(&self) -> Class {
         match self {
             Self::Stage(StageError::InputMissing { .. }) => Class::InputMissing,
             Self::Stage(StageError::Stopped) => Class::Stopped,
             Self::Stage(StageError::Io { .. } | StageError::Import(_) | StageError::Failed(_))
-            | Self::Threads(_) => Class::StageFailed,
+            | Self::Threads(_)
+            | Self::Died(_) => Class::StageFailed,
+            Self::Elsewhere { class, .. } => *class,
             Self::Store(error) => class_of_store_error(error),
             Self::Withheld => Class::Stale,
             Self::Bug { .. } => Class::Bug,

@@ -13,7 +13,8 @@ use crate::cli::prepare;
 use crate::cli::recorders::run_file;
 use crate::cli::size::Size;
 use crate::cli::ui::{Ui, format};
-use crate::pipeline::{self, provenance};
+use crate::nn::Backend;
+use crate::pipeline::{self, Event, record};
 use crate::store::{Collection, Policy, Record, Store};
 
 const EXAMPLES: &str = "\
@@ -57,7 +58,7 @@ impl Gc {
         for kept in &self.keep {
             match run_file(kept, &global.cache_dir) {
                 Some(run) => kept_runs.extend(keep_run(&run, store)?),
-                None => keep_manifest(kept, store, ui)?,
+                None => keep_manifest(kept, &global.backend.backend(), store, ui)?,
             }
         }
         let policy = Policy {
@@ -113,15 +114,15 @@ impl Gc {
 }
 
 /// Marks the results that a manifest finds in the store as used by this process: each lookup does.
-fn keep_manifest(manifest: &Path, store: &Store, ui: &Ui) -> Result<(), CliError> {
-    let plan = prepare::plan(manifest, &[])?;
-    pipeline::survey(&plan, store, &mut |event| ui.show(&event))?;
+fn keep_manifest(manifest: &Path, backend: &Backend, store: &Store, ui: &Ui) -> Result<(), CliError> {
+    let plan = prepare::plan(manifest, &[], backend)?;
+    pipeline::survey(&plan, store, &mut |task, damage| ui.show(&Event::damaged(task, damage)))?;
     Ok(())
 }
 
 /// Marks the results of a run as used by this process, and returns the name of the run's folder.
 fn keep_run(file: &Path, store: &Store) -> Result<Option<OsString>, CliError> {
     let unfit = |error| CliError::unknown(format!("cannot keep `{}`: {error}", file.display()), None);
-    provenance::keys(file).map_err(unfit)?.iter().for_each(|key| store.mark_used(key));
+    record::keys(file).map_err(unfit)?.iter().for_each(|key| store.mark_used(key));
     Ok(file.parent().and_then(Path::file_name).map(OsStr::to_owned))
 }

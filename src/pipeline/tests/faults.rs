@@ -25,7 +25,7 @@ fn a_failed_task_stops_what_needs_it_and_nothing_else() {
         _ => None,
     });
     let first = ("after@clean_ratio=0.01,defense=finetune", "erased@clean_ratio=0.01,defense=finetune");
-    assert_eq!(skipped, Some((first.0.into(), first.1.into(), "it was told to fail".into())));
+    assert_eq!(skipped, Some((first.0.into(), first.1.into(), "the test makes it fail".into())));
     assert!(
         matches!(told.run.ending(named(&plan, first.0)), Ending::Skipped { ancestor } if *ancestor == named(&plan, first.1))
     );
@@ -53,7 +53,7 @@ fn a_panic_is_a_bug_of_the_kind_and_no_hang() {
         }
         _ => None,
     });
-    let message = "a bug in the stage kind `train`: it panicked: it was told to panic";
+    let message = "a bug in the stage kind `train`: it panicked: the test makes it panic";
     let hint = Some("report this bug, with the manifest");
     assert_eq!(messages.collect::<Vec<_>>(), [("backdoored".to_owned(), Class::Bug, message, hint)]);
     assert_eq!(told.counts(), [1 + 1 + 4, 0, 1, 4 + 12 + 1 + 12, 0]);
@@ -71,7 +71,7 @@ stages:
   split:  {kind: split, needs: {dataset: images}}
 ";
     let plan = bench.plan(yaml);
-    let counts = survey(&plan, &bench.store(), &mut |_| {}).unwrap().counts();
+    let counts = survey(&plan, &bench.store(), &mut |_, _| {}).unwrap().counts();
     assert_eq!(counts, Counts { cached: 0, to_run: 1, pending: 1, failed: 1 });
     let told = bench.run_plan(&plan);
     assert_eq!(told.counts(), [1, 0, 1, 1, 0]);

@@ -164,7 +164,7 @@ fn damage_is_found_told_set_aside_and_healed() {
         (&model, &remove, b"", Fault::Missing),
         (&model, &spoil, b"weight", Fault::Size { recorded: 7, found: 6 }),
         (&model, &spoil, b"wEights", Fault::Content),
-        (&record_file, &spoil, b"{}", Fault::Record("it does not begin like a record".into())),
+        (&record_file, &spoil, b"{}", Fault::Record("its first bytes are not those of a record".into())),
     ];
     for (path, harm, bytes, fault) in cases {
         harm(path, bytes);
