@@ -1,6 +1,6 @@
 //! The command line: arguments in, a command's work, an exit code out.
 //!
-//! One file per command. Commands return data or errors; only [`ui`] prints. Data goes to standard output, and
+//! One file per command. Commands return data or errors; only `ui` prints. Data goes to standard output, and
 //! everything else to standard error.
 
 mod bench;

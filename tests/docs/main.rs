@@ -61,8 +61,10 @@ fn describe(command: clap::Command, explained: &mut BTreeSet<String>, text: &mut
     let mut command = command.mut_args(|arg| {
         let again = arg.get_long_help().is_some_and(|help| !explained.insert(help.to_string()));
         let everywhere = arg.is_global_set() || matches!(arg.get_action(), clap::ArgAction::Help);
-        let short = arg.get_help().cloned();
-        let arg = if again { arg.long_help(short) } else { arg };
+        let arg = match arg.get_help().cloned() {
+            Some(short) if again => arg.long_help(short),
+            _ => arg,
+        };
         arg.hide(everywhere && !is_root)
     });
     let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
