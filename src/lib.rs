@@ -15,19 +15,22 @@
 //! YAML text -> [`manifest::Manifest`] -> [`pipeline::Plan`] -> (scheduler: inputs ready -> key -> [`store`] hit? ->
 //! stage run) -> artifacts -> metrics -> results rows -> CSV. `docs/architecture.md` draws it.
 //!
-//! Imports point one way: `cli` -> `pipeline` -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
-//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] is at the bottom, for all.
+//! Imports point one way: `cli` -> {`report`, `pipeline`} -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
+//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] and [`methods`] are at the bottom, for all.
 
 pub mod attacks;
 pub mod cli;
 pub mod data;
 pub mod defenses;
 pub mod detectors;
+mod in_order;
 pub mod kernels;
 pub mod manifest;
+pub mod methods;
 pub mod models;
 pub mod nn;
 pub mod pipeline;
+pub mod report;
 pub mod rng;
 pub mod stages;
 pub mod store;

@@ -9,8 +9,9 @@ use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
 use crate::manifest::suggest::did_you_mean;
-use crate::pipeline::{self, Target, Task};
-use crate::stages::{self, Output};
+use crate::pipeline::{self, Event, Target, Task};
+use crate::report;
+use crate::stages::Output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +58,9 @@ impl Export {
         let (prepared, id) = one_task(&self.manifest, &self.task, global)?;
         let task = prepared.plan.task(id);
         let output = self.output(task)?;
-        let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.tell(&Event::damaged(task, damage))
+        })?;
         let digest = survey.record(id).and_then(|record| record.output(output.name));
         let digest = digest.ok_or_else(|| {
             let label = task.label.to_string();
@@ -65,7 +68,7 @@ impl Export {
             CliError::NotComputed(format!("{label} has no result yet\nhint: `{command}` computes it"))
         })?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let written = stages::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
+        let written = report::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
         ui.say(&format!("{written} in {}", self.path.display()));
         Ok(())
     }

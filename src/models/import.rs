@@ -217,7 +217,6 @@ fn hint(shapes: &Shapes, expected: Expected) -> String {
 mod tests {
     use super::super::{Format, export};
     use super::*;
-    use crate::nn::Network;
 
     const IMAGE: Shape = Shape { height: 8, width: 8, channels: 3 };
 
@@ -227,7 +226,7 @@ mod tests {
 
     fn model(name: &str) -> Model {
         let expected = expected(name, 4);
-        let (theta, state) = Network::new(expected.graph()).init(3);
+        let (theta, state) = expected.graph().init(3);
         let architecture = expected.architecture;
         Model { architecture, image: IMAGE, classes: 4, normalise: None, theta, state }
     }

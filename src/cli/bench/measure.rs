@@ -12,14 +12,14 @@ use serde::Serialize;
 
 use super::super::error::CliError;
 use crate::data::{DataError, Dataset, ImageShape, Images, TrainView};
-use crate::defenses::{Argd, Defense, Task};
+use crate::defenses::{self, Argd, Defense};
 use crate::models::Architecture;
 use crate::nn::graph::Shape;
-use crate::nn::{Level, Network};
+use crate::nn::{Backend, Level, Network};
 use crate::rng;
 use crate::stages::StageError;
 use crate::train::{
-    CrossEntropy, Frozen, PREDICT_BATCH, Progress, Session, Training, Watch, Weights, fit, predict,
+    CrossEntropy, Frozen, Observer, PREDICT_BATCH, Progress, Session, Training, Weights, fit, predict,
 };
 
 const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
@@ -104,11 +104,12 @@ impl Case {
     /// One epoch of exactly the steps that are asked for.
     fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
         let ImageShape { height, width, channels } = SHAPE;
-        let network = Network::new(self.model.graph(Shape { height, width, channels }, CLASSES));
-        let (theta, state) = network.init(SEED);
+        let graph = self.model.graph(Shape { height, width, channels }, CLASSES);
+        let network = Network::new(graph, &Backend::default())?;
+        let (theta, state) = network.graph().init(SEED);
         let weights = Weights { theta, state };
         let dataset = images((WARM_UP + self.steps) * batch)?;
-        let session = Session { seed: SEED, watch: clock, checkpoints: folder };
+        let session = Session { seed: SEED, observer: clock, checkpoints: folder };
         let training = Training { epochs: 1, batch, ..Training::default() };
         let view = |dataset| TrainView::new(Arc::new(dataset), None, None).map(Arc::new);
         match self.what {
@@ -121,9 +122,10 @@ impl Case {
             }
             What::Argd => {
                 let teacher = Some(Frozen::new(network.clone(), &weights)?);
-                let argd = Argd { training, ..Argd::default() };
+                let argd = Argd { shared: training, ..Argd::default() };
                 let samples = view(dataset)?;
-                argd.erase(Task { network: &network, student: weights, teacher, samples, session })?;
+                let student = weights;
+                argd.erase(defenses::Case { network: &network, student, teacher, samples, session })?;
             }
         }
         Ok(())
@@ -158,7 +160,7 @@ impl Clock {
     }
 }
 
-impl Watch for Clock {
+impl Observer for Clock {
     fn progress(&self, _: &Progress) {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
     }

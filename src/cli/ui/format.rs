@@ -5,20 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use crate::stages::Progress;
-
-/// Metrics that are shown, in the field's order: name in records, name for people.
-pub(super) const METRICS: [(&str, &str); 10] = [
-    ("acc", "ACC"),
-    ("asr", "ASR"),
-    ("ra", "RA"),
-    ("der", "DER"),
-    ("anomaly_index", "anomaly"),
-    ("flagged", "flagged"),
-    ("frr", "FRR"),
-    ("far", "FAR"),
-    ("auroc", "AUROC"),
-    ("valid", "valid"),
-];
+use crate::stages::metrics::{Metric, write};
 
 /// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
 pub(in crate::cli) fn duration(seconds: f64) -> String {
@@ -61,14 +48,10 @@ pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
 
 /// Writes the metrics that people look for: `ACC 84.12  ASR 3.20`.
 pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
-    let value = |value: &Value| match value {
-        Value::Number(number) => number.as_f64().map(|number| format!("{number:.2}")),
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        _ => None,
-    };
-    let shown =
-        METRICS.iter().filter_map(|(name, shown)| Some(format!("{shown} {}", value(metrics.get(*name)?)?)));
+    let shown = Metric::titled().filter_map(|(metric, title)| {
+        let value = write(metric.name, metrics.get(metric.name)?);
+        (!value.is_empty()).then(|| format!("{title} {value}"))
+    });
     let text = shown.collect::<Vec<_>>().join("  ");
     (!text.is_empty()).then_some(text)
 }
@@ -140,7 +123,7 @@ mod tests {
 
     #[test]
     fn progress_tells_what_is_known() {
-        let terms = vec![("loss", 0.4123), ("attention", 0.031)];
+        let terms = vec![("loss".into(), 0.4123), ("attention".into(), 0.031)];
         let (at, speed) =
             (Progress { epoch: 2, epochs: 10, step: 5, steps: 10, ..Progress::default() }, 511.7);
         let full = Progress { images_per_second: speed, terms, ..at.clone() };
@@ -153,7 +136,7 @@ mod tests {
             progress(&Progress { epoch: 10, ..full }, None),
             "epoch 10/10, 512 images/s, loss 0.412, attention 0.031"
         );
-        let tested = Progress { tests: vec![("acc", 81.0), ("asr", 3.256)], ..at };
+        let tested = Progress { tests: vec![("acc".into(), 81.0), ("asr".into(), 3.256)], ..at };
         assert_eq!(progress(&tested, None), "epoch 3/10, acc 81.00, asr 3.26");
         assert_eq!(progress(&Progress::default(), None), "");
         assert_eq!(fraction(&Progress::default()), 0.0);
