@@ -71,7 +71,8 @@ fn describe(command: clap::Command, explained: &mut BTreeSet<String>, text: &mut
     let help = command.render_long_help().to_string();
     let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
     *text += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim_end());
-    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+    let is_listed = |below: &&clap::Command| below.get_name() != "help" && !below.is_hide_set();
+    for below in command.get_subcommands().filter(is_listed) {
         describe(below.clone(), explained, text);
     }
 }
