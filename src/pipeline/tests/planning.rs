@@ -90,7 +90,7 @@ stages:
 
     let idle = "{name: m, stages: {a: {kind: node, with: {seeded: false}, seed: 7}}}";
     let errors = Bench::new().errors(idle);
-    assert!(matches!(&errors[..], [one] if one.contains("this seed changes nothing")), "{errors:?}");
+    assert!(matches!(&errors[..], [one] if one.contains("this seed has no effect")), "{errors:?}");
 }
 
 #[test]
@@ -143,7 +143,7 @@ results: {csv: r.csv, from: [tuned]}
         ("matrix", ""),
         ("stages.images.with.sauce", "sauce"),
         ("stages.images.with.text", "string"),
-        ("stages.trained.kind", "there is no stage kind `trian`"),
+        ("stages.trained.kind", "unknown stage kind `trian`"),
         ("stages.split.needs", "a stage of kind `split` needs `dataset`: images"),
         ("stages.split.with.ratio", "1.5"),
         ("stages.tuned.needs.model", "`model` takes a model, but `images` makes a data set"),
@@ -210,7 +210,7 @@ stages:
     assert_eq!(
         bench.errors(&manifest("double, single", "connected")),
         [
-            "stages.points.needs.curve: `curve` takes a curve, which `connected` makes only with other parameters"
+            "stages.points.needs.curve: `curve` takes a curve, but `connected` makes it only with other parameters"
         ]
     );
 }
@@ -230,14 +230,14 @@ fn an_error_says_what_to_do() {
     assert_eq!((label.as_str(), text.as_str()), ("`dataset` is not connected", "s"));
     assert_eq!(
         help_text,
-        "write `needs: {dataset: images}`\na data set is made by stages of kind `dataset`, `split`"
+        "write `needs: {dataset: images}`\nkinds that make a data set: `dataset`, `split`"
     );
     let (label, help_text, text) =
         help("name: a\nstages: {i: {kind: dataset}, n: {kind: node, needs: {a: i}}}");
     assert_eq!((label.as_str(), text.as_str()), ("a stage of kind `dataset`", "i"));
     assert_eq!(
         help_text,
-        "a model is made by stages of kind `train`, `finetune`, `erase`, `node`, `connect`, `point`"
+        "kinds that make a model: `train`, `finetune`, `erase`, `node`, `connect`, `point`"
     );
 }
 

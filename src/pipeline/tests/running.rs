@@ -246,9 +246,7 @@ fn a_run_that_is_asked_to_stop_leaves_a_checkpoint_and_goes_on_later() {
     assert_eq!(ran + unfinished, SWEEP_TASKS);
     let error = told.run.complete().unwrap_err();
     assert_eq!(error.class(), Class::Stopped);
-    assert!(
-        error.to_string().starts_with(&format!("stopped with {unfinished} of {SWEEP_TASKS} tasks to do"))
-    );
+    assert_eq!(error.to_string(), format!("stopped; {unfinished} of {SWEEP_TASKS} tasks are left"));
 
     let key = told.events.iter().find_map(|event| match event {
         Event::TaskStarted { task, key, .. } if task.stage == "backdoored" => Some(key.parse().unwrap()),

@@ -35,7 +35,7 @@ fn a_target_that_picks_nothing_says_what_there_is() {
     };
     let stage = message("erasd");
     assert!(
-        stage.starts_with("`erasd`: there is no stage `erasd`\ndid you mean `erased`? stages: `images`"),
+        stage.starts_with("`erasd`: unknown stage `erasd`\ndid you mean `erased`? stages: `images`"),
         "{stage}"
     );
     let axis = message("teacher@defense=nad");
@@ -99,7 +99,7 @@ fn what_may_not_run_is_taken_from_the_store_or_missed() {
     assert_eq!(told.tasks(|event| matches!(event, Event::Withheld { .. })), ["images"]);
     let error = told.run.complete().unwrap_err();
     assert_eq!(error.class(), Class::Stale);
-    assert!(error.to_string().starts_with("1 task has no result (images), and was not to be"), "{error}");
+    assert!(error.to_string().starts_with("1 task has no result (images), and `--only`"), "{error}");
     assert_eq!(bench.lab.ran(), []);
 
     bench.run("name: up\nseed: 2\nstages: {images: {kind: dataset, with: {text: synthetic}}, poisoned: {kind: poison, needs: {dataset: images}}}");
