@@ -1,4 +1,4 @@
-//! What the stages that train or test networks share: their inputs, and how a training is tested on its way.
+//! Shared code of the stages that train or test networks: their inputs, and the tests during a training.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ pub(super) const DATASET: Input = Input {
     takes: Artifact::Dataset,
     also: &[("indices", Artifact::Indices)],
     required: true,
-    about: "What to train on: a data set, or a split of one.",
+    about: "The images to train on: a data set, or a split of one.",
 };
 
-/// The port of the trigger that a stage which trains is tested with.
+/// The port of the trigger for the tests during a training.
 pub(super) const TRIGGER: Input = Input::optional(
     "trigger",
     Artifact::Trigger,
-    "If connected, the test images tell ACC, ASR and RA before the first epoch and after each, in the log \
-            and the events. The training does not depend on them.",
+    "If connected, ACC, ASR and RA on the test images are measured before the first epoch and after each, for \
+            the log and the events. The training does not depend on them.",
 );
 
 /// The output of a stage that trains.
@@ -42,27 +42,27 @@ pub(super) fn view(context: &Context<'_>) -> Result<Arc<TrainView>, StageError> 
     Ok(Arc::new(TrainView::new(Arc::new(dataset), indices, overlay)?))
 }
 
-/// A network from a port, and what the model artifact says beside its weights.
+/// A network from a port, with the description from its model artifact.
 pub(super) struct Loaded {
     pub model: Model,
     pub network: Network,
 }
 
 impl Loaded {
-    /// Loads the model of `port` and checks that it was made for such images.
+    /// Loads the model of `port` and checks that it fits the data set's images.
     ///
     /// # Errors
     ///
-    /// An unreadable file, or another image size or number of classes than the data set's.
+    /// An unreadable file, or an image size or number of classes that differs from the data set's.
     pub fn from(context: &Context<'_>, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
         Self::fitting(context, Model::load(context.input(port)?)?, port, dataset)
     }
 
-    /// Checks that `model`, from `port`, was made for such images.
+    /// Checks that `model` from `port` fits the data set's images.
     ///
     /// # Errors
     ///
-    /// Another image size or number of classes than the data set's.
+    /// An image size or number of classes that differs from the data set's.
     pub fn fitting(
         context: &Context<'_>,
         model: Model,
@@ -85,18 +85,18 @@ impl Loaded {
         Ok(Self { model, network })
     }
 
-    /// Takes the network's numbers.
+    /// Takes the network's weights.
     pub fn take_weights(&mut self) -> Weights {
         Weights { theta: std::mem::take(&mut self.model.theta), state: std::mem::take(&mut self.model.state) }
     }
 
-    /// The network as one that is looked at and not trained.
+    /// The network for inference, not for training.
     pub fn freeze(mut self) -> Result<Frozen, StageError> {
         let weights = self.take_weights();
         Ok(Frozen::new(self.network, &weights)?)
     }
 
-    /// Writes the network with new numbers to the output `model`.
+    /// Writes the network with new weights to the output `model`.
     pub fn finish(
         self,
         weights: Weights,
@@ -110,7 +110,7 @@ impl Loaded {
     }
 }
 
-/// A data set's image shape, as networks call it.
+/// A data set's image shape, as a network's type.
 pub(super) fn shape(ImageShape { height, width, channels }: ImageShape) -> Shape {
     Shape { height, width, channels }
 }
@@ -118,22 +118,22 @@ pub(super) fn shape(ImageShape { height, width, channels }: ImageShape) -> Shape
 /// The context of a training that tests the network after every epoch.
 pub(super) struct Tested<'a> {
     context: &'a Context<'a>,
-    /// What every epoch is tested with.
+    /// The tests after every epoch.
     test: Option<(&'a Dataset, Trigger)>,
 }
 
 impl<'a> Tested<'a> {
-    /// Tests on the test images of `dataset` if the port [`TRIGGER`] is connected, and else not at all.
+    /// Tests on the test images of `dataset` if the port [`TRIGGER`] is connected, and otherwise never.
     ///
     /// # Errors
     ///
-    /// A trigger that is unreadable or for other images.
+    /// An unreadable trigger, or a trigger for another image size.
     pub fn new(context: &'a Context<'a>, dataset: &'a Dataset) -> Result<Self, StageError> {
         let test = measure::trigger(context, dataset)?.map(|trigger| (dataset, trigger));
         Ok(Self { context, test })
     }
 
-    /// As [`Context::session`].
+    /// Same as [`Context::session`].
     pub fn session(&self) -> Session<'_> {
         Session { observer: self, ..self.context.session() }
     }
@@ -159,7 +159,7 @@ impl Observer for Tested<'_> {
     }
 }
 
-/// Parameter errors of a library type as those of a stage.
+/// Converts the parameter errors of a library type into those of a stage.
 pub(super) fn param_errors(wrong: Vec<InvalidParam>) -> Vec<ParamError> {
     wrong.into_iter().map(ParamError::from).collect()
 }

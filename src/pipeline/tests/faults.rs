@@ -76,7 +76,7 @@ stages:
     let Ending::Failed(error) = told.run.ending(named(&plan, "images")) else { panic!() };
     assert_eq!(
         error.with_hint(),
-        "no/such/file: not found\nhint: the stage `images` reads it; set its path there or by --set"
+        "no/such/file: not found\nhint: the stage `images` reads it; set its path there or with `--set`"
     );
     assert_eq!(told.run.complete().unwrap_err().class(), Class::InputMissing);
 }
