@@ -221,9 +221,7 @@ fn failed_message(failed: &[TaskRef], skipped: usize, unfinished: usize) -> Stri
     let verb = if failed.len() == 1 { "task failed" } else { "tasks failed" };
     let unfinished = if unfinished > 0 { format!(", {unfinished} did not start") } else { String::new() };
     let (n, names, skipped) = (failed.len(), listed(failed), skipped_message(skipped));
-    format!(
-        "{n} {verb} ({names}){skipped}{unfinished}"
-    )
+    format!("{n} {verb} ({names}){skipped}{unfinished}")
 }
 
 fn skipped_message(skipped: usize) -> String {

@@ -47,7 +47,7 @@ pub struct JobSpec {
     pub patient: bool,
     /// Threads that it may use.
     pub threads: usize,
-    /// What it needs besides threads.
+    /// The resources that it needs besides threads.
     pub resources: Resources,
 }
 

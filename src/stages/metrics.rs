@@ -80,7 +80,11 @@ pub static METRICS: &[Metric] = &[
         "Area under the curve of rejected triggered against rejected clean images.",
     ),
     titled(VALID, "valid", Unit::Truth, "Whether the metrics meet the requirement."),
-    other("asr_elsewhere", Unit::Percent, "Attack success rate on images that the trigger should not affect."),
+    other(
+        "asr_elsewhere",
+        Unit::Percent,
+        "Attack success rate on images that the trigger should not affect.",
+    ),
     other("ra_elsewhere", Unit::Percent, "Robust accuracy on images that the trigger should not affect."),
     other("n_clean", Unit::Count, "Clean images that were measured."),
     other("n_excl_target", Unit::Count, "Images outside the target class."),

@@ -138,9 +138,7 @@ impl FromStr for Condition {
         }
         let at_least = matches!(comparison, Comparison::AtLeast | Comparison::Above);
         if at_least && bound > 0.0 && bound <= 1.0 {
-            return Err(format!(
-                "`{text}` means {bound} percent; write 95 for 0.95"
-            ));
+            return Err(format!("`{text}` means {bound} percent; write 95 for 0.95"));
         }
         Ok(Self { comparison, bound })
     }
@@ -187,7 +185,10 @@ mod tests {
         assert_eq!(met(json!({"asr": "<=95", "acc": "<  90"}), metrics()), Ok(Some(false)));
         assert_eq!(met(json!({}), metrics()), Ok(None));
         let message = met(json!({"der": "> 50"}), metrics()).unwrap_err();
-        assert!(message.starts_with("`require` has a condition on `der`, which was not measured"), "{message}");
+        assert!(
+            message.starts_with("`require` has a condition on `der`, which was not measured"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -72,10 +72,10 @@ impl Loaded {
         let of_model = (model.image, model.classes);
         let of_data = (shape(dataset.shape()), dataset.classes.len());
         if of_model != of_data {
-            let tell = |(shape, classes): (Shape, usize)| {
+            let text = |(shape, classes): (Shape, usize)| {
                 format!("images of {}x{}x{} in {classes} classes", shape.height, shape.width, shape.channels)
             };
-            let (model, data) = (tell(of_model), tell(of_data));
+            let (model, data) = (text(of_model), text(of_data));
             let advice = "connect the data set that the model was trained on";
             return Err(StageError::Failed(format!(
                 "`{port}` reads {model}, `dataset` has {data}; {advice}"

@@ -129,7 +129,7 @@ impl Plan {
         self.graph.node_count()
     }
 
-    /// Whether there are no tasks.
+    /// Whether the plan has no tasks.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -51,9 +51,9 @@ fn properties() -> Value {
         },
         "matrix": {
             "description": "The sweep: each field is an axis with its values, used as `${matrix.<axis>}` in a stage's \
-                            `with`. A stage becomes one task per combination of the axes that it uses, itself or \
-                            through what it needs. A value may be a mapping with a `name`. The axis `seed` replaces \
-                            the seed; results then have a row per seed.",
+                            `with`. A stage becomes one task per cell of the axes that it uses, directly or through \
+                            its needs. A value can be a mapping with a `name`. The axis `seed` replaces the seed; \
+                            results then have a row per seed.",
             "type": "object",
             "properties": {
                 "exclude": cells("Removes every cell that has all values of an entry."),
@@ -162,10 +162,8 @@ fn opened(schema: Value) -> Value {
             ("properties", Value::Object(properties)) => {
                 let mut properties: Map<String, Value> =
                     properties.into_iter().map(|(name, schema)| (name, or_reference(schema))).collect();
-                properties.insert(
-                    "<<".to_owned(),
-                    json!({"description": "Merges the fields of other mappings."}),
-                );
+                properties
+                    .insert("<<".to_owned(), json!({"description": "Merges the fields of other mappings."}));
                 open.insert(word, Value::Object(properties));
             }
             ("required", required) if is_object => {
@@ -213,12 +211,7 @@ mod tests {
             let schema = kind.schema().to_value();
             for (name, definition) in schema.get("$defs").and_then(Value::as_object).into_iter().flatten() {
                 let first = definitions.entry(name.clone()).or_insert_with(|| definition.clone());
-                assert_eq!(
-                    first,
-                    definition,
-                    "`{name}` of `{}`: rename one of the types",
-                    kind.kind()
-                );
+                assert_eq!(first, definition, "`{name}` of `{}`: rename one of the types", kind.kind());
                 assert!(!["reference", "stage"].contains(&name.as_str()), "`{name}` is taken");
             }
         }

@@ -55,7 +55,7 @@ impl Again<'_> {
 /// If the record does not have everything that the job needs.
 fn job(record: &Record, threads: usize) -> Result<JobSpec, TaskError> {
     let Components { kind, version, params, inputs, numerics, seed, .. } = Components::of(record)
-        .map_err(|error| failed(format!("the record is of a version of argd-pipe with other key components: {error}")))?;
+        .map_err(|error| failed(format!("the record has other key components: {error}")))?;
     if inputs.keys().any(|name| name.starts_with(SOURCE)) {
         return Err(failed("it reads files outside the cache, and a record does not have their paths"));
     }

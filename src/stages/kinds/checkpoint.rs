@@ -158,7 +158,10 @@ mod tests {
             message(json!({"image": [32, 32, 3]}), &[]),
             "`classes` is missing; set it, or connect `dataset`"
         );
-        assert_eq!(message(json!({"classes": 9}), &connected), "`classes` differs from the data set's; remove it");
+        assert_eq!(
+            message(json!({"classes": 9}), &connected),
+            "`classes` differs from the data set's; remove it"
+        );
     }
 
     #[test]

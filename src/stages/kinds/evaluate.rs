@@ -86,7 +86,7 @@ fn against(baseline: &Map<String, Value>, after: &Map<String, Value>) -> Result<
         return Ok(None);
     };
     let (Some(acc_before), Some(asr_before)) = (of(baseline, ACC), of(baseline, ASR)) else {
-        let problem = "the baseline was evaluated without a trigger, so there is no DER";
+        let problem = "the baseline was evaluated without a trigger, so DER is undefined";
         let advice = "connect the trigger to the baseline's `needs` too, or remove `baseline`";
         return Err(StageError::Failed(format!("{problem}; {advice}")));
     };

@@ -31,7 +31,11 @@ impl Kind for PoisonStage {
             makes: Artifact::Overlay,
             about: "The poisoned training images with their labels.",
         },
-        Output { name: "trigger", makes: Artifact::Trigger, about: "The trigger, which evaluations stamp on test images." },
+        Output {
+            name: "trigger",
+            makes: Artifact::Trigger,
+            about: "The trigger, which evaluations stamp on test images.",
+        },
     ];
     type Params = AnyAttack;
 

@@ -41,9 +41,7 @@ impl Beside<Training> for Untrained {
     fn about(field: &str) -> Option<&'static str> {
         Some(match field {
             "epochs" => "Passes over the images. (The reference's loop for 10 runs 9.)",
-            "schedule" => {
-                "Learning rates by epoch. By default 0.1, 0.01 and 0.0009 from epochs 0, 6 and 29."
-            }
+            "schedule" => "Learning rates by epoch. By default 0.1, 0.01 and 0.0009 from epochs 0, 6 and 29.",
             "augment" => {
                 "The augmentation of the images. By default none: then a trigger is learned in only one place and is easier\n\
                  to erase. `{}` is the augmentation of the defenses."

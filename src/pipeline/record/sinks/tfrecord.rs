@@ -14,7 +14,7 @@ pub(super) fn write_record(out: &mut impl Write, data: &[u8]) -> io::Result<()> 
     record.extend(masked(&length).to_le_bytes());
     record.extend(data);
     record.extend(masked(data).to_le_bytes());
-    // One call, so that a reader never sees half a record.
+    // In one call: a reader must never see half a record.
     out.write_all(&record)
 }
 
