@@ -1,7 +1,7 @@
 //! The command line: it reads the arguments, runs the command, and returns an exit code.
 //!
-//! One file per command. Commands return data or errors; only [`ui`] prints. Data goes to standard output, and
-//! everything else goes to standard error.
+//! One file per command. Commands return data or errors; only `ui` prints. Data goes to standard output, and
+//! everything else to standard error.
 
 mod bench;
 mod cache;
