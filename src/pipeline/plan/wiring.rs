@@ -110,7 +110,7 @@ impl Wirer<'_, '_> {
         let message = format!("`{port}` takes {wanted}, but `{}` makes {makes}", stage.value);
         Diagnostic::new(path, &stage.place, message)
             .with_label(format!("a stage of kind `{}`", kind.kind()))
-            .with_help(self.who_makes(input.takes))
+            .with_help(self.makers_of(input.takes))
     }
 
     fn missing_port(&self, def: &StageDef, kind: &dyn Stage, input: &Input) -> Diagnostic {
@@ -123,11 +123,11 @@ impl Wirer<'_, '_> {
         let example = format!("write `needs: {{{}: {}}}`", input.name, maker.unwrap_or("<stage>"));
         Diagnostic::new(path, &def.place, message)
             .with_label(format!("`{}` is not connected", input.name))
-            .with_help(format!("{example}\n{}", self.who_makes(input.takes)))
+            .with_help(format!("{example}\n{}", self.makers_of(input.takes)))
     }
 
     /// Lists the kinds that can feed a port.
-    fn who_makes(&self, artifact: Artifact) -> String {
+    fn makers_of(&self, artifact: Artifact) -> String {
         let makers = self.kinds.iter().filter(|kind| only_output(kind.as_ref(), artifact).is_some());
         let makers: Vec<String> = makers.map(|kind| format!("`{}`", kind.kind())).collect();
         format!("kinds that make {}: {}", noun(artifact), makers.join(", "))

@@ -83,7 +83,7 @@ fn a_forced_task_runs_and_its_dependent_tasks_only_if_its_output_differs() {
     assert_eq!(bench.lab.ran(), [("train", 1)]);
     bench.lab.set("train", Act::Waver);
     let seen = bench.run_plan(&plan);
-    assert_eq!(seen.counts()[0], SWEEP_TASKS - 2 - 4, "all but images, poisoned and the splits");
+    assert_eq!(seen.counts()[0], SWEEP_TASKS - 2 - 4, "all except images, poisoned and the splits");
     assert!(seen.run.record(named(&plan, "backdoored")).unwrap().nondeterministic);
 }
 
