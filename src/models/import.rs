@@ -49,13 +49,20 @@ impl fmt::Display for Expected {
 }
 
 /// Why a file is no such model.
-#[derive(Debug, Diagnostic, Error)]
+#[derive(Debug, Error)]
 #[error("{}: {problem}", path.display())]
 pub struct ImportError {
     path: PathBuf,
     problem: Problem,
-    #[help]
-    hint: Option<String>,
+}
+
+impl Diagnostic for ImportError {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        match &self.problem {
+            Problem::Mismatch { hint: Some(hint), .. } => Some(Box::new(hint)),
+            _ => None,
+        }
+    }
 }
 
 impl ImportError {
@@ -86,27 +93,15 @@ enum Problem {
     NotFinite(String),
 }
 
-impl Problem {
-    /// What to do about it, if that is known.
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Mismatch { hint, .. } => hint.clone(),
-            _ => None,
-        }
-    }
-}
-
 /// Reads the model `expected` from the file `path`.
 ///
 /// # Errors
 ///
 /// The file cannot be read, is damaged, or does not hold exactly the tensors of the network.
 pub fn import(path: &Path, expected: Expected) -> Result<Model, ImportError> {
-    open(path).and_then(|mut tensors| take(&mut tensors, expected)).map_err(|problem| ImportError {
-        path: path.to_owned(),
-        hint: problem.hint(),
-        problem,
-    })
+    open(path)
+        .and_then(|mut tensors| take(&mut tensors, expected))
+        .map_err(|problem| ImportError { path: path.to_owned(), problem })
 }
 
 /// Shapes by name.
