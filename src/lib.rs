@@ -17,6 +17,7 @@ pub mod models;
 pub mod nn;
 pub mod pipeline;
 pub mod rng;
+pub mod shape;
 pub mod stages;
 pub mod store;
 pub mod train;

@@ -4,9 +4,10 @@
 
 use argd_pipe::kernels::Level;
 use argd_pipe::models::Architecture;
-use argd_pipe::nn::graph::{Graph, Shape};
+use argd_pipe::nn::graph::Graph;
 use argd_pipe::nn::{Mode, Network, Numerics, loss};
 use argd_pipe::rng;
+use argd_pipe::shape::Shape;
 use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

@@ -15,9 +15,9 @@ use std::path::Path;
 use std::process::Command;
 
 use argd_pipe::models::{Architecture, Expected, Format, Model, export, import};
-use argd_pipe::nn::graph::Shape;
 use argd_pipe::nn::{Forward, Mode, Network};
 use argd_pipe::rng;
+use argd_pipe::shape::Shape;
 use candle_core::{Device, Tensor};
 
 const IMAGE: Shape = Shape { height: 32, width: 32, channels: 3 };

@@ -19,9 +19,10 @@ pub(super) mod tests {
 
     use super::*;
     use crate::nn::Network;
-    use crate::nn::graph::{Graph, Shape};
+    use crate::nn::graph::Graph;
     use crate::nn::loss::cross_entropy;
     use crate::rng::stream;
+    use crate::shape::Shape;
     use crate::train::{Frozen, Weights};
 
     /// A network for 16x16 RGB images in 10 classes with two layers of weights, as it starts.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::error::CliError;
 use super::ui::Ui;
 use crate::models::{self, Architecture, Expected, Format, Model};
-use crate::nn::graph::Shape;
+use crate::shape::Shape;
 
 const IMPORT_EXAMPLES: &str = "\
 Examples:

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ImageShape;
 use crate::rng::{Stream, stream};
+use crate::shape::Shape;
 
 /// How training images are varied. The defaults are the reference implementation's for everything that it trains
 /// on clean images (teacher, NAD, ARGD).
@@ -40,7 +40,7 @@ impl Augment {
     /// Writes `image` varied and scaled to [0, 1] to `out`, both `[height, width, channels]`.
     ///
     /// What is drawn depends on (`seed`, `epoch`, `index`) alone, not on the order of work.
-    pub fn write(&self, image: &[u8], shape: ImageShape, name: (u64, u64, u64), out: &mut [f32]) {
+    pub fn write(&self, image: &[u8], shape: Shape, name: (u64, u64, u64), out: &mut [f32]) {
         if *self == Self::NONE {
             return scale(image, out);
         }
@@ -83,8 +83,8 @@ impl Crop {
 
     /// Copies row by row: of each row the padding on the left, the pixels that the crop shares with the image,
     /// and the padding on the right.
-    fn write(&self, image: &[u8], shape: ImageShape, flip: bool, out: &mut [f32]) {
-        let ImageShape { height, width, channels } = shape;
+    fn write(&self, image: &[u8], shape: Shape, flip: bool, out: &mut [f32]) {
+        let Shape { height, width, channels } = shape;
         let (row_len, padding) = (width * channels, self.padding);
         let pad_left = padding.saturating_sub(self.left).min(width);
         let first = self.left.saturating_sub(padding).min(width);
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+    const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 
     fn written(augment: Augment, image: &[u8], epoch: u64, index: u64) -> Vec<f32> {
         let mut out = vec![f32::NAN; SHAPE.len()];

@@ -144,11 +144,12 @@ impl ExactSizeIterator for Prefetched {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::TrainView;
     use super::super::images::tests::numbered;
-    use super::super::{ImageShape, TrainView};
     use super::*;
+    use crate::shape::Shape;
 
-    const SHAPE: ImageShape = ImageShape { height: 8, width: 8, channels: 3 };
+    const SHAPE: Shape = Shape { height: 8, width: 8, channels: 3 };
 
     fn view(indices: Option<Vec<u32>>) -> Arc<TrainView> {
         Arc::new(TrainView::new(Arc::new(numbered(21, 1, SHAPE, 4)), indices, None).unwrap())
@@ -211,7 +212,7 @@ mod tests {
             fn len(&self) -> usize {
                 3
             }
-            fn shape(&self) -> ImageShape {
+            fn shape(&self) -> Shape {
                 SHAPE
             }
             fn pixels(&self, _: usize) -> &[u8] {

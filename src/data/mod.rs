@@ -17,7 +17,7 @@ mod view;
 pub use augment::Augment;
 pub use batches::{Batch, Batches, Order, Prefetched};
 pub use error::{DataError, InvalidParam};
-pub use images::{Dataset, ImageShape, Images};
+pub use images::{Dataset, Images};
 pub use overlay::Overlay;
 pub use split::{Split, load_indices, save_indices};
 pub use tensor_file::{NamedTensor, TensorFile, write_tensors};

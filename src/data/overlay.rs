@@ -89,15 +89,15 @@ fn one_for_each(indices: &[u32], images: &Images) -> Result<(), DataError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ImageShape;
     use super::super::images::tests::numbered;
     use super::*;
+    use crate::shape::Shape;
 
     #[test]
     fn an_overlay_survives_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("overlay");
-        let images = numbered(3, 1, ImageShape { height: 2, width: 2, channels: 3 }, 3).train;
+        let images = numbered(3, 1, Shape { height: 2, width: 2, channels: 3 }, 3).train;
         let overlay = Overlay::new(vec![2, 5, 9], images.clone()).unwrap();
         overlay.save(&path, 3).unwrap();
         assert_eq!(Overlay::load(&path).unwrap(), overlay);
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn parts_are_joined_in_the_order_of_their_positions() {
-        let images = numbered(3, 1, ImageShape { height: 2, width: 2, channels: 3 }, 3).train;
+        let images = numbered(3, 1, Shape { height: 2, width: 2, channels: 3 }, 3).train;
         let part = |indices: &[u32], chosen: &[u32]| (indices.to_vec(), images.select(chosen));
         let joined = Overlay::join(&[part(&[4, 9], &[0, 1]), part(&[5], &[2]), part(&[], &[])]).unwrap();
         assert_eq!(joined, Overlay::new(vec![4, 5, 9], images.select(&[0, 2, 1])).unwrap());

@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::data::{Dataset, ImageShape, Images};
+use crate::data::{Dataset, Images};
 use crate::models::Architecture;
-use crate::nn::graph::Shape;
+use crate::shape::Shape;
 use crate::train::UNWATCHED;
 
 pub(super) use setup::{Setup, assert_close, scalar};
@@ -33,7 +33,7 @@ impl Bench {
     pub fn of(name: &str) -> Self {
         let network = network(name);
         let (theta, state) = network.init(1);
-        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let shape = Shape { height: 8, width: 8, channels: 3 };
         let labels: Vec<u32> = (0..IMAGES as u32).map(|i| i % 3).collect();
         let pixel = |i: usize| ((i * 31 + i / 192 % 3 * 80) % 256) as u8;
         let images = Images::new(shape, (0..IMAGES * 192).map(pixel).collect(), labels).unwrap();

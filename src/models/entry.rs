@@ -64,7 +64,7 @@ mod tests {
     use super::super::Architecture;
     use super::*;
     use crate::nn::Network;
-    use crate::nn::graph::Shape;
+    use crate::shape::Shape;
 
     /// The entries of PyTorch's `state_dict`, of the same networks with 10 classes.
     #[test]

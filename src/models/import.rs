@@ -18,7 +18,8 @@ use super::layout::{from_torch, torch_shape};
 use super::model::MAX_SIZE;
 use super::pytorch::{self, DType, StateDict};
 use super::{Architecture, Model, NAMES};
-use crate::nn::graph::{Graph, Shape, Slot};
+use crate::nn::graph::{Graph, Slot};
+use crate::shape::Shape;
 
 /// Tensors at fault that a message names.
 const NAMED: usize = 3;
@@ -42,8 +43,8 @@ impl Expected {
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { architecture, image: Shape { height, width, channels }, classes } = self;
-        write!(f, "{architecture} for images of {height}x{width}x{channels} in {classes} classes")
+        let Self { architecture, image, classes } = self;
+        write!(f, "{architecture} for images of {image} in {classes} classes")
     }
 }
 

@@ -27,7 +27,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::nn::graph::{Graph, Shape};
+use crate::nn::graph::Graph;
+use crate::shape::Shape;
 
 /// A network architecture; in text, its name (`wrn-16-1`, `resnet32-cifar`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

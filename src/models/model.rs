@@ -15,7 +15,8 @@ use thiserror::Error;
 
 use super::Architecture;
 use crate::nn::Normalise;
-use crate::nn::graph::{Graph, Shape, Slot};
+use crate::nn::graph::{Graph, Slot};
+use crate::shape::Shape;
 
 /// The one metadata key of the file.
 const METADATA_KEY: &str = "argd-pipe.model";

@@ -6,7 +6,8 @@
 //! the paper has.
 
 use super::block::pre_activation;
-use crate::nn::graph::{Graph, Shape};
+use crate::nn::graph::Graph;
+use crate::shape::Shape;
 
 /// Blocks of each stage.
 const BLOCKS: usize = 2;

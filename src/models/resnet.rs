@@ -3,7 +3,8 @@
 //! The reference implementations call the one of depth 32 "ResNet34". Slots are named as their `state_dict` names
 //! them.
 
-use crate::nn::graph::{Graph, Id, Shape};
+use crate::nn::graph::{Graph, Id};
+use crate::shape::Shape;
 
 /// Builds the network of depth 6n + 2: three stages of n blocks with 16, 32, 64 channels.
 ///

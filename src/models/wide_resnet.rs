@@ -3,7 +3,8 @@
 //! Slots are named as the `state_dict` of the NAD and ARGD reference implementations names them.
 
 use super::block::pre_activation;
-use crate::nn::graph::{Graph, Shape};
+use crate::nn::graph::Graph;
+use crate::shape::Shape;
 
 /// Builds `wrn-<depth>-<width>`: three groups of (depth - 4) / 6 blocks with 16, 32, 64 times `width` channels.
 ///

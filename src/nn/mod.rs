@@ -129,8 +129,8 @@ fn draw(slot: &Slot, seed: u64, index: u64) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::graph::Shape;
     use super::*;
+    use crate::shape::Shape;
 
     fn tiny() -> Network {
         let (mut graph, x) = Graph::new(Shape { height: 4, width: 4, channels: 3 });

@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::training::{MODEL, shape};
+use super::training::MODEL;
 use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::Dataset;
 use crate::models::{Architecture, Expected, ImportError, import};
 use crate::nn::Normalise;
-use crate::nn::graph::Shape;
+use crate::shape::Shape;
 
 /// The stage kind `checkpoint`.
 pub struct CheckpointStage;
@@ -88,8 +88,8 @@ impl Kind for CheckpointStage {
 
 /// What the file should hold, by the parameters and the data set, which must agree.
 fn expected(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Expected, StageError> {
-    let image = params.image.map(|[height, width, channels]| Shape { height, width, channels });
-    let of_data = dataset.map(|dataset| (shape(dataset.shape()), dataset.classes.len()));
+    let image = params.image.map(Shape::from);
+    let of_data = dataset.map(|dataset| (dataset.shape(), dataset.classes.len()));
     let image = settled("image", image, of_data.map(|(image, _)| image))?;
     let classes = settled("classes", params.classes, of_data.map(|(_, classes)| classes))?;
     Ok(Expected { architecture: params.model, image, classes })

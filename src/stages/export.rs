@@ -10,8 +10,9 @@ use thiserror::Error;
 
 use super::{Artifact, StageError};
 use crate::attacks::Trigger;
-use crate::data::{Dataset, ImageShape, Images, Overlay, load_indices};
+use crate::data::{Dataset, Images, Overlay, load_indices};
 use crate::models::{self, Format, Model};
+use crate::shape::Shape;
 use crate::train::Curve;
 
 /// Why an artifact could not be exported.
@@ -40,7 +41,7 @@ pub enum ExportError {
     },
     /// Images of so many channels have no PNG.
     #[error("images of {0} have no PNG: it takes 1 or 3 channels")]
-    Channels(ImageShape),
+    Channels(Shape),
     /// A model could not be written for PyTorch.
     #[error(transparent)]
     Model(#[from] models::ExportError),
@@ -154,7 +155,7 @@ fn write_images(
     let mut written = 0;
     for (at, name) in names.enumerate() {
         let path = folder(images.labels()[at]).join(format!("{name:05}.png"));
-        let ImageShape { height, width, channels } = images.shape();
+        let Shape { height, width, channels } = images.shape();
         let color = match channels {
             1 => ExtendedColorType::L8,
             3 => ExtendedColorType::Rgb8,
@@ -167,7 +168,7 @@ fn write_images(
 }
 
 fn export_trigger(trigger: &Trigger, to: &Path) -> Result<String, ExportError> {
-    let ImageShape { height, width, .. } = trigger.shape();
+    let Shape { height, width, .. } = trigger.shape();
     write_png(to, &trigger.picture(), (width, height), ExtendedColorType::Rgb8)?;
     Ok(format!("the trigger of `{}`", trigger.attack()))
 }
@@ -214,7 +215,7 @@ mod tests {
     use super::super::dataset::tests::{run, synthetic};
     use super::super::poison::PoisonStage;
     use super::*;
-    use crate::nn::graph::Shape;
+    use crate::shape::Shape;
     use crate::train::CurveForm;
 
     #[test]

@@ -93,7 +93,7 @@ impl Kind for TrainStage {
 
     fn run(params: &TrainParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let (architecture, image) = (params.model, training::shape(samples.shape()));
+        let (architecture, image) = (params.model, samples.shape());
         let classes = samples.dataset().classes.len();
         let network = Network::new(architecture.graph(image, classes));
         let (theta, state) = network.init(context.seed);

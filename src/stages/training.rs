@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::measure::{self, Measured};
 use super::{Artifact, Context, Input, Observer, Outcome, Output, ParamError, StageError};
 use crate::attacks::Trigger;
-use crate::data::{Dataset, ImageShape, InvalidParam, Overlay, Samples, TrainView, load_indices};
+use crate::data::{Dataset, InvalidParam, Overlay, Samples, TrainView, load_indices};
 use crate::models::{Model, ModelError};
 use crate::nn::Network;
-use crate::nn::graph::Shape;
+use crate::shape::Shape;
 use crate::train::{Frozen, Progress, Session, TrainError, Unheard, Watch, Weights};
 
 /// The port of the images that a stage trains on.
@@ -69,11 +69,9 @@ impl Loaded {
     /// Another image size or number of classes than the data set's.
     pub fn fitting(model: Model, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
         let of_model = (model.image, model.classes);
-        let of_data = (shape(dataset.shape()), dataset.classes.len());
+        let of_data = (dataset.shape(), dataset.classes.len());
         if of_model != of_data {
-            let tell = |(shape, classes): (Shape, usize)| {
-                format!("images of {}x{}x{} in {classes} classes", shape.height, shape.width, shape.channels)
-            };
+            let tell = |(shape, classes): (Shape, usize)| format!("images of {shape} in {classes} classes");
             let (model, data) = (tell(of_model), tell(of_data));
             let advice = "connect the data set that the model was trained on";
             return Err(StageError::Failed(format!(
@@ -110,11 +108,6 @@ impl Loaded {
             metrics.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
         Ok(Outcome { passed_on: vec![], metrics })
     }
-}
-
-/// A data set's image shape, as networks call it.
-pub(super) fn shape(ImageShape { height, width, channels }: ImageShape) -> Shape {
-    Shape { height, width, channels }
 }
 
 /// Tells the executor's observer how a training is, and stops it when the executor says so.

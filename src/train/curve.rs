@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{DataError, NamedTensor, TensorFile, write_tensors};
 use crate::models::{Architecture, Model};
 use crate::nn::Normalise;
-use crate::nn::graph::Shape;
+use crate::shape::Shape;
 
 /// What a curve through three points looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

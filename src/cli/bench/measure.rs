@@ -11,18 +11,18 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::super::error::CliError;
-use crate::data::{DataError, Dataset, ImageShape, Images, TrainView};
+use crate::data::{DataError, Dataset, Images, TrainView};
 use crate::defenses::{Argd, Defense, Task};
 use crate::models::Architecture;
-use crate::nn::graph::Shape;
 use crate::nn::{Level, Network};
 use crate::rng;
+use crate::shape::Shape;
 use crate::stages::StageError;
 use crate::train::{
     CrossEntropy, Frozen, PREDICT_BATCH, Progress, Session, Training, Watch, Weights, fit, predict,
 };
 
-const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const CLASSES: usize = 10;
 const SEED: u64 = 1;
 /// Steps before the first that counts: buffers are allocated and caches are filled.
@@ -103,8 +103,7 @@ impl Case {
 
     /// One epoch of exactly the steps that are asked for.
     fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
-        let ImageShape { height, width, channels } = SHAPE;
-        let network = Network::new(self.model.graph(Shape { height, width, channels }, CLASSES));
+        let network = Network::new(self.model.graph(SHAPE, CLASSES));
         let (theta, state) = network.init(SEED);
         let weights = Weights { theta, state };
         let dataset = images((WARM_UP + self.steps) * batch)?;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use candle_core::{Result, bail};
 
-use super::super::graph::{Graph, Id, Op, Shape};
+use super::super::graph::{Graph, Id, Op};
 use crate::kernels::conv::{ConvShape, Convolution, convolution};
 use crate::kernels::image::pitch;
+use crate::shape::Shape;
 
 /// A stored activation.
 #[derive(Clone, Debug)]

@@ -2,9 +2,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::data::{ImageShape, Images};
-use crate::nn::graph::{Graph, Shape};
+use crate::data::Images;
+use crate::nn::graph::Graph;
 use crate::nn::{Numerics, loss};
+use crate::shape::Shape;
 use crate::train::{Step, Term};
 
 /// Cross entropy, and half the square of one number of its own minus 3.
@@ -55,7 +56,7 @@ impl Watch for Counter {
     }
 }
 
-const SHAPE: ImageShape = ImageShape { height: 6, width: 6, channels: 1 };
+const SHAPE: Shape = Shape { height: 6, width: 6, channels: 1 };
 
 /// 22 images, bright on the left or on the right; a label for each side.
 fn samples() -> Arc<Images> {
