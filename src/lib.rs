@@ -4,13 +4,15 @@
 //! -> [`store`] hit? -> stage run) -> artifacts -> metrics -> results rows -> CSV.
 //!
 //! Imports point one way: `cli` -> `pipeline` -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
-//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] is at the bottom, for all.
+//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`files`], [`shape`] and [`rng`] are the ground
+//! floor, for all.
 
 pub mod attacks;
 pub mod cli;
 pub mod data;
 pub mod defenses;
 pub mod detectors;
+pub mod files;
 pub mod kernels;
 pub mod manifest;
 pub mod models;

@@ -1,8 +1,7 @@
 //! A model as a file for others: PyTorch's, or safetensors with PyTorch's names and layout.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
@@ -10,6 +9,7 @@ use thiserror::Error;
 
 use super::entry::{Entry, Values, entries};
 use super::{Model, pytorch};
+use crate::files::{Durability, write_whole_with};
 
 /// What a model is written as. All hold a bare state dict: `model.load_state_dict(..., strict=True)` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,9 @@ pub struct ExportError {
 pub fn export(model: &Model, path: &Path, format: Format) -> Result<(), ExportError> {
     let whole = model.check(&model.graph()).map_err(io::Error::other);
     whole
-        .and_then(|()| replace(path, |file| write(&entries(model), file, format)))
+        .and_then(|()| {
+            write_whole_with(path, Durability::Content, |file| write(&entries(model), file, format))
+        })
         .map_err(|source| ExportError { path: path.to_owned(), source })
 }
 
@@ -71,18 +73,4 @@ fn safetensors(entries: &[Entry]) -> Result<Vec<u8>, SafeTensorError> {
         .collect::<Result<Vec<_>, SafeTensorError>>()?;
     let metadata = [("format".to_owned(), "pt".to_owned())];
     safetensors::serialize(views, Some(metadata.into()))
-}
-
-/// Writes a file beside `path`, syncs it and renames it to `path`.
-fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    // Temporary files are private by default; an exported model is not (the umask still applies).
-    let permissions = Permissions::from_mode(0o666);
-    let mut file =
-        tempfile::Builder::new().prefix(".export.").permissions(permissions).tempfile_in(folder)?;
-    write(file.as_file_mut())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

@@ -32,7 +32,6 @@ mod task;
 mod task_log;
 mod utc;
 mod view;
-mod whole_file;
 mod wiring;
 
 pub use compare::{Change, CompareError, Comparison, Pair, compare};

@@ -12,7 +12,7 @@ use super::ending::{Ending, Run};
 use super::plan::Plan;
 use super::scheduler::Settings;
 use super::task::{Task, TaskRef};
-use super::whole_file::replace_file;
+use crate::files::{Durability, write_whole};
 use crate::store::{Digest, Key, Record};
 
 /// The version of the shape of [`RunRecord`]; raised when a reader of the old one would misread the new one.
@@ -221,7 +221,7 @@ impl RunRecord {
     /// Writes it as JSON. The file is replaced whole or not at all.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        replace_file(path, text.as_bytes())
+        write_whole(path, Durability::Content, text.as_bytes())
     }
 
     /// Adds how the run ended.

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::error::RunError;
 use super::plan::{Plan, ResultsSpec};
 use super::task::{Task, TaskId, TaskRef};
-use super::whole_file::replace_file;
+use crate::files::{Durability, write_whole};
 use crate::store::Record;
 
 pub use summary::{BASELINE, Group, Spread, Summary};
@@ -191,7 +191,7 @@ impl Table {
 
     /// Writes the table to a CSV file, making its folder if need be. The file is replaced whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
-        let replaced = self.to_csv().and_then(|csv| replace_file(path, &csv));
+        let replaced = self.to_csv().and_then(|csv| write_whole(path, Durability::Content, &csv));
         replaced.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
 }

@@ -6,8 +6,8 @@
 //! that it has finished, in the same way.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Session, TrainError};
+use crate::files::{Durability, write_whole};
 use crate::models::{from_bytes, to_bytes};
 
 const EXTENSION: &str = "checkpoint";
@@ -59,7 +60,7 @@ impl Snapshot {
         let name = format!("{:06}-{:08}.{EXTENSION}", self.epoch, self.step);
         let path = folder.join(name);
         self.encode()
-            .and_then(|bytes| write_atomically(folder, &path, &bytes))
+            .and_then(|bytes| write_whole(&path, Durability::Name, &bytes))
             .and_then(|()| newest_first(folder)?.iter().skip(KEPT).try_for_each(fs::remove_file))
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
@@ -127,7 +128,7 @@ impl Session<'_> {
             .map_err(io::Error::other)
             .and_then(|text| {
                 let bytes = [blake3::hash(&text).as_bytes().as_slice(), &text].concat();
-                write_atomically(self.checkpoints, &path, &bytes)
+                write_whole(&path, Durability::Name, &bytes)
             })
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
@@ -139,18 +140,6 @@ impl Session<'_> {
         let is_whole = blake3::hash(text).as_bytes().as_slice() == digest;
         is_whole.then(|| serde_json::from_slice(text).ok())?
     }
-}
-
-/// Writes `bytes` to a temporary file, syncs it, renames it to `path` and syncs the folder, so that after a crash
-/// at any moment `path` is either absent or whole.
-fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(folder)?.sync_all()
 }
 
 /// Checkpoints in `folder`, the newest first; none if there is no folder. Names sort by epoch and step.

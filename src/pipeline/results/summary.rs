@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{METRICS, Row, SEED, Table, VALID, csv};
+use crate::files::{Durability, write_whole};
 use crate::pipeline::error::RunError;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::whole_file::replace_file;
 
 /// The value of an axis that names plain fine-tuning, which every defense is compared with.
 pub const BASELINE: &str = "finetune";
@@ -118,7 +118,7 @@ impl Summary {
 
     /// Writes the summary to a CSV file, as [`Table::write`] does.
     pub fn write(&self, pipeline: &str, path: &Path) -> Result<(), RunError> {
-        let written = self.to_csv(pipeline).and_then(|bytes| replace_file(path, &bytes));
+        let written = self.to_csv(pipeline).and_then(|bytes| write_whole(path, Durability::Content, &bytes));
         written.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
 
