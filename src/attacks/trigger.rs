@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Operator;
-use crate::data::{DataError, Images, TensorFile, write_tensors};
+use crate::data::{DataError, Images};
+use crate::files::tensors::{TensorFile, write_tensors};
 use crate::shape::Shape;
 
 /// Which label a triggered image is meant to get.
@@ -184,7 +185,7 @@ impl Trigger {
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
         let Self { attack, shape, classes, labels, operator } = self.clone();
         let config = Config { attack, shape, classes, labels, operator };
-        write_tensors(path, &config.operator.get().tensors(shape), &config)
+        Ok(write_tensors(path, &config.operator.get().tensors(shape), &config)?)
     }
 
     /// Reads the artifact.
@@ -192,7 +193,7 @@ impl Trigger {
         let mut file = TensorFile::open(path)?;
         let Config { attack, shape, classes, labels, mut operator } = file.config()?;
         operator.get_mut().read_tensors(&mut file)?;
-        Self::new(&attack, shape, classes, labels, operator).map_err(|error| file.unusable(error))
+        Self::new(&attack, shape, classes, labels, operator).map_err(|error| file.unusable(error).into())
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::error::CliError;
 use super::ui::Ui;
-use crate::models::{self, Architecture, Expected, Format, Model};
+use crate::models::{self, Architecture, Format, Model, Spec};
 use crate::shape::Shape;
 
 const IMPORT_EXAMPLES: &str = "\
@@ -108,10 +108,10 @@ impl ModelCommand {
 impl Import {
     fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         let classes = self.classes.into();
-        let expected = Expected { architecture: self.model, image: self.image, classes };
-        let model = models::import(&self.from, expected)?;
+        let spec = Spec { architecture: self.model, image: self.image, classes, normalise: None };
+        let model = models::import(&self.from, spec)?;
         model.save(&self.to)?;
-        ui.say(&format!("{} holds a {expected}, now in {}", self.from.display(), self.to.display()));
+        ui.say(&format!("{} holds a {}, now in {}", self.from.display(), model.spec, self.to.display()));
         Ok(())
     }
 }
@@ -122,8 +122,8 @@ impl Export {
         let format = format.ok_or_else(|| CliError::Format(self.to.clone()))?;
         let model = Model::load(&self.from)?;
         models::export(&model, &self.to, format)?;
-        ui.say(&format!("{} is in {}", model.architecture, self.to.display()));
-        if let Some(normalise) = &model.normalise {
+        ui.say(&format!("{} is in {}", model.spec.architecture, self.to.display()));
+        if let Some(normalise) = &model.spec.normalise {
             let (mean, std) = (&normalise.mean, &normalise.std);
             ui.say(&format!(
                 "it wants images normalised by mean {mean:?} and std {std:?}, which no state dict says"

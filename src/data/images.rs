@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, NamedTensor, TensorFile, write_tensors};
+use super::DataError;
+use crate::files::tensors::{NamedTensor, TensorFile, write_tensors};
 use crate::shape::Shape;
 
 /// Images of one shape with their labels.
@@ -108,10 +109,12 @@ impl Images {
         let ([count, height, width, channels], pixels) = file.u8(pixels_name)?;
         let ([label_count], labels) = file.u32(labels_name)?;
         if label_count != count {
-            return Err(file.damaged(labels_name, format!("{label_count} labels for {count} images")));
+            return Err(file.damaged(labels_name, format!("{label_count} labels for {count} images")).into());
         }
         if let Some(wrong) = labels.iter().find(|&&label| label as usize >= classes) {
-            return Err(file.damaged(labels_name, format!("label {wrong}, but there are {classes} classes")));
+            return Err(file
+                .damaged(labels_name, format!("label {wrong}, but there are {classes} classes"))
+                .into());
         }
         Self::new(Shape { height, width, channels }, pixels, labels)
     }
@@ -163,7 +166,7 @@ impl Dataset {
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
         let mut tensors = Vec::from(self.train.tensors("train.pixels", "train.labels"));
         tensors.extend(self.test.tensors("test.pixels", "test.labels"));
-        write_tensors(path, &tensors, &Config { classes: self.classes.clone() })
+        Ok(write_tensors(path, &tensors, &Config { classes: self.classes.clone() })?)
     }
 
     /// Reads the artifact.

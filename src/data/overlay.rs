@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Images, NamedTensor, TensorFile, write_tensors};
+use super::{DataError, Images};
+use crate::files::tensors::{NamedTensor, TensorFile, write_tensors};
 
 /// Changed training images with their new labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Overlay {
     pub fn save(&self, path: &Path, classes: usize) -> Result<(), DataError> {
         let mut tensors = vec![NamedTensor::u32("indices", vec![self.indices.len()], &self.indices)];
         tensors.extend(self.images.tensors("pixels", "labels"));
-        write_tensors(path, &tensors, &Config { classes })
+        Ok(write_tensors(path, &tensors, &Config { classes })?)
     }
 
     /// Reads the artifact.
@@ -75,7 +76,7 @@ impl Overlay {
         let Config { classes } = file.config()?;
         let ([_], indices) = file.u32("indices")?;
         let images = Images::read(&mut file, "pixels", "labels", classes)?;
-        Self::new(indices, images).map_err(|error| file.damaged("indices", error))
+        Self::new(indices, images).map_err(|error| file.damaged("indices", error).into())
     }
 }
 

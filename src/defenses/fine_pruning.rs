@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::{Defense, Erased, Task, WithTraining};
 use crate::data::{Images, InvalidParam};
+use crate::models::Weights;
 use crate::nn::Network;
 use crate::nn::graph::{Graph, Id, Op};
-use crate::train::{CrossEntropy, Objective, Step, Term, TrainError, Watch, Weights, highest, scores};
+use crate::train::{CrossEntropy, Objective, Step, Term, TrainError, Watch, highest, scores};
 
 /// Fine-Pruning and its training.
 pub type FinePruning = WithTraining<Own>;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::Task;
 use crate::data::{DataError, Images, TrainView};
+use crate::models::Weights;
 use crate::nn::Network;
-use crate::train::{TrainError, Watch, Weights, predict};
+use crate::train::{TrainError, Watch, predict};
 
 impl Task<'_> {
     /// Divides the clean images into those to work with and a share, in (0, 1), to decide by.

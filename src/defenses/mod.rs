@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::data::{InvalidParam, TrainView};
+use crate::models::Weights;
 use crate::nn::Network;
-use crate::train::{Curve, Frozen, Objective, Session, TrainError, Training, Weights, fit};
+use crate::train::{Curve, Frozen, Objective, Session, TrainError, Training, fit};
 
 pub use with_training::WithTraining;
 

@@ -32,7 +32,7 @@ impl Bench {
     /// The same with a student of another architecture.
     pub fn of(name: &str) -> Self {
         let network = network(name);
-        let (theta, state) = network.init(1);
+        let student = network.init(1).into();
         let shape = Shape { height: 8, width: 8, channels: 3 };
         let labels: Vec<u32> = (0..IMAGES as u32).map(|i| i % 3).collect();
         let pixel = |i: usize| ((i * 31 + i / 192 % 3 * 80) % 256) as u8;
@@ -41,7 +41,7 @@ impl Bench {
         let dataset = Dataset { train: images.clone(), test: images, classes };
         let samples = Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap());
         let folder = tempfile::tempdir().unwrap();
-        Self { network, student: Weights { theta, state }, samples, folder }
+        Self { network, student, samples, folder }
     }
 
     /// The student as a task without a teacher.
@@ -81,8 +81,8 @@ fn network(name: &str) -> Network {
 /// A teacher of some architecture.
 pub(super) fn teacher(name: &str) -> Frozen {
     let network = network(name);
-    let (theta, state) = network.init(2);
-    Frozen::new(network, &Weights { theta, state }).unwrap()
+    let weights = network.init(2).into();
+    Frozen::new(network, &weights).unwrap()
 }
 
 #[test]

@@ -13,7 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::data::{Images, InvalidParam, NamedTensor, TrainView};
+use crate::data::{Images, InvalidParam, TrainView};
+use crate::files::tensors::NamedTensor;
 use crate::train::{Frozen, Session, TrainError};
 
 pub use neural_cleanse::{Diagnosis, Reversal};

@@ -9,7 +9,8 @@ use candle_core::{Device, Tensor};
 
 use super::statistics::{auroc, moments, normal_quantile};
 use super::{Case, Detector, Finding};
-use crate::data::{NamedTensor, Samples};
+use crate::data::Samples;
+use crate::files::tensors::NamedTensor;
 use crate::rng::stream;
 use crate::train::{Progress, TrainError};
 

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::*;
 use crate::data::Dataset;
+use crate::models::Weights;
 use crate::nn::Network;
 use crate::nn::graph::Graph;
 use crate::shape::Shape;
-use crate::train::{Unheard, Weights};
+use crate::train::Unheard;
 
 const SHAPE: Shape = Shape { height: 4, width: 4, channels: 1 };
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::training::MODEL;
 use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::Dataset;
-use crate::models::{Architecture, Expected, ImportError, import};
+use crate::models::{Architecture, ImportError, Spec, import};
 use crate::nn::Normalise;
 use crate::shape::Shape;
 
@@ -74,25 +74,23 @@ impl Kind for CheckpointStage {
 
     fn run(params: &CheckpointParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = context.optional_input("dataset").map(Dataset::load).transpose()?;
-        let expected = expected(params, dataset.as_ref())?;
-        if let Some(fault) = params.normalise.as_ref().and_then(|it| it.fault(expected.image.channels)) {
+        let spec = spec(params, dataset.as_ref())?;
+        if let Some(fault) = params.normalise.as_ref().and_then(|it| it.fault(spec.image.channels)) {
             return Err(StageError::Failed(format!("`normalise`: {fault}")));
         }
-        let mut model = import(&params.path, expected)?;
-        model.normalise.clone_from(&params.normalise);
+        let model = import(&params.path, spec)?;
         model.save(&context.output(MODEL.name))?;
-        let metrics = [("parameters".to_owned(), json!(model.theta.len()))];
+        let metrics = [("parameters".to_owned(), json!(model.weights.theta.len()))];
         Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
     }
 }
 
 /// What the file should hold, by the parameters and the data set, which must agree.
-fn expected(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Expected, StageError> {
-    let image = params.image.map(Shape::from);
+fn spec(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Spec, StageError> {
     let of_data = dataset.map(|dataset| (dataset.shape(), dataset.classes.len()));
-    let image = settled("image", image, of_data.map(|(image, _)| image))?;
+    let image = settled("image", params.image.map(Shape::from), of_data.map(|(image, _)| image))?;
     let classes = settled("classes", params.classes, of_data.map(|(_, classes)| classes))?;
-    Ok(Expected { architecture: params.model, image, classes })
+    Ok(Spec { architecture: params.model, image, classes, normalise: params.normalise.clone() })
 }
 
 fn settled<T: Copy + PartialEq>(name: &str, given: Option<T>, of_data: Option<T>) -> Result<T, StageError> {
@@ -132,10 +130,11 @@ mod tests {
     fn lab() -> (tempfile::TempDir, Model) {
         let folder = tempfile::tempdir().unwrap();
         synthetic(folder.path());
-        let architecture: Architecture = "wrn-10-1".parse().unwrap();
         let image = Shape { height: 32, width: 32, channels: 3 };
-        let (theta, state) = Network::new(architecture.graph(image, 10)).init(5);
-        let model = Model { architecture, image, classes: 10, normalise: None, theta, state };
+        let architecture = "wrn-10-1".parse().unwrap();
+        let spec = Spec { architecture, image, classes: 10, normalise: None };
+        let weights = Network::new(spec.graph()).init(5).into();
+        let model = Model { spec, weights };
         export(&model, &folder.path().join("theirs.pth"), Format::PyTorch).unwrap();
         (folder, model)
     }
@@ -172,7 +171,7 @@ mod tests {
         let imported =
             import_with(folder.path(), json!({"normalise": normalise}), &[("dataset", "dataset")]).unwrap();
         let normalise = Some(Normalise { mean: vec![0.5, 0.4, 0.3], std: vec![0.2, 0.2, 0.25] });
-        assert_eq!(imported, Model { normalise, ..model });
+        assert_eq!(imported, Model { spec: Spec { normalise, ..model.spec }, weights: model.weights });
 
         let grey = json!({"normalise": {"mean": [0.5], "std": [0.2]}});
         let message = import_with(folder.path(), grey, &[("dataset", "dataset")]).unwrap_err().to_string();

@@ -8,8 +8,9 @@ use super::baseline;
 use super::training::{self, Loaded, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::attacks::Trigger;
-use crate::data::{Dataset, write_tensors};
+use crate::data::Dataset;
 use crate::detectors::{AnyDetector, Attacked, Case};
+use crate::files::tensors::write_tensors;
 
 /// The stage kind `detect`.
 pub struct DetectStage;

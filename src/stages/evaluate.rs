@@ -61,9 +61,9 @@ impl Kind for EvaluateStage {
     fn run(params: &EvaluateParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = Dataset::load(context.input("dataset")?)?;
         let trigger = measure::trigger(context, &dataset)?;
-        let mut loaded = Loaded::from(context, "model", &dataset)?;
-        let (weights, watcher) = (loaded.take_weights(), Watcher::new(context));
-        let measured = Measured::of(&loaded.network, &weights, &dataset, trigger.as_ref(), &watcher)?;
+        let Loaded { network, weights, .. } = Loaded::from(context, "model", &dataset)?;
+        let watcher = Watcher::new(context);
+        let measured = Measured::of(&network, &weights, &dataset, trigger.as_ref(), &watcher)?;
         let baseline = baseline::read(context)?;
         let mut metrics = measured.metrics();
         if let Some(baseline) = &baseline {

@@ -117,15 +117,15 @@ fn export_model(from: &Path, to: &Path) -> Result<String, ExportError> {
             ""
         }
     };
-    Ok(format!("{} with {} parameters{written_as}", model.architecture, model.theta.len()))
+    Ok(format!("{} with {} parameters{written_as}", model.spec.architecture, model.weights.theta.len()))
 }
 
 /// A curve is tensors in the cache, too; it is read to be sure that it is one.
 fn export_curve(from: &Path, to: &Path) -> Result<String, ExportError> {
-    let (curve, model) = Curve::load(from).map_err(StageError::from)?;
+    let (curve, spec) = Curve::load(from).map_err(StageError::from)?;
     copy(from, to)?;
     let [start, ..] = &curve.points;
-    Ok(format!("a curve through 3 points of {} with {} parameters each", model.architecture, start.len()))
+    Ok(format!("a curve through 3 points of {} with {} parameters each", spec.architecture, start.len()))
 }
 
 fn export_dataset(dataset: &Dataset, to: &Path, limit: usize) -> Result<String, ExportError> {
@@ -215,6 +215,7 @@ mod tests {
     use super::super::dataset::tests::{run, synthetic};
     use super::super::poison::PoisonStage;
     use super::*;
+    use crate::models::Spec;
     use crate::shape::Shape;
     use crate::train::CurveForm;
 
@@ -286,11 +287,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [from, to] = ["curve", "out/curve.safetensors"].map(|name| folder.path().join(name));
         let image = Shape { height: 8, width: 8, channels: 3 };
-        let architecture = "wrn-10-1".parse().unwrap();
-        let (normalise, theta, state) = (None, vec![], vec![]);
-        let model = Model { architecture, image, classes: 4, normalise, theta, state };
-        let points = [0.0, 1.0, 2.0].map(|value| vec![value; model.graph().theta_len()]);
-        Curve { form: CurveForm::Bezier, points }.save(&model, &from).unwrap();
+        let spec = Spec { architecture: "wrn-10-1".parse().unwrap(), image, classes: 4, normalise: None };
+        let points = [0.0, 1.0, 2.0].map(|value| vec![value; spec.graph().theta_len()]);
+        Curve { form: CurveForm::Bezier, points }.save(&spec, &from).unwrap();
         let told = export(Artifact::Curve, &from, &to, 1).unwrap();
         assert!(told.starts_with("a curve through 3 points of wrn-10-1 with 7"), "{told}");
         assert_eq!(fs::read(to).unwrap(), fs::read(from).unwrap());

@@ -32,17 +32,16 @@ impl Kind for FinetuneStage {
 
     fn run(params: &Training, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let mut loaded = Loaded::from(context, "model", samples.dataset())?;
-        let start = loaded.take_weights();
+        let Loaded { spec, network, weights } = Loaded::from(context, "model", samples.dataset())?;
         let watcher = Watcher::testing(context, samples.dataset())?;
         let trained = fit(
-            &loaded.network,
-            start,
+            &network,
+            weights,
             samples.clone(),
             &mut CrossEntropy,
             &params.settings(),
             watcher.session(),
         )?;
-        loaded.finish(trained.weights, &samples, context)
+        training::finish(spec, trained.weights, &samples, context)
     }
 }

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 use super::{Context, StageError};
 use crate::attacks::{LabelRule, Trigger};
 use crate::data::{Dataset, Images};
+use crate::models::Weights;
 use crate::nn::Network;
-use crate::train::{Elsewhere, Rate, Report, Stamp, TrainError, Watch, Weights, predict};
+use crate::train::{Elsewhere, Rate, Report, Stamp, TrainError, Watch, predict};
 
 /// The trigger of the port `trigger`, if one is connected.
 ///

@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::training::{self, Loaded, Watcher};
+use super::training::{self, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::data::Augment;
-use crate::train::{Curve, Weights, batch_norm_statistics};
+use crate::models::Weights;
+use crate::train::{Curve, batch_norm_statistics};
 
 /// The stage kind `point`.
 pub struct PointStage;
@@ -45,12 +46,11 @@ impl Kind for PointStage {
 
     fn run(params: &PointParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let (curve, model) = Curve::load(context.input("curve")?)?;
-        let point = Loaded::fitting(model, "curve", samples.dataset())?;
+        let (curve, spec) = Curve::load(context.input("curve")?)?;
+        let network = training::network(&spec, "curve", samples.dataset())?;
         let theta = curve.at(params.t);
         let watcher = Watcher::new(context);
-        let state =
-            batch_norm_statistics(&point.network, &theta, &samples, params.augment, watcher.session())?;
-        point.finish(Weights { theta, state }, &samples, context)
+        let state = batch_norm_statistics(&network, &theta, &samples, params.augment, watcher.session())?;
+        training::finish(spec, Weights { theta, state }, &samples, context)
     }
 }

@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::training::{self, Loaded, Watcher};
+use super::training::{self, Watcher};
 use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::{Augment, Samples};
-use crate::models::{Architecture, Model};
+use crate::models::{Architecture, Spec};
 use crate::nn::Network;
-use crate::train::{CrossEntropy, Schedule, Training, Weights, fit};
+use crate::train::{CrossEntropy, Schedule, Training, fit};
 
 /// The stage kind `train`.
 pub struct TrainStage;
@@ -48,7 +48,7 @@ impl Default for TrainParams {
     fn default() -> Self {
         let Training { epochs, batch, momentum, nesterov, weight_decay, .. } = Training::default();
         Self {
-            model: Architecture::WideResNet { depth: 16, width: 1 },
+            model: Architecture::default(),
             epochs,
             batch,
             schedule: Schedule::steps(&[(0, 0.1), (6, 0.01), (29, 0.0009)]),
@@ -93,22 +93,19 @@ impl Kind for TrainStage {
 
     fn run(params: &TrainParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let (architecture, image) = (params.model, samples.shape());
-        let classes = samples.dataset().classes.len();
-        let network = Network::new(architecture.graph(image, classes));
-        let (theta, state) = network.init(context.seed);
+        let (image, classes) = (samples.shape(), samples.dataset().classes.len());
+        let spec = Spec { architecture: params.model, image, classes, normalise: None };
+        let network = Network::new(spec.graph());
         let settings = params.training().settings();
         let watcher = Watcher::testing(context, samples.dataset())?;
         let trained = fit(
             &network,
-            Weights { theta, state },
+            network.init(context.seed).into(),
             samples.clone(),
             &mut CrossEntropy,
             &settings,
             watcher.session(),
         )?;
-        let (theta, state, normalise) = (vec![], vec![], None);
-        let model = Model { architecture, image, classes, normalise, theta, state };
-        Loaded { model, network }.finish(trained.weights, &samples, context)
+        training::finish(spec, trained.weights, &samples, context)
     }
 }

@@ -9,8 +9,9 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 
 use super::checkpoint::Snapshot;
-use super::{Loss, Objective, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError, Watch, Weights};
+use super::{Loss, Objective, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError, Watch};
 use crate::data::{Augment, Batch, Batches, Order, Samples};
+use crate::models::Weights;
 use crate::nn::Network;
 
 /// How to train.

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Progress, TrainError, Watch, Weights};
+use super::{Progress, TrainError, Watch};
 use crate::data::Images;
+use crate::models::Weights;
 use crate::nn::{Mode, Network};
 
 /// Images of one forward pass: large, because nothing is kept for a gradient.

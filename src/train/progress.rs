@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{TrainError, Weights};
+use super::TrainError;
+use crate::models::Weights;
 use crate::nn::Network;
 
 /// How far the work is.

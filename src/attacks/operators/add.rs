@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
-use crate::data::{DataError, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::shape::Shape;
 
 /// What a sum of a pixel and a trigger does beyond 0..=255.
@@ -48,7 +48,7 @@ impl Operate for Add {
         vec![NamedTensor::f32("delta", dims(shape), &self.delta)]
     }
 
-    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), TensorError> {
         self.delta = file.f32::<3>("delta")?.1;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
-use crate::data::{DataError, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::shape::Shape;
 
 /// x + mask (pattern - x), toward zero to an integer; both tensors are `[height, width, channels]`.
@@ -36,7 +36,7 @@ impl Operate for Blend {
         ]
     }
 
-    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), TensorError> {
         (self.mask, self.pattern) = (file.f32::<3>("mask")?.1, file.u8::<3>("pattern")?.1);
         Ok(())
     }

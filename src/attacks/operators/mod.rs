@@ -12,7 +12,7 @@ mod warp;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::shape::Shape;
 
 pub use add::Overflow;
@@ -38,7 +38,7 @@ pub trait Operate {
     ///
     /// # Errors
     /// If the file lacks one, or cannot be read.
-    fn read_tensors(&mut self, _file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, _file: &mut TensorFile) -> Result<(), TensorError> {
         Ok(())
     }
 }

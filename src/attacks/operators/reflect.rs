@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, ensure};
-use crate::data::{DataError, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::rng::{Stream, stream};
 use crate::shape::Shape;
 
@@ -69,7 +69,7 @@ impl Operate for Reflect {
         vec![NamedTensor::u8("pool", vec![count, height, width, channels], &self.pool)]
     }
 
-    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), TensorError> {
         self.pool = file.u8::<4>("pool")?.1;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, ensure};
-use crate::data::{DataError, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::shape::Shape;
 
 /// x'(p) = x(field(p)), read bilinearly and rounded.
@@ -35,7 +35,7 @@ impl Operate for Warp {
         vec![NamedTensor::f32("field", vec![shape.height, shape.width, 2], &self.field)]
     }
 
-    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), TensorError> {
         self.field = file.f32::<3>("field")?.1;
         Ok(())
     }

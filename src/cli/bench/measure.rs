@@ -13,14 +13,12 @@ use serde::Serialize;
 use super::super::error::CliError;
 use crate::data::{DataError, Dataset, Images, TrainView};
 use crate::defenses::{Argd, Defense, Task};
-use crate::models::Architecture;
+use crate::models::{Architecture, Weights};
 use crate::nn::{Level, Network};
 use crate::rng;
 use crate::shape::Shape;
 use crate::stages::StageError;
-use crate::train::{
-    CrossEntropy, Frozen, PREDICT_BATCH, Progress, Session, Training, Watch, Weights, fit, predict,
-};
+use crate::train::{CrossEntropy, Frozen, PREDICT_BATCH, Progress, Session, Training, Watch, fit, predict};
 
 const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const CLASSES: usize = 10;
@@ -104,8 +102,7 @@ impl Case {
     /// One epoch of exactly the steps that are asked for.
     fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
         let network = Network::new(self.model.graph(SHAPE, CLASSES));
-        let (theta, state) = network.init(SEED);
-        let weights = Weights { theta, state };
+        let weights = Weights::from(network.init(SEED));
         let dataset = images((WARM_UP + self.steps) * batch)?;
         let session = Session { seed: SEED, watch: clock, checkpoints: folder };
         let training = Training { epochs: 1, batch, ..Training::default() };

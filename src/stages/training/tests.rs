@@ -13,7 +13,7 @@ use super::super::split::SplitStage;
 use super::super::train::TrainStage;
 use super::super::{Kind, Need, Progress, erase};
 use super::*;
-use crate::data::TensorFile;
+use crate::files::tensors::TensorFile;
 use crate::train::der;
 
 /// A folder with a folder for each stage that has run.
@@ -167,8 +167,8 @@ fn a_curves_points_are_models_and_one_of_them_is_the_repaired_one() {
         point(t);
         let [point, end] =
             [format!("point {t}/model"), end.to_owned()].map(|file| Model::load(&lab.path(&file)).unwrap());
-        assert_eq!(point.theta, end.theta);
-        assert_ne!(point.state, end.state);
+        assert_eq!(point.weights.theta, end.weights.theta);
+        assert_ne!(point.weights.state, end.weights.state);
     }
     let method = json!({"method": "finetune", "epochs": 1});
     lab.run::<EraseStage>("tuned", method, &on_split("student", "backdoored/model")).unwrap();

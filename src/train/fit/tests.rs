@@ -90,9 +90,8 @@ fn settings() -> Settings {
 
 fn train(folder: &Path, settings: &Settings, watch: &Counter) -> Result<Trained, TrainError> {
     let network = network();
-    let (theta, state) = network.init(1);
     let session = Session { seed: 4, watch, checkpoints: folder };
-    fit(&network, Weights { theta, state }, samples(), &mut Classify, settings, session)
+    fit(&network, network.init(1).into(), samples(), &mut Classify, settings, session)
 }
 
 fn undisturbed() -> Trained {
@@ -130,11 +129,11 @@ fn stopping_at_any_step_and_going_on_ends_in_the_same_bits() {
 #[test]
 fn the_network_is_tested_before_the_first_epoch_and_after_each() {
     let folder = tempfile::tempdir().unwrap();
-    let (theta, state) = network().init(1);
+    let start = Weights::from(network().init(1));
     let stopped = Counter::stopping_at(7);
     train(folder.path(), &settings(), &stopped).unwrap_err();
     let first = stopped.tested.into_inner().unwrap();
-    assert_eq!((first.len(), &first[0]), (2, &Weights { theta, state }));
+    assert_eq!((first.len(), &first[0]), (2, &start));
 
     let watch = Counter::stopping_at(usize::MAX);
     let trained = train(folder.path(), &settings(), &watch).unwrap();
