@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::training::MODEL;
 use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
@@ -19,6 +19,7 @@ pub struct CheckpointStage;
 /// Which model a file holds. Nothing in the file is run, and it must hold exactly the tensors of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = with_first_name)]
 pub struct CheckpointParams {
     /// The file: PyTorch's (`.pth`, `.pt`, `.tar`; a `state_dict`, or a dict with one under `state_dict`, `model` or
     /// the like), or safetensors with PyTorch's names and layout.
@@ -37,8 +38,18 @@ pub struct CheckpointParams {
     /// What was done to every pixel, a number in [0, 1], when the network was trained: (x - mean) / std for each
     /// channel. Nothing if not given, as in the NAD and ARGD repositories. BackdoorBench has `{mean: [0.4914,
     /// 0.4822, 0.4465], std: [0.247, 0.243, 0.261]}` on CIFAR-10.
-    #[serde(default)]
+    // Keys have the parameter under its first name.
+    #[serde(default, rename(deserialize = "normalize"), alias = "normalise")]
     pub normalise: Option<Normalise>,
+}
+
+/// Has manifests take `normalise`, too: what `normalize` was called first.
+fn with_first_name(schema: &mut Schema) {
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    let Some(Value::Object(mut first)) = properties.get("normalize").cloned() else { return };
+    first.insert("description".to_owned(), "What `normalize` was called first.".into());
+    first.insert("deprecated".to_owned(), true.into());
+    properties.insert("normalise".to_owned(), first.into());
 }
 
 impl Kind for CheckpointStage {
@@ -60,7 +71,7 @@ impl Kind for CheckpointStage {
     fn check(params: &CheckpointParams) -> Vec<ParamError> {
         let Some(normalise) = &params.normalise else { return vec![] };
         let channels = params.image.map_or(normalise.mean.len(), |[.., channels]| channels);
-        let wrong = |message| ParamError { path: vec!["normalise".to_owned()], message };
+        let wrong = |message| ParamError { path: vec!["normalize".to_owned()], message };
         normalise.fault(channels).map(wrong).into_iter().collect()
     }
 
@@ -76,7 +87,7 @@ impl Kind for CheckpointStage {
         let dataset = context.optional_input("dataset").map(Dataset::load).transpose()?;
         let spec = spec(params, dataset.as_ref())?;
         if let Some(fault) = params.normalise.as_ref().and_then(|it| it.fault(spec.image.channels)) {
-            return Err(StageError::Failed(format!("`normalise`: {fault}")));
+            return Err(StageError::Failed(format!("`normalize`: {fault}")));
         }
         let model = import(&params.path, spec)?;
         model.save(&context.output(MODEL.name))?;
@@ -117,8 +128,6 @@ impl From<ImportError> for StageError {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use serde_json::Value;
 
     use super::super::dataset::tests::{run, synthetic};
     use super::super::erase;
@@ -169,15 +178,15 @@ mod tests {
         let (folder, model) = lab();
         let normalise = json!({"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25]});
         let imported =
-            import_with(folder.path(), json!({"normalise": normalise}), &[("dataset", "dataset")]).unwrap();
+            import_with(folder.path(), json!({"normalize": normalise}), &[("dataset", "dataset")]).unwrap();
         let normalise = Some(Normalise { mean: vec![0.5, 0.4, 0.3], std: vec![0.2, 0.2, 0.25] });
         assert_eq!(imported, Model { spec: Spec { normalise, ..model.spec }, weights: model.weights });
 
-        let grey = json!({"normalise": {"mean": [0.5], "std": [0.2]}});
+        let grey = json!({"normalize": {"mean": [0.5], "std": [0.2]}});
         let message = import_with(folder.path(), grey, &[("dataset", "dataset")]).unwrap_err().to_string();
-        assert_eq!(message, "`normalise`: 1 means and 1 standard deviations for 3 channels");
-        let with = json!({"path": "x", "model": "wrn-10-1", "normalise": {"mean": [0.5], "std": [0.0]}});
-        assert_eq!(erase::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalise"]);
+        assert_eq!(message, "`normalize`: 1 means and 1 standard deviations for 3 channels");
+        let with = json!({"path": "x", "model": "wrn-10-1", "normalize": {"mean": [0.5], "std": [0.0]}});
+        assert_eq!(erase::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalize"]);
     }
 
     #[test]
@@ -186,6 +195,18 @@ mod tests {
         assert_eq!(bound.sources(), [PathBuf::from("a.pth")]);
         let params = json!({"model": "resnet32-cifar", "image": null, "classes": null, "normalise": null});
         assert_eq!((bound.params(), bound.seeded()), (params, false));
+    }
+
+    /// The first name of `normalize` is still read, and is the one in keys.
+    #[test]
+    fn both_names_of_normalize_give_the_same_parameters() {
+        let params = |name: &str| {
+            let with = json!({"path": "x", "model": "wrn-10-1", name: {"mean": [0.5], "std": [0.25]}});
+            erase::<CheckpointStage>().bind(&with).unwrap().params()
+        };
+        let normalise = json!({"mean": [0.5], "std": [0.25]});
+        let expected = json!({"model": "wrn-10-1", "image": null, "classes": null, "normalise": normalise});
+        assert_eq!([params("normalize"), params("normalise")], [expected.clone(), expected]);
     }
 
     #[test]
