@@ -13,6 +13,7 @@ pub mod data;
 pub mod defenses;
 pub mod detectors;
 pub mod files;
+mod in_order;
 pub mod kernels;
 pub mod manifest;
 pub mod models;

@@ -9,7 +9,7 @@ use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::prepare;
 use super::ui::Ui;
 use super::ui::graph::{Graph, Node};
-use crate::pipeline::{self, Plan, Status, TaskId};
+use crate::pipeline::{self, Event, Plan, Status, TaskId};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,7 +51,9 @@ enum Format {
 impl Dag {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
-        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.tell(&Event::damaged(task, damage))
+        })?;
         let graph =
             if self.expand { of_tasks(&prepared.plan, &status) } else { of_stages(&prepared.plan, &status) };
         ui.data(&match self.format {

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::options::Global;
 use super::recorders::run_file;
 use super::ui::{Ui, table};
-use crate::pipeline::{Comparison, compare};
+use crate::pipeline::results::{Comparison, compare};
 
 /// The version of what `--json` writes: raised when a field changes its meaning or goes.
 const FORMAT_VERSION: u32 = 1;

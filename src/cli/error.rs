@@ -9,7 +9,8 @@ use super::Exit;
 use crate::data::fetch::FetchError;
 use crate::manifest::{Errors, LoadError};
 use crate::models::{self, ImportError, ModelError};
-use crate::pipeline::{Class, CompareError, NoView, RunError, TargetError};
+use crate::pipeline::results::{NoView, ResultsFileError};
+use crate::pipeline::{Class, RunError, TargetError};
 use crate::stages::ExportError;
 use crate::store::StoreError;
 
@@ -41,7 +42,7 @@ pub(super) enum CliError {
     View(#[from] NoView),
     /// Two tables cannot be compared.
     #[error(transparent)]
-    Compare(#[from] CompareError),
+    Compare(#[from] ResultsFileError),
     /// An artifact cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -187,7 +188,7 @@ impl CliError {
             Self::Import(error) if error.is_missing() => Exit::InputMissing,
             Self::Model(error) if error.is_missing() => Exit::InputMissing,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::InputMissing,
-            Self::Compare(CompareError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
+            Self::Compare(ResultsFileError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
             Self::NotComputed(_) | Self::Stale(_) | Self::NotAsLocked { .. } => Exit::Stale,
             Self::Corrupt(_) | Self::Nondeterministic(_) => Exit::CacheUnusable,
             Self::Folder { .. }

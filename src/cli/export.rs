@@ -9,7 +9,7 @@ use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
 use crate::manifest::suggest::did_you_mean;
-use crate::pipeline::{self, Target, Task};
+use crate::pipeline::{self, Event, Target, Task};
 use crate::stages::{self, Output};
 
 const EXAMPLES: &str = "\
@@ -57,7 +57,9 @@ impl Export {
         let (prepared, id) = one_task(&self.manifest, &self.task, global)?;
         let task = prepared.plan.task(id);
         let output = self.output(task)?;
-        let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.tell(&Event::damaged(task, damage))
+        })?;
         let digest = survey.record(id).and_then(|record| record.output(output.name));
         let digest = digest.ok_or_else(|| {
             let label = task.label.to_string();

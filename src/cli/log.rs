@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
-use crate::pipeline::{self, Target};
+use crate::pipeline::{self, Event, Target};
 use crate::store::{Key, Store};
 
 /// How often a log that is followed is read.
@@ -44,7 +44,9 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
-        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.tell(&Event::damaged(task, damage))
+        })?;
         let status = status.of(task);
         let keys = [status.key, status.last];
         let logged = keys.into_iter().flatten().find(|key| prepared.store.log(key).is_file());

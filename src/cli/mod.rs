@@ -12,12 +12,14 @@ mod dag;
 mod data;
 mod diff;
 mod error;
+mod executor;
 mod exit;
 mod export;
 mod init;
 mod log;
 mod model;
 mod options;
+mod perform;
 mod plan;
 mod prepare;
 mod recorders;
@@ -86,6 +88,7 @@ enum Command {
     Validate(validate::Validate),
     Schema(schema::Schema),
     Completions(completions::Completions),
+    Perform(perform::Perform),
 }
 
 /// Describes the command line: for completions and the reference.
@@ -152,6 +155,7 @@ impl Cli {
             Command::Validate(validate) => validate.perform(ui),
             Command::Schema(schema) => schema.perform(ui),
             Command::Completions(completions) => completions.perform(ui),
+            Command::Perform(perform) => perform.perform(&self.global, ui),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::{Ui, format, table};
-use crate::pipeline::{self, Counts, State, Survey};
+use crate::pipeline::{self, Counts, Event, State, Survey};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +45,7 @@ impl Plan {
 /// Shows the state of every task. Fails if a task cannot run: better now than in the middle of the night.
 pub(super) fn show(prepared: &Prepared, json: bool, ui: &Ui) -> Result<(), CliError> {
     let Prepared { plan, store } = prepared;
-    let survey = pipeline::survey(plan, store, &mut |event| ui.tell(&event))?;
+    let survey = pipeline::survey(plan, store, &mut |task, damage| ui.tell(&Event::damaged(task, damage)))?;
     if json {
         ui.data(&format!("{:#}\n", document(plan, &survey)))?;
     } else {

@@ -13,9 +13,11 @@ use super::error::CliError;
 use super::prepare::Prepared;
 use super::ui::{Ui, format};
 use crate::manifest::Override;
-use crate::pipeline::provenance::{self, Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord};
-use crate::pipeline::sinks::{JsonLines, Sink, TensorBoard};
-use crate::pipeline::{Event, Lock, Mismatch, Run, Settings, Utc};
+use crate::pipeline::record::sinks::{JsonLines, Sink, TensorBoard};
+use crate::pipeline::record::{
+    self, Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord, Utc,
+};
+use crate::pipeline::{Event, Lock, Mismatch, Run, Settings};
 use crate::store::{self, Store};
 
 /// What is recorded on request.
@@ -80,9 +82,9 @@ impl Recording {
     ) -> Result<(), CliError> {
         let path = Lock::path(&prepared.plan);
         if let Some(lock) = self.read_lock(prepared, command)? {
-            refuse(&lock.check_run(&prepared.plan, run), command, ui)?;
+            refuse(&lock.check_run(&prepared.plan, |id| run.record(id)), command, ui)?;
             ui.say(&format!("the results are those of {}", path.display()));
-        } else if let Some(lock) = Lock::of(&prepared.plan, run).filter(|_| self.lock) {
+        } else if let Some(lock) = Lock::of(&prepared.plan, |id| run.record(id)).filter(|_| self.lock) {
             lock.write(&path).map_err(cannot_write(&path))?;
             ui.say(&format!("what the results rest on is in {}", path.display()));
         }
@@ -176,7 +178,7 @@ impl RunFile {
             started: started.to_string(),
             finished: None,
             outcome: None,
-            tasks: provenance::task_records(plan),
+            tasks: record::task_records(plan),
         };
         let folder = prepared.store.run_folder(&format!("{}-{}", started.compact(), plan.name()));
         let path = folder.map(|folder| folder.join(RUN_FILE));
@@ -203,7 +205,7 @@ impl RunFile {
 
 fn program() -> Program {
     let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    Program { version: env!("CARGO_PKG_VERSION"), arguments }
+    Program { version: env!("CARGO_PKG_VERSION").to_owned(), arguments }
 }
 
 fn machine() -> Machine {
@@ -211,7 +213,7 @@ fn machine() -> Machine {
     Machine {
         host: store::host(),
         system: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
-        architecture: std::env::consts::ARCH,
+        architecture: std::env::consts::ARCH.to_owned(),
         processors: available_parallelism().map_or(1, Into::into),
     }
 }

@@ -9,7 +9,7 @@ use super::prepare::prepare;
 use super::ui::table::{self, Executed};
 use super::ui::{Ui, format};
 use crate::pipeline::results::{self, Summary, Table};
-use crate::pipeline::{self, Plan, TaskId};
+use crate::pipeline::{self, Event, Plan, TaskId};
 
 /// The version of what `--format json` writes: raised when a field changes its meaning or goes.
 const FORMAT_VERSION: u32 = 1;
@@ -74,7 +74,8 @@ impl Results {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let prepared = prepare(&self.manifest, global)?;
         let (plan, store) = (&prepared.plan, &prepared.store);
-        let survey = pipeline::survey(plan, store, &mut |event| ui.tell(&event))?;
+        let survey =
+            pipeline::survey(plan, store, &mut |task, damage| ui.tell(&Event::damaged(task, damage)))?;
         let mut table = results::table(plan, |id| survey.record(id)).ok_or(CliError::NoResults)?;
         for (column, value) in &self.filter {
             table.filter(column, value)?;

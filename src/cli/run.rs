@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 
 use super::error::CliError;
+use super::executor;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::recorders::{Recording, RunFile};
@@ -90,6 +91,10 @@ pub(super) struct Run {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
+    /// What does the tasks.
+    #[arg(long, value_name = "EXECUTOR", value_enum, default_value_t, hide = true)]
+    executor: executor::Choice,
+
     #[command(flatten)]
     recording: Recording,
 }
@@ -136,7 +141,8 @@ impl Run {
         let run_file = RunFile::start(prepared, &self.manifest.overrides(), settings, ui);
         let run = {
             let mut watcher = ui.watch(stop);
-            pipeline::run(plan, store, settings, stop, &mut |event| {
+            let executor = self.executor.start(store, stop, global)?;
+            pipeline::run(plan, store, settings, &*executor, stop, &mut |event| {
                 recorders.observe(&event);
                 watcher.observe(&event);
             })?

@@ -12,7 +12,8 @@ use super::ui::Ui;
 use super::ui::card::Card;
 use super::ui::format::{bytes, count, duration};
 use super::ui::table;
-use crate::pipeline::{self, Status, Target, Task, Utc};
+use crate::pipeline::record::Utc;
+use crate::pipeline::{self, Event, Status, Target, Task};
 use crate::store::{Digest, Execution, Record};
 
 /// The version of what `--json` writes: raised when a field changes its meaning or goes.
@@ -43,7 +44,9 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
-        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.tell(&Event::damaged(task, damage))
+        })?;
         let look = Look { prepared: &prepared, status: &status, task: prepared.plan.task(task) };
         ui.data(&if self.json { format!("{:#}\n", look.document()) } else { look.card() })
     }

@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::prepare;
 use super::ui::{Ui, format, table};
-use crate::pipeline::{self, Standing, TaskStatus};
+use crate::pipeline::{self, Event, Standing, TaskStatus};
 
 /// The version of what `--json` writes: raised when a field changes its meaning or goes.
 const FORMAT_VERSION: u32 = 1;
@@ -51,7 +51,9 @@ impl Status {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, picked) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
         let plan = &prepared.plan;
-        let status = pipeline::status(plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let status = pipeline::status(plan, &prepared.store, &mut |task, damage| {
+            ui.tell(&Event::damaged(task, damage))
+        })?;
         let shown: Vec<&TaskStatus> = picked.iter().map(|&id| status.of(id)).collect();
         let counts = counts(&shown);
         if self.json {

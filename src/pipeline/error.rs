@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::task::TaskRef;
+use super::plan::TaskRef;
 use crate::stages::StageError;
 use crate::store::{StoreError, disk_is_full};
 
 /// What kind of failure an error is; each has its own exit code. Ordered: of several, a run reports the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Results were asked for that no run has computed yet.
@@ -40,7 +40,7 @@ pub enum TaskError {
     #[error("a bug in the stage kind `{kind}`: {what}\nhint: please report it, with the manifest")]
     Bug {
         /// The stage kind.
-        kind: &'static str,
+        kind: String,
         /// What it did.
         what: String,
     },
@@ -50,6 +50,19 @@ pub enum TaskError {
     /// The threads that the stage would use could not be started.
     #[error("cannot start the task's threads: {0}\nhint: try fewer, or a smaller -j")]
     Threads(String),
+    /// It failed in another process, which has told why.
+    #[error("{message}")]
+    Elsewhere {
+        /// What kind of failure it is.
+        class: Class,
+        /// What the other process said.
+        message: String,
+    },
+    /// The process that computed it ended without a word.
+    #[error(
+        "the task's process ended early: {0}\nhint: run the same command again; the task resumes from its last checkpoint"
+    )]
+    Died(String),
 }
 
 impl From<StageError> for TaskError {
@@ -65,14 +78,23 @@ impl From<StageError> for TaskError {
 }
 
 impl TaskError {
+    /// A file or folder that a stage reads is not there; `advice` is how to get it, if there is a way.
+    pub(super) fn missing(path: PathBuf, mut hint: String, advice: Option<String>) -> Self {
+        if let Some(advice) = advice {
+            hint = format!("{hint}\nhint: {advice}");
+        }
+        StageError::InputMissing { path, hint }.into()
+    }
+
     /// What kind of failure it is.
     pub fn class(&self) -> Class {
         match self {
             Self::Stage(StageError::InputMissing { .. }) => Class::InputMissing,
             Self::Stage(StageError::Stopped) => Class::Stopped,
-            Self::Stage(StageError::Io { .. } | StageError::Failed(_)) | Self::Threads(_) => {
+            Self::Stage(StageError::Io { .. } | StageError::Failed(_)) | Self::Threads(_) | Self::Died(_) => {
                 Class::StageFailed
             }
+            Self::Elsewhere { class, .. } => *class,
             Self::Store(error) => class_of_store_error(error),
             Self::Withheld => Class::Stale,
             Self::Bug { .. } => Class::Bug,

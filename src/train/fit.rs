@@ -155,6 +155,7 @@ impl Descent<'_> {
             let found = tests.iter().map(|(name, percent)| format!(", {name} {percent:.2}"));
             let found = found.collect::<String>();
             self.session.watch.note(&format!("test after epoch {epoch} of {}{found}", self.settings.epochs));
+            let tests = tests.into_iter().map(|(name, percent)| (name.into(), percent)).collect();
             self.session.watch.progress(&Progress { tests, ..self.progress() });
         }
         Ok(())
@@ -175,7 +176,7 @@ impl Descent<'_> {
             let images = batch.labels.len();
             self.step(batch)?;
             let images_per_second = speed.after(images);
-            let terms = self.means();
+            let terms = self.means().into_iter().map(|(name, mean)| (name.into(), mean)).collect();
             self.session.watch.progress(&Progress { images_per_second, terms, ..self.progress() });
         }
         if self.run.trainable.iter().chain(&self.run.state).any(|value| !value.is_finite()) {

@@ -1,14 +1,19 @@
 //! How far the work is, and who is told.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::TrainError;
+use crate::in_order;
 use crate::models::Weights;
 use crate::nn::Network;
 
 /// How far the work is.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Progress {
     /// Epochs done.
     pub epoch: usize,
@@ -21,9 +26,11 @@ pub struct Progress {
     /// Speed, over the last second or so; 0 if nothing is counted in images.
     pub images_per_second: f64,
     /// Loss terms by name, means over the epoch so far.
-    pub terms: Vec<(&'static str, f64)>,
+    #[serde(with = "in_order")]
+    pub terms: Vec<(Cow<'static, str>, f64)>,
     /// Tests of the network as it is between two epochs, by name, in percent; see [`Watch::test`].
-    pub tests: Vec<(&'static str, f64)>,
+    #[serde(with = "in_order", default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<(Cow<'static, str>, f64)>,
 }
 
 /// Writes `epoch 3 of 10, step 20 of 47, 512 images/s, loss 0.412`.

@@ -136,7 +136,9 @@ fn runs_are_compared_with_each_other_and_with_tables() {
     let same = ["rows: 2 are the same"];
     workspace.run(&format!("diff {second} results/tiny.csv")).with(0, &same);
     workspace.run(&format!("diff results/tiny.csv cache/v1/runs/{second}")).with(0, &same);
-    workspace.run(&format!("diff {second} {part}")).with(2, &["it has no results", "help: give two files"]);
+    workspace
+        .run(&format!("diff {second} {part}"))
+        .with(2, &["the run stopped before producing results", "help: give two files"]);
     workspace.run(&format!("diff {second} 20000101T000000Z-tiny")).with(66, &["20000101T000000Z-tiny"]);
     workspace.write("other.json", "{}");
     workspace.run(&format!("diff {second} other.json")).with(2, &["it is not the file of a run"]);

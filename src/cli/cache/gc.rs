@@ -13,7 +13,7 @@ use crate::cli::prepare;
 use crate::cli::recorders::run_file;
 use crate::cli::size::Size;
 use crate::cli::ui::{Ui, format};
-use crate::pipeline::{self, provenance};
+use crate::pipeline::{self, Event, record};
 use crate::store::{Collection, Policy, Record, Store};
 
 const EXAMPLES: &str = "\
@@ -116,13 +116,13 @@ impl Gc {
 /// Marks what a manifest finds in the store as used by this process: looking a task up does.
 fn keep_manifest(manifest: &Path, store: &Store, ui: &Ui) -> Result<(), CliError> {
     let plan = prepare::plan(manifest, &[])?;
-    pipeline::survey(&plan, store, &mut |event| ui.tell(&event))?;
+    pipeline::survey(&plan, store, &mut |task, damage| ui.tell(&Event::damaged(task, damage)))?;
     Ok(())
 }
 
 /// Marks what a run had as used by this process, and returns the name of the run's folder.
 fn keep_run(file: &Path, store: &Store) -> Result<Option<OsString>, CliError> {
     let unfit = |error| CliError::Unknown(format!("cannot keep `{}`: {error}", file.display()));
-    provenance::keys(file).map_err(unfit)?.iter().for_each(|key| store.mark_used(key));
+    record::keys(file).map_err(unfit)?.iter().for_each(|key| store.mark_used(key));
     Ok(file.parent().and_then(Path::file_name).map(OsStr::to_owned))
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::error::CliError;
 use crate::cli::ui::{Ui, format, table};
+use crate::pipeline::Components;
 use crate::store::{Entry, Kept, Record, Store};
 
 const EXAMPLES: &str = "\
@@ -76,8 +77,8 @@ fn to_json(entry: &Entry) -> Value {
     })
 }
 
-fn kind(record: &Record) -> &str {
-    record.components["kind"].as_str().unwrap_or_default()
+fn kind(record: &Record) -> String {
+    Components::of(record).map(|components| components.kind).unwrap_or_default()
 }
 
 fn bytes(record: &Record) -> u64 {

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn progress_tells_what_is_known() {
-        let terms = vec![("loss", 0.4123), ("attention", 0.031)];
+        let terms = vec![("loss".into(), 0.4123), ("attention".into(), 0.031)];
         let (at, speed) =
             (Progress { epoch: 2, epochs: 10, step: 5, steps: 10, ..Progress::default() }, 511.7);
         let full = Progress { images_per_second: speed, terms, ..at.clone() };
@@ -153,7 +153,7 @@ mod tests {
             progress(&Progress { epoch: 10, ..full }, None),
             "epoch 10/10, 512 images/s, loss 0.412, attention 0.031"
         );
-        let tested = Progress { tests: vec![("acc", 81.0), ("asr", 3.256)], ..at };
+        let tested = Progress { tests: vec![("acc".into(), 81.0), ("asr".into(), 3.256)], ..at };
         assert_eq!(progress(&tested, None), "epoch 3/10, acc 81.00, asr 3.26");
         assert_eq!(progress(&Progress::default(), None), "");
         assert_eq!(fraction(&Progress::default()), 0.0);

@@ -6,8 +6,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::format::{METRICS, duration};
-use crate::pipeline::results::{self, BASELINE, Group, Spread, Summary};
-use crate::pipeline::{Change, Comparison, Pair, Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
+use crate::pipeline::results::{self, BASELINE, Change, Comparison, Group, Pair, Spread, Summary};
+use crate::pipeline::{Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
 use crate::store::Record;
 
 /// How the result of a task was come by.

@@ -81,7 +81,7 @@ pub(super) fn reverse(
             step: epoch,
             steps: params.epochs,
             images_per_second: (epoch * samples.len()) as f64 / started.elapsed().as_secs_f64(),
-            terms: vec![("ce", ce), ("norm", norm), ("success", success)],
+            terms: vec![("ce".into(), ce), ("norm".into(), norm), ("success".into(), success)],
             tests: vec![],
         });
         if cost.ends() {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{METRICS, Row, SEED, Table, VALID, csv};
+use super::csv;
+use super::table::{METRICS, Row, SEED, Table, VALID, axis_columns, decimals};
 use crate::files::{Durability, write_whole};
 use crate::pipeline::error::RunError;
 use crate::pipeline::plan::Plan;
@@ -101,7 +102,7 @@ impl Summary {
         numbers.extend(differences.iter().flat_map(versus));
         let which = ["pipeline", "stage"].map(str::to_owned).to_vec();
         let is_taken = |axis: &str| which.iter().chain(&numbers).any(|name| name == axis);
-        let axes = super::axis_columns(self.axes.iter().map(String::as_str), is_taken);
+        let axes = axis_columns(self.axes.iter().map(String::as_str), is_taken);
         let header = [which, axes, numbers].concat();
         let rows = self.groups.iter().map(|group| {
             let mut row = vec![pipeline.to_owned(), group.stage.clone()];
@@ -203,6 +204,6 @@ fn names<'a>(groups: impl Iterator<Item = &'a BTreeMap<String, Spread>>) -> Vec<
 }
 
 fn fields(spread: Option<&Spread>) -> [String; 2] {
-    let text = |value: Option<f64>| value.map_or_else(String::new, super::decimals);
+    let text = |value: Option<f64>| value.map_or_else(String::new, decimals);
     [text(spread.map(|spread| spread.mean)), text(spread.and_then(|spread| spread.deviation))]
 }

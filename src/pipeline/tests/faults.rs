@@ -68,7 +68,7 @@ stages:
   split:  {kind: split, needs: {dataset: images}}
 ";
     let plan = bench.plan(yaml);
-    let counts = survey(&plan, &bench.store(), &mut |_| {}).unwrap().counts();
+    let counts = survey(&plan, &bench.store(), &mut |_, _| {}).unwrap().counts();
     assert_eq!(counts, Counts { cached: 0, to_run: 1, pending: 1, failed: 1 });
     let told = bench.run_plan(&plan);
     assert_eq!(told.counts(), [1, 0, 1, 1, 0]);

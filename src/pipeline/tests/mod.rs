@@ -101,9 +101,15 @@ impl Bench {
 
     fn run_plan(&self, plan: &Plan) -> Told {
         let mut events = vec![];
-        let run =
-            run(plan, &self.store(), &self.settings, &self.stop, &mut |event| events.push(event)).unwrap();
+        let run = self.watch(plan, &mut |event| events.push(event)).unwrap();
         Told { run, events }
+    }
+
+    /// Runs a plan in threads.
+    fn watch(&self, plan: &Plan, on_event: &mut dyn FnMut(Event)) -> Result<Run, RunError> {
+        let (kinds, store) = (registry(self.kinds.clone()), self.store());
+        let executor = Local::new(&kinds, self.numerics, &store, &self.stop);
+        run(plan, &store, &self.settings, &executor, &self.stop, on_event)
     }
 
     /// The one object that a task made under an output, as a path.

@@ -18,7 +18,7 @@ stages:
 
 fn state(bench: &Bench, yaml: &str, task: &str) -> TaskStatus {
     let plan = bench.plan(yaml);
-    status(&plan, &bench.store(), &mut |_| {}).unwrap().of(named(&plan, task)).clone()
+    status(&plan, &bench.store(), &mut |_, _| {}).unwrap().of(named(&plan, task)).clone()
 }
 
 /// What is told about `subject` when `change` was made after a run of [`CHAIN`].
@@ -85,7 +85,7 @@ fn the_seed_is_named_if_the_task_depends_on_it() {
     assert_ne!(yaml, CHAIN);
     bench.run(&yaml);
     let status = state(&bench, &yaml.replace("seed: 1", "seed: 2"), "subject");
-    assert_eq!(status.reasons, [StaleReason::Seed { old: Some(json!(1)), new: Some(json!(2)) }]);
+    assert_eq!(status.reasons, [StaleReason::Seed { old: Some(1), new: Some(2) }]);
     let unseeded = state(&bench, &yaml.replace("seed: 1", "seed: 2"), "images");
     assert_eq!(unseeded.standing, Standing::Cached);
 }

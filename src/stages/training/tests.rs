@@ -333,7 +333,7 @@ fn with_a_trigger_every_epoch_is_tested_and_the_model_is_the_same() {
     for (model, progress) in [("backdoored", &tests[0]), ("tested", &tests[2])] {
         let metrics = lab.evaluate(model, &[("trigger", "poisoned/trigger")]).unwrap().metrics;
         let expected = ["acc", "asr", "ra"].map(|name| (name, metrics[name].as_f64().unwrap()));
-        assert_eq!(progress.tests, expected);
+        assert_eq!(progress.tests, expected.map(|(name, percent)| (name.into(), percent)));
     }
 }
 

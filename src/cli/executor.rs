@@ -1,0 +1,46 @@
+//! The executors that a run can choose from.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::{LazyLock, atomic::AtomicBool};
+
+use clap::ValueEnum;
+
+use super::error::CliError;
+use super::options::Global;
+use super::prepare::NUMERICS;
+use crate::pipeline::{Executor, Local, Process};
+use crate::stages::{self, Stage};
+use crate::store::Store;
+
+/// What does the tasks of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Choice {
+    /// Threads of this process.
+    #[default]
+    Local,
+    /// A process for each task.
+    Process,
+}
+
+impl Choice {
+    /// Makes the executor.
+    pub(super) fn start<'a>(
+        self,
+        store: &'a Store,
+        stop: &'a AtomicBool,
+        global: &Global,
+    ) -> Result<Box<dyn Executor + 'a>, CliError> {
+        static KINDS: LazyLock<Vec<Box<dyn Stage>>> = LazyLock::new(stages::all);
+        Ok(match self {
+            Self::Local => Box::new(Local::new(&KINDS, NUMERICS, store, stop)),
+            Self::Process => {
+                let program =
+                    std::env::current_exe().map_err(|error: io::Error| CliError::Setup(error.to_string()))?;
+                let cache: [OsString; 3] =
+                    ["perform".into(), "--cache-dir".into(), global.cache_dir.clone().into()];
+                Box::new(Process::new(program, cache.into(), store, stop))
+            }
+        })
+    }
+}
