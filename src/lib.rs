@@ -3,9 +3,9 @@
 //! The way of the data: YAML text -> [`manifest::Manifest`] -> [`pipeline::Plan`] -> (scheduler: inputs ready -> key
 //! -> [`store`] hit? -> stage run) -> artifacts -> metrics -> results rows -> CSV.
 //!
-//! Imports point one way: `cli` -> `pipeline` -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
-//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`files`], [`shape`] and [`rng`] are the ground
-//! floor, for all.
+//! Imports point one way: `cli` -> {`report`, `pipeline`} -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
+//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`files`], [`shape`], [`rng`]
+//! and [`methods`] are the ground floor, for all.
 
 pub mod attacks;
 pub mod cli;
@@ -16,9 +16,11 @@ pub mod files;
 mod in_order;
 pub mod kernels;
 pub mod manifest;
+pub mod methods;
 pub mod models;
 pub mod nn;
 pub mod pipeline;
+pub mod report;
 pub mod rng;
 pub mod shape;
 pub mod stages;

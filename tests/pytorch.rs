@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use argd_pipe::models::{Format, Model, Spec, export, import, names};
-use argd_pipe::nn::{Forward, Mode, Network};
+use argd_pipe::nn::{Backend, Forward, Mode, Network};
 use argd_pipe::rng;
 use argd_pipe::shape::Shape;
 use candle_core::{Device, Tensor};
@@ -36,7 +36,7 @@ fn spec(name: &str) -> Spec {
 /// A network with parameters near their initial values, and the running statistics of a few batches.
 fn model(name: &str) -> Model {
     let spec = spec(name);
-    let (mut theta, state) = Network::new(spec.graph()).init(11);
+    let (mut theta, state) = spec.graph().init(11);
     let jitter = random("jitter", theta.len(), -0.05, 0.05);
     theta.iter_mut().zip(jitter).for_each(|(value, jitter)| *value += jitter);
     let mut model = Model { spec, weights: (theta, state).into() };
@@ -51,7 +51,8 @@ fn forward(model: &Model, images: &[f32], mode: Mode) -> Forward {
     let images = Tensor::from_slice(images, (IMAGES, 32, 32, 3), &Device::Cpu).unwrap();
     let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
     let (theta, state) = (vector(&model.weights.theta), vector(&model.weights.state));
-    Network::new(model.graph()).forward(&theta, &state, &images, mode).unwrap()
+    let network = Network::new(model.graph(), &Backend::default()).unwrap();
+    network.forward(&theta, &state, &images, mode).unwrap()
 }
 
 fn logits_in_pytorch(python: &str, name: &str, weights: &Path, images: &[f32]) -> Vec<f32> {

@@ -19,9 +19,9 @@ pub(super) mod tests {
 
     use super::*;
     use crate::models::Weights;
-    use crate::nn::Network;
     use crate::nn::graph::Graph;
     use crate::nn::loss::cross_entropy;
+    use crate::nn::{Backend, Network};
     use crate::rng::stream;
     use crate::shape::Shape;
     use crate::train::Frozen;
@@ -34,8 +34,8 @@ pub(super) mod tests {
         let x = graph.relu(x);
         let x = graph.global_avg_pool(x);
         graph.logits = graph.linear("fc", x, 10);
-        let network = Network::new(graph);
-        let weights = Weights::from(network.init(1));
+        let network = Network::new(graph, &Backend::default()).unwrap();
+        let weights = Weights::from(network.graph().init(1));
         Frozen::new(network, &weights).unwrap()
     }
 

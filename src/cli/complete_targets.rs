@@ -9,6 +9,7 @@ use clap::Parser;
 use super::error::CliError;
 use super::prepare;
 use super::ui::Ui;
+use crate::nn::Backend;
 
 /// What completions call it.
 pub(super) const NAME: &str = "complete-targets";
@@ -24,7 +25,7 @@ pub(super) struct CompleteTargets {
 
 impl CompleteTargets {
     pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
-        let plan = prepare::plan(&self.manifest, &[])?;
+        let plan = prepare::plan(&self.manifest, &[], &Backend::default())?;
         let stages = plan.stages().iter().cloned();
         let tasks = plan.tasks().map(|task| &task.label).filter(|label| !label.axes.is_empty());
         let lines = stages.chain(tasks.map(ToString::to_string)).map(|target| target + "\n");

@@ -11,7 +11,7 @@ use crate::manifest::{Errors, LoadError};
 use crate::models::{self, ImportError, ModelError};
 use crate::pipeline::results::{NoView, ResultsFileError};
 use crate::pipeline::{Class, RunError, TargetError};
-use crate::stages::ExportError;
+use crate::report::ExportError;
 use crate::store::StoreError;
 
 /// Why a command failed. Hints are lines that start with `hint: `.

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use super::error::CliError;
 use super::options::Global;
-use super::prepare::NUMERICS;
+use crate::nn::Backend;
 use crate::pipeline::{Executor, Local, Process};
 use crate::stages::{self, Stage};
 use crate::store::Store;
@@ -29,18 +29,25 @@ impl Choice {
         self,
         store: &'a Store,
         stop: &'a AtomicBool,
+        backend: &'a Backend,
         global: &Global,
     ) -> Result<Box<dyn Executor + 'a>, CliError> {
         static KINDS: LazyLock<Vec<Box<dyn Stage>>> = LazyLock::new(stages::all);
         Ok(match self {
-            Self::Local => Box::new(Local::new(&KINDS, NUMERICS, store, stop)),
+            Self::Local => Box::new(Local::new(&KINDS, backend, store, stop)),
             Self::Process => {
                 let program =
                     std::env::current_exe().map_err(|error: io::Error| CliError::Setup(error.to_string()))?;
-                let cache: [OsString; 3] =
-                    ["perform".into(), "--cache-dir".into(), global.cache_dir.clone().into()];
-                Box::new(Process::new(program, cache.into(), store, stop))
+                Box::new(Process::new(program, perform(global), store, stop))
             }
         })
     }
+}
+
+/// The arguments of a process that does a job, but for the job.
+fn perform(global: &Global) -> Vec<OsString> {
+    let backend = global.backend.to_possible_value();
+    let backend = backend.map_or_else(OsString::new, |value| value.get_name().into());
+    let cache = global.cache_dir.clone().into();
+    vec!["perform".into(), "--backend".into(), backend, "--cache-dir".into(), cache]
 }

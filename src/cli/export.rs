@@ -10,7 +10,8 @@ use super::show::one_task;
 use super::ui::Ui;
 use crate::manifest::suggest::did_you_mean;
 use crate::pipeline::{self, Event, Target, Task};
-use crate::stages::{self, Output};
+use crate::report;
+use crate::stages::Output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,7 +68,7 @@ impl Export {
             CliError::NotComputed(format!("{label} has no result yet\nhint: `{command}` computes it"))
         })?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let written = stages::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
+        let written = report::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
         ui.say(&format!("{written} in {}", self.path.display()));
         Ok(())
     }

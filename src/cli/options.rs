@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 
 use crate::manifest::Override;
+use crate::nn::Backend;
 use crate::pipeline::Target;
 
 /// Where results are kept, if nothing else is said.
@@ -32,6 +33,10 @@ pub(super) struct Global {
     /// When to use colour. `auto`: on a terminal, unless NO_COLOR is set.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto, global = true)]
     pub color: Color,
+
+    /// What computes networks. Each backend has results of its own.
+    #[arg(long, value_name = "BACKEND", value_enum, default_value_t = BackendName::Kernels, global = true, hide = true)]
+    pub backend: BackendName,
 }
 
 /// When to use colour.
@@ -43,6 +48,25 @@ pub(super) enum Color {
     Always,
     /// In no case.
     Never,
+}
+
+/// What computes networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum BackendName {
+    /// The project's own CPU kernels.
+    Kernels,
+    /// candle's operations on the CPU, which the kernels are checked against: slow.
+    Candle,
+}
+
+impl BackendName {
+    /// The backend itself.
+    pub(super) fn backend(self) -> Backend {
+        match self {
+            Self::Kernels => Backend::default(),
+            Self::Candle => Backend::candle(),
+        }
+    }
 }
 
 /// The manifest and what is changed in it.

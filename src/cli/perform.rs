@@ -11,7 +11,6 @@ use clap::Args;
 
 use super::error::CliError;
 use super::options::Global;
-use super::prepare::NUMERICS;
 use super::signals;
 use super::ui::Ui;
 use crate::pipeline::{Executor, JobSpec, Line, Local};
@@ -43,7 +42,8 @@ impl Perform {
         });
         watch.map_err(|error| CliError::Setup(error.to_string()))?;
         let kinds = stages::all();
-        let local = Local::new(&kinds, NUMERICS, &store, &stop);
+        let backend = global.backend.backend();
+        let local = Local::new(&kinds, &backend, &store, &stop);
         // Whoever started the job may be gone. Its result is kept all the same.
         let say = |line: &Line| drop(serde_json::to_string(line).map(|json| ui.data(&(json + "\n"))));
         let result = local.execute(&job, &|report| say(&Line::Report(report)));

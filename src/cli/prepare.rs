@@ -6,13 +6,10 @@ use std::path::Path;
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use crate::manifest::{Draft, Override};
+use crate::nn::Backend;
 use crate::pipeline::{self, Plan, Target, TaskId};
 use crate::stages;
 use crate::store::Store;
-
-/// The class of arithmetic that all keys hold: results of the same class are interchangeable. Our kernels give the
-/// same bits on every CPU, so the instruction set is no part of it.
-pub(super) const NUMERICS: &str = "cpu/f32/kernels-2";
 
 /// A plan and the store that it runs in.
 pub(super) struct Prepared {
@@ -20,14 +17,14 @@ pub(super) struct Prepared {
     pub store: Store,
 }
 
-/// Reads and checks a manifest.
-pub(super) fn plan(manifest: &Path, overrides: &[Override]) -> Result<Plan, CliError> {
-    Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), NUMERICS)?)
+/// Reads and checks a manifest, whose networks `backend` computes.
+pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -> Result<Plan, CliError> {
+    Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), backend)?)
 }
 
 /// Reads and checks the manifest, then opens the cache: what is wrong in the manifest leaves no trace.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
-    let plan = plan(&args.manifest, &args.overrides())?;
+    let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
     let store = Store::open(&global.cache_dir)?;
     Ok(Prepared { plan, store })
 }

@@ -141,7 +141,7 @@ impl Run {
         let run_file = RunFile::start(prepared, &self.manifest.overrides(), settings, ui);
         let run = {
             let mut watcher = ui.watch(stop);
-            let executor = self.executor.start(store, stop, global)?;
+            let executor = self.executor.start(store, stop, plan.backend(), global)?;
             pipeline::run(plan, store, settings, &*executor, stop, &mut |event| {
                 recorders.observe(&event);
                 watcher.observe(&event);

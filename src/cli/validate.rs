@@ -8,6 +8,7 @@ use super::error::CliError;
 use super::prepare;
 use super::ui::{Ui, format};
 use crate::manifest::LoadError;
+use crate::nn::Backend;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +31,7 @@ impl Validate {
     pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         let (mut wrong, mut unreadable) = (0, 0);
         for path in &self.manifests {
-            match prepare::plan(path, &[]) {
+            match prepare::plan(path, &[], &Backend::default()) {
                 Ok(plan) => {
                     let stages = format::count(plan.stages().len(), "stage");
                     let tasks = format::count(plan.len(), "task");

@@ -110,9 +110,9 @@ impl Crop {
 }
 
 /// Bytes to [0, 1].
-fn scale(bytes: &[u8], out: &mut [f32]) {
+pub(super) fn scale(bytes: &[u8], out: &mut [f32]) {
     for (out, &byte) in out.iter_mut().zip(bytes) {
-        *out = unit(byte);
+        *out = to_unit(f32::from(byte));
     }
 }
 
@@ -123,9 +123,10 @@ fn mirror(bytes: &[u8], channels: usize, out: &mut [f32]) {
     }
 }
 
-/// A division, as PyTorch's `ToTensor` does: a product with 1/255 rounds differently.
-fn unit(byte: u8) -> f32 {
-    f32::from(byte) / 255.0
+/// From the scale of bytes to the one on which 1 is white. A division, as PyTorch's `ToTensor` does: a product with
+/// 1/255 rounds differently.
+pub fn to_unit(value: f32) -> f32 {
+    value / 255.0
 }
 
 #[cfg(test)]

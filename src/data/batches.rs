@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
+use super::augment::scale;
 use super::{Augment, Samples};
 use crate::rng::stream;
+use crate::shape::Shape;
 
 /// Images and labels of one training or evaluation step.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +21,30 @@ pub struct Batch {
     pub shape: [usize; 4],
     /// `B` labels.
     pub labels: Vec<u32>,
+}
+
+impl Batch {
+    /// A batch of images whose pixels are already on the scale on which 1 is white, (B, height, width, channels).
+    pub fn new(images: Vec<f32>, shape: Shape, labels: Vec<u32>) -> Self {
+        let count = images.len() / shape.len();
+        Self { images, shape: [count, shape.height, shape.width, shape.channels], labels }
+    }
+
+    /// A batch of images as bytes, (B, height, width, channels), unchanged.
+    pub fn of_bytes(bytes: &[u8], shape: Shape, labels: Vec<u32>) -> Self {
+        let mut images = vec![0.0; bytes.len()];
+        scale(bytes, &mut images);
+        Self::new(images, shape, labels)
+    }
+
+    /// The images as a network reads them: the one road from pixels to a tensor.
+    ///
+    /// # Errors
+    ///
+    /// No memory on the device.
+    pub fn tensor(&self, device: &Device) -> Result<Tensor> {
+        Tensor::from_slice(&self.images, self.shape.as_slice(), device)
+    }
 }
 
 /// In which order batches take images, and how they vary them.
@@ -72,7 +99,7 @@ impl<S: Samples> Batches<S> {
             augment.write(self.samples.pixels(i), shape, (seed, epoch, self.samples.index(i)), out);
         });
         let labels = positions.iter().map(|&position| self.samples.label(position as usize)).collect();
-        Batch { images, shape: [positions.len(), shape.height, shape.width, shape.channels], labels }
+        Batch::new(images, shape, labels)
     }
 }
 
@@ -184,6 +211,18 @@ mod tests {
             assert_eq!(batch.labels, pixels.iter().map(|pixel| pixel % 4).collect::<Vec<_>>());
             assert_eq!(batch.shape, [batch.labels.len(), 8, 8, 3]);
         }
+    }
+
+    #[test]
+    fn a_tensor_has_the_pixels_divided_by_255() {
+        let samples = view(None);
+        let batch = Batches::new(Arc::clone(&samples), 8, Order::Sequential).next().unwrap();
+        let bytes: Vec<u8> = (0..8).flat_map(|i| samples.pixels(i).to_vec()).collect();
+        assert_eq!(Batch::of_bytes(&bytes, SHAPE, batch.labels.clone()), batch);
+        let tensor = batch.tensor(&Device::Cpu).unwrap();
+        assert_eq!(tensor.dims(), [8, 8, 8, 3]);
+        let expected: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        assert_eq!(tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap(), expected);
     }
 
     #[test]

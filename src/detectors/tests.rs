@@ -8,10 +8,10 @@ use serde_json::json;
 use super::*;
 use crate::data::Dataset;
 use crate::models::Weights;
-use crate::nn::Network;
 use crate::nn::graph::Graph;
+use crate::nn::{Backend, Network};
 use crate::shape::Shape;
-use crate::train::Unheard;
+use crate::train::Silent;
 
 const SHAPE: Shape = Shape { height: 4, width: 4, channels: 1 };
 
@@ -27,7 +27,7 @@ pub(super) fn backdoored() -> (Network, Weights) {
     let (conv, gamma, beta) = ([1.0, 1.0], [1.0, 1.0], [0.0, -0.4]);
     let (fc, bias) = ([0.0, 4.0, 0.0, 0.0, 0.0, 100.0], [1.0, 0.0, 0.0]);
     let theta = [&conv[..], &gamma, &beta, &fc, &bias].concat();
-    (Network::new(graph), Weights { theta, state: vec![0.0, 0.0, 1.0, 1.0] })
+    (Network::new(graph, &Backend::default()).unwrap(), Weights { theta, state: vec![0.0, 0.0, 1.0, 1.0] })
 }
 
 /// Dark images; with the trigger, one pixel is white.
@@ -54,9 +54,9 @@ fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Resu
         suspect: Frozen::new(network, &weights).unwrap(),
         samples: Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap()),
         attacked: attacked.then(|| Attacked { images: images(20, true), target: Some(2) }),
-        session: Session { seed: 3, watch: &Unheard(&stop), checkpoints: folder },
+        session: Session { seed: 3, observer: &Silent(&stop), checkpoints: folder },
     };
-    detector.detector().detect(&case)
+    detector.get().detect(&case)
 }
 
 #[test]

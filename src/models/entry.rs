@@ -63,7 +63,6 @@ pub(super) fn entries(model: &Model) -> Vec<Entry> {
 mod tests {
     use super::super::Spec;
     use super::*;
-    use crate::nn::Network;
     use crate::shape::Shape;
 
     /// The entries of PyTorch's `state_dict`, of the same networks with 10 classes.
@@ -72,7 +71,7 @@ mod tests {
         for (name, expected) in [("wrn-16-1", 82), ("preactresnet18", 102)] {
             let image = Shape { height: 8, width: 8, channels: 3 };
             let spec = Spec { architecture: name.parse().unwrap(), image, classes: 10, normalise: None };
-            let weights = Network::new(spec.graph()).init(0).into();
+            let weights = spec.graph().init(0).into();
             let entries = entries(&Model { spec, weights });
             assert_eq!(entries.len(), expected, "{name}");
             assert!(entries.iter().all(|entry| entry.values.len() == entry.shape.iter().product::<usize>()));

@@ -194,7 +194,6 @@ mod tests {
 
     use super::super::{Format, export};
     use super::*;
-    use crate::nn::Network;
     use crate::shape::Shape;
 
     const IMAGE: Shape = Shape { height: 8, width: 8, channels: 3 };
@@ -205,7 +204,7 @@ mod tests {
 
     fn model(name: &str) -> Model {
         let spec = spec(name, 4);
-        let weights = Network::new(spec.graph()).init(3).into();
+        let weights = spec.graph().init(3).into();
         Model { spec, weights }
     }
 

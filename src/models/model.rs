@@ -26,7 +26,7 @@ pub struct Weights {
 }
 
 impl From<(Vec<f32>, Vec<f32>)> for Weights {
-    /// As [`crate::nn::Network::init`] draws them.
+    /// As [`Graph::init`] draws them.
     fn from((theta, state): (Vec<f32>, Vec<f32>)) -> Self {
         Self { theta, state }
     }
@@ -175,13 +175,13 @@ fn read_slots<R: Read + Seek>(file: &mut TensorFile<R>, slots: &[Slot]) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Network, Normalise};
+    use crate::nn::Normalise;
     use crate::shape::Shape;
 
     fn model() -> Model {
         let image = Shape { height: 8, width: 8, channels: 3 };
         let spec = Spec { architecture: "wrn-10-1".parse().unwrap(), image, classes: 4, normalise: None };
-        let weights = Network::new(spec.graph()).init(3).into();
+        let weights = spec.graph().init(3).into();
         Model { spec, weights }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::error::TaskError;
 use super::plan::{Plan, Policy, Task, TaskRef};
+use crate::nn::Backend;
 use crate::stages::{Bound, Context, Observer, Outcome, Output, Stage, StageError};
 use crate::store::{Digest, DraftOutput, Key, Store};
 
@@ -121,6 +122,8 @@ pub struct Site<'a> {
     pub work: &'a Path,
     /// The folder of the checkpoints of earlier attempts.
     pub partial: &'a Path,
+    /// What computes networks.
+    pub backend: &'a Backend,
     /// Set when the stage is to write a checkpoint and stop.
     pub stop: &'a AtomicBool,
 }
@@ -144,10 +147,10 @@ pub fn perform(
     site: Site<'_>,
     observer: &dyn Observer,
 ) -> Result<Made, TaskError> {
-    let Site { store, work, partial, stop } = site;
+    let Site { store, work, partial, backend, stop } = site;
     let inputs = spec.inputs.iter().map(|(name, digest)| (name.clone(), store.object(digest)));
     let seed = spec.seed.unwrap_or_default();
-    let mut context = Context { seed, inputs: inputs.collect(), work, partial, observer, stop };
+    let mut context = Context { seed, inputs: inputs.collect(), work, partial, backend, observer, stop };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(spec.threads).build();
     let pool = pool.map_err(|error| TaskError::Threads(error.to_string()))?;
     let outcome = pool.install(|| job.bound.run(&mut context)).map_err(|error| match error {

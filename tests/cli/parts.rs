@@ -94,3 +94,17 @@ fn include_and_exclude_are_set_like_anything_else() {
     plan("matrix.include=[{ratio: 0.75}]").with(0, &["cheap: 8 tasks"]);
     plan("matrix.exclude=[{ration: 0.25}]").with(3, &["there is no axis `ration`"]);
 }
+
+#[test]
+fn a_backend_has_results_of_its_own() {
+    let workspace = Workspace::new();
+    let task = "tiny.yaml after@epochs=1";
+    workspace.run(&format!("run {task} --backend candle")).with(0, &["4 ran"]);
+    workspace.run(&format!("run {task} --backend candle")).with(0, &["4 cached"]);
+    workspace.run(&format!("run {task} --dry-run")).with(0, &["1 to run, 3 pending"]);
+    let status = workspace.run(&format!("status {task} --why")).with(0, &[]).stdout;
+    assert!(status.contains(r#"numerics: "cpu/f32/candle" -> "cpu/f32/kernels-2""#), "{status}");
+    workspace.run(&format!("run {task} --backend torch")).with(2, &["kernels, candle"]);
+    let help = workspace.run("run --help").with(0, &[]).stdout;
+    assert!(!help.contains("--backend"), "{help}");
+}

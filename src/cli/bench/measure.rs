@@ -12,13 +12,15 @@ use serde::Serialize;
 
 use super::super::error::CliError;
 use crate::data::{DataError, Dataset, Images, TrainView};
-use crate::defenses::{Argd, Defense, Task};
+use crate::defenses::{self, Argd, Defense};
 use crate::models::{Architecture, Weights};
-use crate::nn::{Level, Network};
+use crate::nn::{Backend, Level, Network};
 use crate::rng;
 use crate::shape::Shape;
 use crate::stages::StageError;
-use crate::train::{CrossEntropy, Frozen, PREDICT_BATCH, Progress, Session, Training, Watch, fit, predict};
+use crate::train::{
+    CrossEntropy, Frozen, Observer, PREDICT_BATCH, Progress, Session, Training, fit, predict,
+};
 
 const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const CLASSES: usize = 10;
@@ -101,10 +103,10 @@ impl Case {
 
     /// One epoch of exactly the steps that are asked for.
     fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
-        let network = Network::new(self.model.graph(SHAPE, CLASSES));
-        let weights = Weights::from(network.init(SEED));
+        let network = Network::new(self.model.graph(SHAPE, CLASSES), &Backend::default())?;
+        let weights = Weights::from(network.graph().init(SEED));
         let dataset = images((WARM_UP + self.steps) * batch)?;
-        let session = Session { seed: SEED, watch: clock, checkpoints: folder };
+        let session = Session { seed: SEED, observer: clock, checkpoints: folder };
         let training = Training { epochs: 1, batch, ..Training::default() };
         let view = |dataset| TrainView::new(Arc::new(dataset), None, None).map(Arc::new);
         match self.what {
@@ -117,9 +119,10 @@ impl Case {
             }
             What::Argd => {
                 let teacher = Some(Frozen::new(network.clone(), &weights)?);
-                let argd = Argd { training, ..Argd::default() };
+                let argd = Argd { shared: training, ..Argd::default() };
                 let samples = view(dataset)?;
-                argd.erase(Task { network: &network, student: weights, teacher, samples, session })?;
+                let student = weights;
+                argd.erase(defenses::Case { network: &network, student, teacher, samples, session })?;
             }
         }
         Ok(())
@@ -154,7 +157,7 @@ impl Clock {
     }
 }
 
-impl Watch for Clock {
+impl Observer for Clock {
     fn progress(&self, _: &Progress) {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
     }

@@ -13,6 +13,7 @@ use crate::cli::prepare;
 use crate::cli::recorders::run_file;
 use crate::cli::size::Size;
 use crate::cli::ui::{Ui, format};
+use crate::nn::Backend;
 use crate::pipeline::{self, Event, record};
 use crate::store::{Collection, Policy, Record, Store};
 
@@ -58,7 +59,7 @@ impl Gc {
         for kept in &self.keep {
             match run_file(kept, &global.cache_dir) {
                 Some(run) => kept_runs.extend(keep_run(&run, store)?),
-                None => keep_manifest(kept, store, ui)?,
+                None => keep_manifest(kept, &global.backend.backend(), store, ui)?,
             }
         }
         let policy = Policy {
@@ -114,8 +115,8 @@ impl Gc {
 }
 
 /// Marks what a manifest finds in the store as used by this process: looking a task up does.
-fn keep_manifest(manifest: &Path, store: &Store, ui: &Ui) -> Result<(), CliError> {
-    let plan = prepare::plan(manifest, &[])?;
+fn keep_manifest(manifest: &Path, backend: &Backend, store: &Store, ui: &Ui) -> Result<(), CliError> {
+    let plan = prepare::plan(manifest, &[], backend)?;
     pipeline::survey(&plan, store, &mut |task, damage| ui.tell(&Event::damaged(task, damage)))?;
     Ok(())
 }

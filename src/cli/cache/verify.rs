@@ -8,9 +8,9 @@ use clap::Args;
 
 use crate::cli::error::CliError;
 use crate::cli::options::Global;
-use crate::cli::prepare::NUMERICS;
 use crate::cli::signals;
 use crate::cli::ui::{Ui, Watcher, format};
+use crate::nn::Backend;
 use crate::pipeline::{Again, Event, Label, RunError, TaskId, TaskRef, fits};
 use crate::stages::{self, Observer, Progress};
 use crate::store::{Entry, Lost, Record, Store, Verification};
@@ -55,10 +55,10 @@ impl Verify {
                 )));
             }
         }
-        let stop = signals::stop_flag()?;
+        let (backend, stop) = (global.backend.backend(), signals::stop_flag()?);
         let mut different = vec![];
         for record in records {
-            if !same_again(record, store, &stop, ui)? {
+            if !same_again(record, store, &backend, &stop, ui)? {
                 different.push(record.name());
             }
         }
@@ -96,14 +96,20 @@ fn check(store: &Store, ui: &Ui) -> Result<(), CliError> {
 }
 
 /// Computes what a record is about again, and tells whether it came out the same.
-fn same_again(record: &Record, store: &Store, stop: &AtomicBool, ui: &Ui) -> Result<bool, CliError> {
+fn same_again(
+    record: &Record,
+    store: &Store,
+    backend: &Backend,
+    stop: &AtomicBool,
+    ui: &Ui,
+) -> Result<bool, CliError> {
     let threads = available_parallelism().map_or(1, Into::into);
     let task: TaskRef = Label { id: TaskId(0), stage: record.name(), axes: vec![] }.into();
     let found = {
         let observer = Shown { task: task.clone(), watcher: Mutex::new(ui.watch(stop)) };
         observer.show(Event::TaskStarted { task: task.clone(), key: record.key.to_string(), threads });
         let kinds = stages::all();
-        Again { kinds: &kinds, numerics: NUMERICS, threads, observer: &observer, stop }.compute(record, store)
+        Again { kinds: &kinds, backend, threads, observer: &observer, stop }.compute(record, store)
     };
     match found {
         Ok(differences) if differences.is_empty() => {

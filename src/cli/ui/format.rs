@@ -5,20 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use crate::stages::Progress;
-
-/// Metrics that are shown, in the field's order: name in records, name for people.
-pub(super) const METRICS: [(&str, &str); 10] = [
-    ("acc", "ACC"),
-    ("asr", "ASR"),
-    ("ra", "RA"),
-    ("der", "DER"),
-    ("anomaly_index", "anomaly"),
-    ("flagged", "flagged"),
-    ("frr", "FRR"),
-    ("far", "FAR"),
-    ("auroc", "AUROC"),
-    ("valid", "valid"),
-];
+use crate::stages::metrics::{Metric, write};
 
 /// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
 pub(in crate::cli) fn duration(seconds: f64) -> String {
@@ -61,14 +48,10 @@ pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
 
 /// Writes the metrics that people look for: `ACC 84.12  ASR 3.20`.
 pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
-    let value = |value: &Value| match value {
-        Value::Number(number) => number.as_f64().map(|number| format!("{number:.2}")),
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        _ => None,
-    };
-    let shown =
-        METRICS.iter().filter_map(|(name, shown)| Some(format!("{shown} {}", value(metrics.get(*name)?)?)));
+    let shown = Metric::titled().filter_map(|(metric, title)| {
+        let value = write(metric.name, metrics.get(metric.name)?);
+        (!value.is_empty()).then(|| format!("{title} {value}"))
+    });
     let text = shown.collect::<Vec<_>>().join("  ");
     (!text.is_empty()).then_some(text)
 }

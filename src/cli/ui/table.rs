@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
-use super::format::{METRICS, duration};
+use super::format::duration;
 use crate::pipeline::results::{self, BASELINE, Change, Comparison, Group, Pair, Spread, Summary};
 use crate::pipeline::{Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
+use crate::stages::metrics::{ACC, ASR, DIGITS, Metric};
 use crate::store::Record;
 
 /// How the result of a task was come by.
@@ -39,7 +40,7 @@ pub(in crate::cli) fn of_results(
     executed: impl Fn(TaskId) -> Option<Executed>,
 ) -> String {
     let shown: Vec<(usize, &str)> =
-        METRICS.iter().filter_map(|(name, shown)| Some((column(results, name)?, *shown))).collect();
+        Metric::titled().filter_map(|(metric, title)| Some((column(results, metric.name)?, title))).collect();
     let header = head(plan).chain(shown.iter().map(|(_, shown)| (*shown).to_owned()));
     let rows = results.rows.iter().map(|row| {
         let metrics = shown.iter().map(|(column, _)| row.fields.get(*column).cloned().unwrap_or_default());
@@ -58,10 +59,10 @@ pub(in crate::cli) fn of_summary(summary: &Summary) -> String {
     let has = |get: fn(&Group) -> &BTreeMap<String, Spread>, name: &str| {
         summary.groups.iter().any(|group| get(group).contains_key(name))
     };
-    let of_metrics = METRICS.iter().filter(|(name, _)| has(|group| &group.metrics, name));
-    let metrics: Vec<_> = of_metrics.collect();
-    let of_differences = METRICS[..2].iter().filter(|(name, _)| has(|group| &group.differences, name));
-    let differences: Vec<_> = of_differences.collect();
+    let titled = || Metric::titled().map(|(metric, title)| (metric.name, title));
+    let metrics: Vec<_> = titled().filter(|(name, _)| has(|group| &group.metrics, name)).collect();
+    let compared = titled().filter(|(name, _)| [ACC, ASR].contains(name));
+    let differences: Vec<_> = compared.filter(|(name, _)| has(|group| &group.differences, name)).collect();
     let has_invalid = summary.groups.iter().any(|group| group.n_invalid.is_some());
 
     let mut header = vec!["stage".to_owned()];
@@ -85,8 +86,8 @@ pub(in crate::cli) fn of_summary(summary: &Summary) -> String {
 /// Writes a mean with its standard deviation, if it has one.
 fn spread(spread: Option<&Spread>, signed: bool) -> String {
     let Some(Spread { mean, deviation }) = spread else { return String::new() };
-    let mean = if signed { format!("{mean:+.2}") } else { format!("{mean:.2}") };
-    deviation.map_or(mean.clone(), |deviation| format!("{mean} ± {deviation:.2}"))
+    let mean = if signed { format!("{mean:+.DIGITS$}") } else { format!("{mean:.DIGITS$}") };
+    deviation.map_or(mean.clone(), |deviation| format!("{mean} ± {deviation:.DIGITS$}"))
 }
 
 /// A table of all tasks and their states.
@@ -154,7 +155,7 @@ fn difference(change: &Change) -> String {
 
 /// What people call a metric.
 fn shown(metric: &str) -> String {
-    METRICS.iter().find(|(name, _)| *name == metric).map_or(metric, |(_, shown)| *shown).to_owned()
+    Metric::named(metric).and_then(|metric| metric.title).unwrap_or(metric).to_owned()
 }
 
 /// A table of tasks and how they stand, with the reasons if asked for.

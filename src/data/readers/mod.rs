@@ -15,11 +15,9 @@ mod synthetic;
 
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::fetch::PublicDataset;
 use super::{DataError, Dataset, InvalidParam};
+use crate::methods::registry;
 
 pub use pictures::read_pictures;
 
@@ -48,30 +46,10 @@ pub trait Reader {
     fn read(&self, seed: u64) -> Result<Dataset, DataError>;
 }
 
-macro_rules! registry {
-    ($($name:literal => $module:ident::$Reader:ident,)*) => {
-        $(pub use $module::$Reader;)*
-
-        /// A registered reader with its parameters, chosen by `source`.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(tag = "source")]
-        #[expect(missing_docs, reason = "a variant is documented by its parameters, and so is its schema")]
-        pub enum Source {
-            $(#[serde(rename = $name)] $Reader($Reader),)*
-        }
-
-        impl Source {
-            /// The reader.
-            pub fn reader(&self) -> &dyn Reader {
-                match self {
-                    $(Self::$Reader(reader) => reader,)*
-                }
-            }
-        }
-    };
-}
-
 registry! {
+    /// A registered reader with its parameters, chosen by `source`.
+    enum Source by "source" as Reader;
+
     "synthetic" => synthetic::Synthetic,
     "image-folder" => image_folder::ImageFolder,
     "cifar10" => cifar10::Cifar10,
@@ -101,7 +79,7 @@ mod tests {
     #[test]
     fn paths_are_read_but_never_written() {
         let source: Source = serde_json::from_value(json!({"source": "cifar10", "path": "data/x"})).unwrap();
-        assert_eq!(source.reader().path(), Some(Path::new("data/x")));
+        assert_eq!(source.get().path(), Some(Path::new("data/x")));
         assert_eq!(serde_json::to_value(&source).unwrap(), json!({"source": "cifar10"}));
     }
 

@@ -12,6 +12,7 @@ use petgraph::visit::{Dfs, IntoNeighbors, Reversed, Visitable};
 use super::label::{TaskId, TaskRef};
 use super::task::{Policy, Task};
 use crate::manifest::Source;
+use crate::nn::Backend;
 
 /// Where the rows of the results come from, and where they go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct ResultsSpec {
 pub struct Plan {
     source: Arc<Source>,
     name: String,
-    numerics: String,
+    backend: Backend,
     seed: u64,
     axes: Vec<String>,
     stages: Vec<String>,
@@ -49,7 +50,7 @@ where
 pub(super) struct Frame {
     pub source: Arc<Source>,
     pub name: String,
-    pub numerics: String,
+    pub backend: Backend,
     pub seed: u64,
     pub axes: Vec<String>,
     pub stages: Vec<String>,
@@ -59,7 +60,7 @@ pub(super) struct Frame {
 impl Plan {
     /// Links tasks, which must be in order: inputs before what needs them, each at the position that its id says.
     pub(super) fn new(frame: Frame, tasks: Vec<Task>) -> Self {
-        let Frame { source, name, numerics, seed, axes, stages, results } = frame;
+        let Frame { source, name, backend, seed, axes, stages, results } = frame;
         let edges = tasks.iter().map(|task| task.inputs.len()).sum();
         let mut graph = DiGraph::with_capacity(tasks.len(), edges);
         let mut by_stage: HashMap<String, Vec<TaskId>> = HashMap::new();
@@ -74,7 +75,7 @@ impl Plan {
                 graph.add_edge(NodeIndex::new(need.0), node, ());
             }
         }
-        Self { source, name, numerics, seed, axes, stages, results, graph, by_stage }
+        Self { source, name, backend, seed, axes, stages, results, graph, by_stage }
     }
 
     /// The text of the manifest.
@@ -87,9 +88,14 @@ impl Plan {
         &self.name
     }
 
+    /// What computes networks.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     /// The class of numerics that every key holds.
-    pub fn numerics(&self) -> &str {
-        &self.numerics
+    pub fn numerics(&self) -> &'static str {
+        self.backend.numerics()
     }
 
     /// The manifest's seed, which counts unless `seed` is an axis.
@@ -172,12 +178,12 @@ impl Plan {
 
     /// Leaves only these tasks, under new ids in the same order. With a task there must be what it needs.
     pub fn narrowed(self, tasks: &BTreeSet<TaskId>) -> Self {
-        let Self { source, name, numerics, seed, axes, stages, results, graph, .. } = self;
+        let Self { source, name, backend, seed, axes, stages, results, graph, .. } = self;
         let new: HashMap<TaskId, TaskId> =
             tasks.iter().enumerate().map(|(index, &old)| (old, TaskId(index))).collect();
         let (nodes, _) = graph.into_nodes_edges();
         let kept = nodes.into_iter().filter_map(|node| node.weight.renumbered(|old| new.get(&old).copied()));
-        let frame = Frame { source, name, numerics, seed, axes, stages, results };
+        let frame = Frame { source, name, backend, seed, axes, stages, results };
         Self::new(frame, kept.collect())
     }
 

@@ -14,6 +14,7 @@ use super::label::{Label, TaskId};
 use super::task::{Connection, Policy, Task};
 use super::wiring::{Port, Wired, check_results, noun, wire};
 use crate::manifest::{Cell, Diagnostic, Draft, Errors, Manifest};
+use crate::nn::Backend;
 use crate::stages::{Output, Stage};
 
 /// The axis whose value replaces the manifest's seed.
@@ -27,12 +28,12 @@ type Bindings = HashMap<Coordinates, Binding>;
 
 /// Makes the plan of a manifest out of stage kinds, or says everything that is wrong with it.
 ///
-/// `numerics` names the class of arithmetic whose results are interchangeable; it enters every key.
-pub fn plan(draft: Draft, kinds: &[Box<dyn Stage>], numerics: &str) -> Result<Plan, Errors> {
+/// `backend` computes its networks; the class of its numerics enters every key.
+pub fn plan(draft: Draft, kinds: &[Box<dyn Stage>], backend: &Backend) -> Result<Plan, Errors> {
     let (stages, errors) = draft.manifest().map_or((vec![], vec![]), |manifest| check(manifest, kinds));
     let manifest = draft.with(errors).finish()?;
     let tasks = Expansion::new(&manifest, &stages).expand(&manifest.cells());
-    Ok(Plan::new(frame(&manifest, numerics), tasks))
+    Ok(Plan::new(frame(&manifest, backend), tasks))
 }
 
 /// Finds everything that is wrong with the stages; if nothing is, every one of them is there.
@@ -50,11 +51,11 @@ fn check<'k>(manifest: &Manifest, kinds: &'k [Box<dyn Stage>]) -> (Vec<StagePlan
     (stages.into_iter().flatten().collect(), errors)
 }
 
-fn frame(manifest: &Manifest, numerics: &str) -> Frame {
+fn frame(manifest: &Manifest, backend: &Backend) -> Frame {
     Frame {
         source: manifest.source.clone(),
         name: manifest.name.clone(),
-        numerics: numerics.to_owned(),
+        backend: backend.clone(),
         seed: manifest.seed,
         axes: manifest.matrix.axes.iter().map(|axis| axis.name.clone()).collect(),
         stages: manifest.stages.iter().map(|def| def.name.clone()).collect(),

@@ -5,16 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::csv;
-use super::table::{METRICS, Row, SEED, Table, VALID, axis_columns, decimals};
+use super::table::{Row, SEED, Table, axis_columns, is_of_field};
 use crate::files::{Durability, write_whole};
 use crate::pipeline::error::RunError;
 use crate::pipeline::plan::Plan;
+use crate::stages::metrics::{COUNT, Metric, VALID, decimals};
 
 /// The value of an axis that names plain fine-tuning, which every defense is compared with.
 pub const BASELINE: &str = "finetune";
-
-/// Counts are named like this (`n_clean`); their means say nothing.
-const COUNT: &str = "n_";
 
 /// Results over seeds.
 ///
@@ -151,11 +149,12 @@ impl Group {
             Some((name.to_owned(), Spread::of(&values)?))
         });
         let pairs: Vec<(&Row, &Row)> = valid.iter().filter_map(|row| Some((*row, partner(row)?))).collect();
-        let differences = METRICS.iter().filter_map(|name| {
+        let differences = Metric::of_field().filter_map(|metric| {
+            let name = metric.name;
             let counts = pairs.iter().filter(|(_, partner)| partner.is_valid());
             let values: Vec<f64> =
                 counts.filter_map(|(row, partner)| Some(row.number(name)? - partner.number(name)?)).collect();
-            Some(((*name).to_owned(), Spread::of(&values)?))
+            Some((name.to_owned(), Spread::of(&values)?))
         });
         Self {
             metrics: metrics.collect(),
@@ -198,8 +197,8 @@ impl Place {
 /// The metrics that some group has: the field's own first, then the others by name.
 fn names<'a>(groups: impl Iterator<Item = &'a BTreeMap<String, Spread>>) -> Vec<&'a str> {
     let found: BTreeSet<&str> = groups.flat_map(|metrics| metrics.keys().map(String::as_str)).collect();
-    let own = METRICS.iter().copied().filter(|name| found.contains(name));
-    let others = found.iter().copied().filter(|name| !METRICS.contains(name));
+    let own = Metric::of_field().map(|metric| metric.name).filter(|name| found.contains(name));
+    let others = found.iter().copied().filter(|name| !is_of_field(name));
     own.chain(others).collect()
 }
 

@@ -13,21 +13,16 @@ use super::csv;
 use crate::files::{Durability, write_whole};
 use crate::pipeline::error::RunError;
 use crate::pipeline::plan::{Plan, ResultsSpec, Task, TaskId, TaskRef};
+use crate::stages::metrics::{Metric, VALID, write};
 use crate::store::Record;
-
-/// Metrics of evaluations, in percent and in the order of the field's tables.
-pub(super) const METRICS: [&str; 5] = ["acc", "acc_excl_target", "asr", "ra", "der"];
-
-/// The metric that says whether a row counts; rows have it where there are requirements.
-pub(super) const VALID: &str = "valid";
 
 /// The axis whose value is a column in any case.
 pub(super) const SEED: &str = "seed";
 
 /// The results of a plan.
 ///
-/// Columns: `pipeline`, `stage`, one per axis (but `seed`), `seed`, `acc`, `acc_excl_target`, `asr`, `ra`, `der` (these
-/// five if a model was evaluated), every other metric that a row has, by name, and `key`. Percentages have two
+/// Columns: `pipeline`, `stage`, one per axis (but `seed`), `seed`, the metrics of the field (if a model was evaluated),
+/// every other metric that a row has, by name, and `key`. Percentages have two
 /// decimals, counts none; what a row does not have is empty. Rows are in the order of the manifest's `results.from`,
 /// then of the cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +78,9 @@ pub fn table<'r>(plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> 
 pub(super) struct Columns<'a> {
     /// All axes but `seed`.
     pub(super) axes: Vec<&'a str>,
-    /// [`METRICS`], if a row has one of them.
-    own: &'static [&'static str],
-    /// Metrics beside [`METRICS`].
+    /// The metrics of the field, if a row has one of them.
+    own: Vec<&'static str>,
+    /// All other metrics.
     others: BTreeSet<&'a str>,
 }
 
@@ -96,9 +91,11 @@ impl<'a> Columns<'a> {
         metrics: impl Iterator<Item = &'a Map<String, Value>>,
     ) -> Self {
         let names = metrics.flat_map(|metrics| metrics.keys().map(String::as_str));
-        let (own, others): (BTreeSet<_>, BTreeSet<_>) = names.partition(|name| METRICS.contains(name));
+        let (own, others): (BTreeSet<_>, BTreeSet<_>) = names.partition(|name| is_of_field(name));
         let axes = axes.filter(|axis| *axis != SEED).collect();
-        Self { axes, own: if own.is_empty() { &[] } else { &METRICS }, others }
+        let own =
+            if own.is_empty() { vec![] } else { Metric::of_field().map(|metric| metric.name).collect() };
+        Self { axes, own, others }
     }
 
     /// Names: `pipeline`, `stage`, axes, `seed`, metrics, `key`.
@@ -111,7 +108,7 @@ impl<'a> Columns<'a> {
         let mut header = names(&fixed[..2]);
         header.extend(axes);
         header.extend(names(&[SEED]));
-        header.extend(names(self.own));
+        header.extend(names(&self.own));
         header.extend(self.others.iter().map(|&name| name.to_owned()));
         header.extend(names(&fixed[2..]));
         header
@@ -119,10 +116,8 @@ impl<'a> Columns<'a> {
 
     /// What the columns of metrics hold; empty where a metric is missing.
     pub(super) fn metrics(&self, metrics: &Map<String, Value>) -> Vec<String> {
-        let field =
-            |name: &str, write: fn(&Value) -> String| metrics.get(name).map_or_else(String::new, write);
-        let own = self.own.iter().map(|name| field(name, percent));
-        own.chain(self.others.iter().map(|name| field(name, text))).collect()
+        let names = self.own.iter().chain(&self.others);
+        names.map(|name| metrics.get(*name).map_or_else(String::new, |value| write(name, value))).collect()
     }
 
     fn row(&self, plan: &Plan, task: &Task, record: &Record) -> Row {
@@ -152,25 +147,9 @@ fn seed(plan: &Plan, task: &Task) -> String {
     }
 }
 
-/// Writes a number with two decimals and no negative zero.
-pub(super) fn decimals(number: f64) -> String {
-    let text = format!("{number:.2}");
-    if text == "-0.00" { "0.00".to_owned() } else { text }
-}
-
-/// Writes a percentage; nothing if it is no number.
-fn percent(value: &Value) -> String {
-    value.as_f64().map_or_else(String::new, decimals)
-}
-
-/// Writes a text or a truth value as it is, a count as an integer and anything else as a percentage.
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Number(number) if !number.is_f64() => number.to_string(),
-        other => percent(other),
-    }
+/// Whether a metric is one of the field's.
+pub(super) fn is_of_field(name: &str) -> bool {
+    Metric::of_field().any(|metric| metric.name == name)
 }
 
 impl Table {

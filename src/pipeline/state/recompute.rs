@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use serde_json::{Map, Value};
 
 use super::components::{Components, SOURCE};
+use crate::nn::Backend;
 use crate::pipeline::error::TaskError;
 use crate::pipeline::job::{JobSpec, Made, Resources, Site, perform};
 use crate::pipeline::plan::{Label, Policy, TaskId};
@@ -15,8 +16,8 @@ use crate::store::{DraftOutput, Record, Store, Work};
 pub struct Again<'a> {
     /// Every stage kind.
     pub kinds: &'a [Box<dyn Stage>],
-    /// The class of numerics of this program.
-    pub numerics: &'a str,
+    /// What computes networks.
+    pub backend: &'a Backend,
     /// Threads that the task may use.
     pub threads: usize,
     /// Who watches how far it is.
@@ -30,14 +31,15 @@ impl Again<'_> {
     /// If anything did, the record is marked as non-deterministic.
     pub fn compute(&self, record: &Record, store: &Store) -> Result<Vec<String>, TaskError> {
         let job = job(record, self.threads)?;
-        let bound = job.bind(self.kinds, self.numerics)?;
+        let bound = job.bind(self.kinds, self.backend.numerics())?;
         check_inputs(&job, store)?;
         let Some(lock) = store.try_lock(&record.key)? else {
             return Err(failed("another process is computing it; try again later"));
         };
         // Checkpoints of earlier attempts would prove nothing.
         let (work, partial) = (store.work(&lock)?, store.work(&lock)?);
-        let site = Site { store, work: work.path(), partial: partial.path(), stop: self.stop };
+        let &Self { backend, stop, .. } = self;
+        let site = Site { store, work: work.path(), partial: partial.path(), backend, stop };
         let made = perform(&job, &bound, site, self.observer)?;
         let differences = differences(record, &made, &work, store)?;
         if !differences.is_empty() {

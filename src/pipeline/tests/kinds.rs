@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::stages::{
-    Artifact, Bound, Context, Input, Need, Outcome, Output, ParamError, Progress, Stage, StageError,
+    Artifact, Bound, Context, Input, Need, Observer, Outcome, Output, ParamError, Progress, Stage, StageError,
 };
 
 /// What a kind does when it runs; nothing that a key knows of.

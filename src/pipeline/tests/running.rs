@@ -184,7 +184,7 @@ fn bench_run_other(bench: &Bench) -> Told {
     let path = bench.folder.path().join("other.yaml");
     fs::write(&path, SWEEP).unwrap();
     let draft = Draft::load(&path, &[]).unwrap();
-    bench.run_plan(&plan(draft, &registry(bench.kinds.clone()), bench.numerics).unwrap())
+    bench.run_plan(&plan(draft, &registry(bench.kinds.clone()), &bench.backend).unwrap())
 }
 
 /// One task whose key someone else holds, and the lock.

@@ -93,8 +93,9 @@ fn the_seed_is_named_if_the_task_depends_on_it() {
 #[test]
 fn the_class_of_numerics_is_named_and_threads_are_not() {
     // The data set is of the other class, too, so that its content is not known yet.
-    let reasons = [r#"numerics: "test" -> "other""#, "it waits for `dataset` from images"];
-    assert_named(|bench| (Bench { numerics: "other", ..bench }, CHAIN.to_owned()), &reasons);
+    let reasons =
+        [r#"numerics: "cpu/f32/kernels-2" -> "cpu/f32/candle""#, "it waits for `dataset` from images"];
+    assert_named(|bench| (Bench { backend: Backend::candle(), ..bench }, CHAIN.to_owned()), &reasons);
     let settings = Settings { jobs: 4, threads: 7, memory: None, fail_fast: true };
     assert_cached(|bench| (Bench { settings, ..bench }, CHAIN.to_owned()));
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Ended, Executor, OnReport, Report};
+use crate::nn::Backend;
 use crate::pipeline::error::TaskError;
 use crate::pipeline::job::{BoundJob, JobSpec, Made, Site, perform};
 use crate::pipeline::plan::{Policy, TaskRef};
@@ -25,29 +26,30 @@ const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 /// Does jobs in the threads that call it.
 pub struct Local<'a> {
     kinds: &'a [Box<dyn Stage>],
-    numerics: &'a str,
+    backend: &'a Backend,
     store: &'a Store,
     stop: &'a AtomicBool,
     memory: PeakMemory,
 }
 
 impl<'a> Local<'a> {
-    /// Does jobs of these stage kinds in this class of numerics. Once `stop` is set, running stages write checkpoints
+    /// Does jobs of these stage kinds, whose networks `backend` computes. Once `stop` is set, running stages write checkpoints
     /// and stop.
     pub fn new(
         kinds: &'a [Box<dyn Stage>],
-        numerics: &'a str,
+        backend: &'a Backend,
         store: &'a Store,
         stop: &'a AtomicBool,
     ) -> Self {
-        Self { kinds, numerics, store, stop, memory: PeakMemory::default() }
+        Self { kinds, backend, store, stop, memory: PeakMemory::default() }
     }
 }
 
 impl Executor for Local<'_> {
     fn execute(&self, job: &JobSpec, report: &OnReport<'_>) -> Result<Ended, TaskError> {
-        let attempt =
-            || Attempt { local: self, job, bound: &job.bind(self.kinds, self.numerics)?, report }.run();
+        let attempt = || {
+            Attempt { local: self, job, bound: &job.bind(self.kinds, self.backend.numerics())?, report }.run()
+        };
         catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| Err(panicked(job, &*panic)))
     }
 }
@@ -135,7 +137,8 @@ impl Attempt<'_> {
         let work = store.work(lock)?;
         let partial = store.partial(&keyed.key)?;
         let observer = Reporter::new(job.label.clone(), self.report, log);
-        let site = Site { store, work: work.path(), partial: &partial, stop: self.local.stop };
+        let &Local { backend, stop, .. } = self.local;
+        let site = Site { store, work: work.path(), partial: &partial, backend, stop };
         let Made { outputs, metrics } = match perform(job, self.bound, site, &observer) {
             Err(TaskError::Stage(StageError::Stopped)) => return Ok(Ended::Stopped),
             other => other?,

@@ -1,16 +1,15 @@
 //! `detect`: looks for a backdoor in a model, or for triggers in images, and changes neither.
 
-use std::fs;
+use serde_json::json;
 
-use serde_json::{Value, json};
-
-use super::baseline;
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::attacks::Trigger;
 use crate::data::Dataset;
 use crate::detectors::{AnyDetector, Attacked, Case};
 use crate::files::tensors::write_tensors;
+use crate::stages::baseline;
+use crate::stages::metrics::VALID;
+use crate::stages::training::{self, Loaded};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `detect`.
 pub struct DetectStage;
@@ -21,13 +20,7 @@ impl Kind for DetectStage {
     const ABOUT: &'static str =
         "Looks for a backdoor in a model, or for triggers in images, given clean images.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "model",
-            takes: Artifact::Model,
-            also: &[],
-            required: true,
-            about: "The model that may have a backdoor.",
-        },
+        Input::required("model", Artifact::Model, "The model that may have a backdoor."),
         Input { about: "Clean images: a data set, or a split of one.", ..training::DATASET },
         Input {
             about: "What the attack stamps, to measure the detector by; no detector uses it to detect.",
@@ -53,7 +46,7 @@ impl Kind for DetectStage {
     type Params = AnyDetector;
 
     fn check(params: &AnyDetector) -> Vec<ParamError> {
-        training::param_errors(params.detector().check())
+        training::param_errors(params.get().check())
     }
 
     fn run(params: &AnyDetector, context: &mut Context<'_>) -> Result<Outcome, StageError> {
@@ -61,16 +54,13 @@ impl Kind for DetectStage {
         let suspect = Loaded::from(context, "model", samples.dataset())?.freeze()?;
         let attacked = attacked(context, samples.dataset())?;
         let valid = baseline::read(context)?.as_ref().and_then(baseline::is_valid);
-        let watcher = Watcher::new(context);
-        let case = Case { suspect, samples, attacked, session: watcher.session() };
-        let mut finding = params.detector().detect(&case)?;
-        finding.metrics.extend(valid.map(|valid| ("valid".to_owned(), json!(valid))));
+        let case = Case { suspect, samples, attacked, session: context.session() };
+        let mut finding = params.get().detect(&case)?;
+        finding.metrics.extend(valid.map(|valid| (VALID.to_owned(), json!(valid))));
         write_tensors(&context.output("evidence"), &finding.evidence, &())?;
         let mut report = finding.metrics.clone();
         report.extend(finding.details);
-        let path = context.output("report");
-        let text = format!("{:#}\n", Value::Object(report));
-        fs::write(&path, text).map_err(|source| StageError::Io { path, source })?;
+        context.write_report(report)?;
         Ok(Outcome { passed_on: vec![], metrics: finding.metrics })
     }
 }

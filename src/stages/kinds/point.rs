@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::training::{self, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::data::Augment;
 use crate::models::Weights;
+use crate::stages::training;
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::train::{Curve, batch_norm_statistics};
 
 /// The stage kind `point`.
@@ -35,7 +35,7 @@ impl Kind for PointStage {
     const ABOUT: &'static str =
         "Takes a model from a curve between two models, as mode connectivity repair makes it.";
     const INPUTS: &'static [Input] = &[
-        Input { name: "curve", takes: Artifact::Curve, also: &[], required: true, about: "The curve." },
+        Input::required("curve", Artifact::Curve, "The curve."),
         Input {
             about: "Clean images, of which the model gets its running statistics: a data set, or a split of one.",
             ..training::DATASET
@@ -47,10 +47,9 @@ impl Kind for PointStage {
     fn run(params: &PointParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
         let (curve, spec) = Curve::load(context.input("curve")?)?;
-        let network = training::network(&spec, "curve", samples.dataset())?;
+        let network = training::network(context, &spec, "curve", samples.dataset())?;
         let theta = curve.at(params.t);
-        let watcher = Watcher::new(context);
-        let state = batch_norm_statistics(&network, &theta, &samples, params.augment, watcher.session())?;
+        let state = batch_norm_statistics(&network, &theta, &samples, params.augment, context.session())?;
         training::finish(spec, Weights { theta, state }, &samples, context)
     }
 }

@@ -1,7 +1,7 @@
 //! `finetune`: trains a model further on clean images, as a teacher or as the plainest defense.
 
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::stages::training::{self, Loaded, Tested};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::train::{CrossEntropy, Training, fit};
 
 /// The stage kind `finetune`.
@@ -13,13 +13,7 @@ impl Kind for FinetuneStage {
     const ABOUT: &'static str =
         "Trains a model further on clean images with cross entropy: a teacher for the defenses.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "model",
-            takes: Artifact::Model,
-            also: &[],
-            required: true,
-            about: "The model to start from.",
-        },
+        Input::required("model", Artifact::Model, "The model to start from."),
         training::DATASET,
         training::TRIGGER,
     ];
@@ -33,15 +27,9 @@ impl Kind for FinetuneStage {
     fn run(params: &Training, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
         let Loaded { spec, network, weights } = Loaded::from(context, "model", samples.dataset())?;
-        let watcher = Watcher::testing(context, samples.dataset())?;
-        let trained = fit(
-            &network,
-            weights,
-            samples.clone(),
-            &mut CrossEntropy,
-            &params.settings(),
-            watcher.session(),
-        )?;
+        let tested = Tested::new(context, samples.dataset())?;
+        let trained =
+            fit(&network, weights, samples.clone(), &mut CrossEntropy, &params.settings(), tested.session())?;
         training::finish(spec, trained.weights, &samples, context)
     }
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::fetch::PublicDataset;
 use crate::data::readers::Source;
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `dataset`.
 pub struct DatasetStage;
@@ -24,20 +24,20 @@ impl Kind for DatasetStage {
     type Params = Source;
 
     fn check(params: &Source) -> Vec<ParamError> {
-        params.reader().check().into_iter().map(ParamError::from).collect()
+        params.get().check().into_iter().map(ParamError::from).collect()
     }
 
     fn seeded(params: &Source) -> bool {
-        params.reader().seeded()
+        params.get().seeded()
     }
 
     fn sources(params: &Source) -> Vec<PathBuf> {
-        params.reader().path().map(PathBuf::from).into_iter().collect()
+        params.get().path().map(PathBuf::from).into_iter().collect()
     }
 
     fn advice(params: &Source, stage: &str) -> Option<String> {
         let with = format!("stages.{stage}.with");
-        Some(match params.reader().public() {
+        Some(match params.get().public() {
             Some(PublicDataset { name, source, .. }) => format!(
                 "`argd-pipe data fetch {name}` downloads {name}; then add \
                  `--set {with}.source={source} --set {with}.path=$(argd-pipe data path {name})`"
@@ -50,70 +50,24 @@ impl Kind for DatasetStage {
     }
 
     fn run(params: &Source, context: &mut Context<'_>) -> Result<Outcome, StageError> {
-        let dataset = params.reader().read(context.seed)?;
+        let dataset = params.get().read(context.seed)?;
         dataset.save(&context.output("dataset"))?;
-        let metrics = [
-            ("train_images".to_owned(), json!(dataset.train.len())),
-            ("test_images".to_owned(), json!(dataset.test.len())),
-            ("classes".to_owned(), json!(dataset.classes.len())),
-        ];
-        Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
+        Ok(Outcome::of([
+            ("train_images", json!(dataset.train.len())),
+            ("test_images", json!(dataset.test.len())),
+            ("classes", json!(dataset.classes.len())),
+        ]))
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::collections::BTreeMap;
-    use std::path::Path;
-    use std::sync::atomic::AtomicBool;
-
+mod tests {
     use serde_json::Value;
 
-    use super::super::{Observer, Progress, erase};
     use super::*;
     use crate::data::Dataset;
-
-    pub(crate) struct Nobody;
-
-    impl Observer for Nobody {
-        fn progress(&self, _: &Progress) {}
-        fn note(&self, _: &str) {}
-    }
-
-    /// Runs a stage in `folder`, which takes its outputs; inputs are (port, file in `folder`).
-    pub(crate) fn run<K: Kind>(
-        with: Value,
-        inputs: &[(&str, &str)],
-        folder: &Path,
-    ) -> Result<Outcome, StageError> {
-        run_watched::<K>(with, inputs, folder, &Nobody)
-    }
-
-    /// The same, watched.
-    pub(crate) fn run_watched<K: Kind>(
-        with: Value,
-        inputs: &[(&str, &str)],
-        folder: &Path,
-        observer: &dyn Observer,
-    ) -> Result<Outcome, StageError> {
-        let bound = erase::<K>().bind(&with).unwrap();
-        let inputs = inputs.iter().map(|(port, file)| ((*port).to_owned(), folder.join(file)));
-        bound.run(&mut Context {
-            seed: 1,
-            inputs: inputs.collect::<BTreeMap<_, _>>(),
-            work: folder,
-            partial: folder,
-            observer,
-            stop: &AtomicBool::new(false),
-        })
-    }
-
-    /// Draws a small data set of 60 training images into `folder`.
-    pub(crate) fn synthetic(folder: &Path) -> Dataset {
-        let with = json!({"source": "synthetic", "train": 60, "test": 20});
-        run::<DatasetStage>(with, &[], folder).unwrap();
-        Dataset::load(&folder.join("dataset")).unwrap()
-    }
+    use crate::stages::kind::boxed;
+    use crate::stages::tests::run::run;
 
     #[test]
     fn a_data_set_is_written_and_counted() {
@@ -138,17 +92,17 @@ pub(super) mod tests {
 
     #[test]
     fn the_path_is_a_source_and_no_part_of_the_parameters() {
-        let bound = erase::<DatasetStage>().bind(&json!({"source": "idx", "path": "data/mnist"})).unwrap();
+        let bound = boxed::<DatasetStage>().bind(&json!({"source": "idx", "path": "data/mnist"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("data/mnist")]);
         assert_eq!(bound.params(), json!({"source": "idx", "to_rgb": true, "pad_to": 32, "classes": 10}));
         assert!(!bound.seeded());
-        assert!(erase::<DatasetStage>().bind(&json!({"source": "synthetic"})).unwrap().seeded());
+        assert!(boxed::<DatasetStage>().bind(&json!({"source": "synthetic"})).unwrap().seeded());
     }
 
     #[test]
     fn parameters_out_of_range_are_refused_by_name() {
         let wrong =
-            erase::<DatasetStage>().bind(&json!({"source": "synthetic", "classes": 1})).err().unwrap();
+            boxed::<DatasetStage>().bind(&json!({"source": "synthetic", "classes": 1})).err().unwrap();
         assert_eq!(wrong[0].path, ["classes"]);
     }
 }

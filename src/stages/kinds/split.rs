@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::{Dataset, Overlay, Split, load_indices, save_indices};
+use crate::stages::training;
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `split`.
 pub struct SplitStage;
@@ -33,21 +34,13 @@ impl Kind for SplitStage {
     const ABOUT: &'static str =
         "Chooses a part of the training images by seed: the clean data that a defense may use.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "dataset",
-            takes: Artifact::Dataset,
-            also: &[("indices", Artifact::Indices)],
-            required: true,
-            about: "What to choose from: a data set, or a split of one.",
-        },
-        Input {
-            name: "poison",
-            takes: Artifact::Overlay,
-            also: &[],
-            required: false,
-            about: "Poisoned images, which are then never chosen. Without it they are, in their clean form, as in the \
+        Input { about: "What to choose from: a data set, or a split of one.", ..training::DATASET },
+        Input::optional(
+            "poison",
+            Artifact::Overlay,
+            "Poisoned images, which are then never chosen. Without it they are, in their clean form, as in the \
                     reference.",
-        },
+        ),
     ];
     const OUTPUTS: &'static [Output] = &[
         Output { name: "dataset", makes: Artifact::Dataset, about: "The data set itself, passed on." },
@@ -79,17 +72,17 @@ impl Kind for SplitStage {
         let split = Split { ratio: params.ratio, stratified: params.stratified };
         let chosen = split.draw(dataset.train.labels(), &pool, excluded, context.seed)?;
         save_indices(&context.output("indices"), &chosen)?;
-        let metrics = [("images".to_owned(), json!(chosen.len()))];
-        Ok(Outcome { passed_on: vec![("dataset", "dataset")], metrics: metrics.into_iter().collect() })
+        let passed_on = vec![("dataset", "dataset")];
+        Ok(Outcome { passed_on, ..Outcome::of([("images", json!(chosen.len()))]) })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::erase;
     use super::super::poison::PoisonStage;
     use super::*;
+    use crate::stages::kind::boxed;
+    use crate::stages::tests::run::{run, synthetic};
 
     #[test]
     fn a_split_passes_its_data_set_on_and_can_be_split_again() {
@@ -130,7 +123,7 @@ mod tests {
     #[test]
     fn a_ratio_out_of_range_is_refused_by_name() {
         for ratio in [0.0, 1.5] {
-            let wrong = erase::<SplitStage>().bind(&json!({"ratio": ratio})).err().unwrap();
+            let wrong = boxed::<SplitStage>().bind(&json!({"ratio": ratio})).err().unwrap();
             assert_eq!(wrong[0].path, ["ratio"]);
         }
     }

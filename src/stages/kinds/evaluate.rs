@@ -1,17 +1,16 @@
 //! `evaluate`: a model's accuracy and, with a trigger, how well the backdoor works.
 
-use std::fs;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::baseline;
-use super::measure::{self, Measured};
-use super::require::Require;
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::data::Dataset;
+use crate::stages::baseline;
+use crate::stages::measure::{self, Measured};
+use crate::stages::metrics::{ACC, ASR, VALID};
+use crate::stages::require::Require;
+use crate::stages::training::{self, Loaded};
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
 use crate::train::der;
 
 /// The stage kind `evaluate`.
@@ -33,20 +32,8 @@ impl Kind for EvaluateStage {
     const ABOUT: &'static str =
         "Measures a model on the test images: ACC and, with a trigger, ASR, RA and DER.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "model",
-            takes: Artifact::Model,
-            also: &[],
-            required: true,
-            about: "The model to measure.",
-        },
-        Input {
-            name: "dataset",
-            takes: Artifact::Dataset,
-            also: &[],
-            required: true,
-            about: "The data set whose test images are used.",
-        },
+        Input::required("model", Artifact::Model, "The model to measure."),
+        Input::required("dataset", Artifact::Dataset, "The data set whose test images are used."),
         Input { about: "What the attack stamps; without it only ACC is measured.", ..training::TRIGGER },
         Input { about: "The evaluation of the model before the defense, for DER.", ..baseline::BASELINE },
     ];
@@ -62,20 +49,17 @@ impl Kind for EvaluateStage {
         let dataset = Dataset::load(context.input("dataset")?)?;
         let trigger = measure::trigger(context, &dataset)?;
         let Loaded { network, weights, .. } = Loaded::from(context, "model", &dataset)?;
-        let watcher = Watcher::new(context);
-        let measured = Measured::of(&network, &weights, &dataset, trigger.as_ref(), &watcher)?;
+        let measured = Measured::of(&network, &weights, &dataset, trigger.as_ref(), context)?;
         let baseline = baseline::read(context)?;
         let mut metrics = measured.metrics();
         if let Some(baseline) = &baseline {
             metrics.extend(against(baseline, &metrics)?.map(|der| ("der".to_owned(), json!(der))));
         }
         let valid = valid(&params.require, &metrics, baseline.as_ref())?;
-        metrics.extend(valid.map(|valid| ("valid".to_owned(), json!(valid))));
+        metrics.extend(valid.map(|valid| (VALID.to_owned(), json!(valid))));
         let mut report = metrics.clone();
         report.extend(measured.by_class(&dataset.classes));
-        let path = context.output("report");
-        let text = format!("{:#}\n", Value::Object(report));
-        fs::write(&path, text).map_err(|source| StageError::Io { path, source })?;
+        context.write_report(report)?;
         Ok(Outcome { passed_on: vec![], metrics })
     }
 }
@@ -97,10 +81,10 @@ fn valid(
 /// A baseline without ASR.
 fn against(baseline: &Map<String, Value>, after: &Map<String, Value>) -> Result<Option<f64>, StageError> {
     let of = |metrics: &Map<String, Value>, name: &str| metrics.get(name).and_then(Value::as_f64);
-    let (Some(acc), Some(asr)) = (of(after, "acc"), of(after, "asr")) else {
+    let (Some(acc), Some(asr)) = (of(after, ACC), of(after, ASR)) else {
         return Ok(None);
     };
-    let (Some(acc_before), Some(asr_before)) = (of(baseline, "acc"), of(baseline, "asr")) else {
+    let (Some(acc_before), Some(asr_before)) = (of(baseline, ACC), of(baseline, ASR)) else {
         let problem = "the baseline was evaluated without a trigger, so there is no DER";
         let advice = "connect the trigger to the baseline's `needs` too, or leave `baseline` out";
         return Err(StageError::Failed(format!("{problem}; {advice}")));

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use std::path::PathBuf;
 
-use super::training::{Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
-use crate::attacks::{AnyAttack, Task, poison};
+use crate::attacks::{AnyAttack, Case, poison};
 use crate::data::readers::read_pictures;
 use crate::data::{Dataset, load_indices};
+use crate::stages::training::{self, Loaded};
+use crate::stages::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `poison`.
 pub struct PoisonStage;
@@ -18,20 +18,12 @@ impl Kind for PoisonStage {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "Plants an attack's trigger in a part of the training images.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "dataset",
-            takes: Artifact::Dataset,
-            also: &[("indices", Artifact::Indices)],
-            required: true,
-            about: "What to poison: a data set, or a split of one.",
-        },
-        Input {
-            name: "model",
-            takes: Artifact::Model,
-            also: &[],
-            required: false,
-            about: "A clean model of the data set, for attacks that are made against one; others do not look at it.",
-        },
+        Input { about: "What to poison: a data set, or a split of one.", ..training::DATASET },
+        Input::optional(
+            "model",
+            Artifact::Model,
+            "A clean model of the data set, for attacks that are made against one; others do not look at it.",
+        ),
     ];
     const OUTPUTS: &'static [Output] = &[
         Output {
@@ -67,35 +59,34 @@ impl Kind for PoisonStage {
         } else {
             None
         };
-        let task = Task {
+        let case = Case {
             dataset: &dataset,
             pool: pool.as_deref(),
             pictures: pictures.as_ref(),
             model: model.as_ref(),
             poisoning: params.poisoning(),
             seed: context.seed,
-            watch: &Watcher::new(context),
+            observer: context,
         };
-        let poisoned = poison(params, &task)?;
+        let poisoned = poison(params, &case)?;
         poisoned.overlay.save(&context.output("overlay"), dataset.classes.len())?;
         poisoned.trigger.save(&context.output("trigger"))?;
-        let metrics = [
-            ("poisoned".to_owned(), json!(poisoned.poisoned)),
-            ("covers".to_owned(), json!(poisoned.covers)),
-            ("rate_actual".to_owned(), json!(poisoned.rate_actual)),
-        ];
-        Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
+        Ok(Outcome::of([
+            ("poisoned", json!(poisoned.poisoned)),
+            ("covers", json!(poisoned.covers)),
+            ("rate_actual", json!(poisoned.rate_actual)),
+        ]))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::erase;
     use super::super::train::TrainStage;
     use super::*;
     use crate::attacks::{Rule, Trigger};
     use crate::data::Overlay;
+    use crate::stages::kind::boxed;
+    use crate::stages::tests::run::{run, synthetic};
 
     #[test]
     fn every_attack_leaves_overlay_trigger_and_an_honest_count() {
@@ -133,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_attack_that_needs_a_model_says_so() {
-        let needs = |attack: &str| erase::<PoisonStage>().bind(&json!({"attack": attack})).unwrap().needs();
+        let needs = |attack: &str| boxed::<PoisonStage>().bind(&json!({"attack": attack})).unwrap().needs();
         let model = Need { port: "model", parameter: "attack" };
         assert_eq!(needs("trojan-nn"), [model]);
         assert_eq!(needs("label-consistent"), [model]);
@@ -142,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_a_source_and_no_part_of_the_parameters() {
-        let bound = erase::<PoisonStage>().bind(&json!({"attack": "blend", "image": "kitty.png"})).unwrap();
+        let bound = boxed::<PoisonStage>().bind(&json!({"attack": "blend", "image": "kitty.png"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("kitty.png")]);
         assert_eq!(bound.params().get("image"), None);
     }
@@ -160,7 +151,7 @@ mod tests {
 
     #[test]
     fn wrong_parameters_are_refused_by_name() {
-        let refused = |with| erase::<PoisonStage>().bind(&with).err().unwrap().remove(0);
+        let refused = |with| boxed::<PoisonStage>().bind(&with).err().unwrap().remove(0);
         assert_eq!(refused(json!({"attack": "badnets", "row": 3})).path, ["row"]);
         assert_eq!(
             refused(json!({"attack": "badnets", "rule": "all2all", "rate_of": "non_target"})).path,

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use image::{ExtendedColorType, ImageError};
 use thiserror::Error;
 
-use super::{Artifact, StageError};
 use crate::attacks::Trigger;
 use crate::data::{Dataset, Images, Overlay, load_indices};
 use crate::models::{self, Format, Model};
 use crate::shape::Shape;
+use crate::stages::{Artifact, StageError};
 use crate::train::Curve;
 
 /// Why an artifact could not be exported.
@@ -211,12 +211,10 @@ fn make_parent(path: &Path) -> Result<(), ExportError> {
 mod tests {
     use serde_json::json;
 
-    use super::super::dataset::DatasetStage;
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::poison::PoisonStage;
     use super::*;
     use crate::models::Spec;
     use crate::shape::Shape;
+    use crate::stages::tests::run::{DatasetStage, PoisonStage, run, synthetic};
     use crate::train::CurveForm;
 
     #[test]

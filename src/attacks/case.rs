@@ -2,13 +2,13 @@
 
 use crate::data::{Dataset, Images};
 use crate::shape::Shape;
-use crate::train::{Frozen, TrainError, Watch};
+use crate::train::{Frozen, Observer, TrainError};
 
 use super::{AttackError, Poisoning};
 
 /// What an attack works on.
 #[derive(Clone, Copy)]
-pub struct Task<'a> {
+pub struct Case<'a> {
     /// The data set whose training images are poisoned.
     pub dataset: &'a Dataset,
     /// Positions of the training images that may be poisoned; all if not given.
@@ -21,11 +21,11 @@ pub struct Task<'a> {
     pub poisoning: &'a Poisoning,
     /// What everything is drawn from.
     pub seed: u64,
-    /// Who is told how far it is.
-    pub watch: &'a dyn Watch,
+    /// Gets the progress, and may stop the work.
+    pub observer: &'a dyn Observer,
 }
 
-impl<'a> Task<'a> {
+impl<'a> Case<'a> {
     /// The shape of the images.
     pub fn shape(&self) -> Shape {
         self.dataset.shape()
@@ -45,7 +45,7 @@ impl<'a> Task<'a> {
 pub(super) mod tests {
     use super::super::{Attack, LabelRule, Operator, Trigger};
     use super::*;
-    use crate::train::UNWATCHED;
+    use crate::train::SILENT;
 
     pub(crate) const CIFAR: Shape = Shape { height: 32, width: 32, channels: 3 };
 
@@ -56,14 +56,14 @@ pub(super) mod tests {
         Dataset::new((0..10).map(|class| class.to_string()).collect(), images.clone(), images).unwrap()
     }
 
-    /// A task without pictures and model.
-    pub(crate) fn task<'a>(dataset: &'a Dataset, poisoning: &'a Poisoning, seed: u64) -> Task<'a> {
-        Task { dataset, pool: None, pictures: None, model: None, poisoning, seed, watch: &UNWATCHED }
+    /// A case without pictures and model.
+    pub(crate) fn case<'a>(dataset: &'a Dataset, poisoning: &'a Poisoning, seed: u64) -> Case<'a> {
+        Case { dataset, pool: None, pictures: None, model: None, poisoning, seed, observer: &SILENT }
     }
 
     /// What an attack draws for grey images.
     pub(crate) fn operator(attack: &dyn Attack, shape: Shape, seed: u64) -> Result<Operator, AttackError> {
-        attack.operator(&task(&grey(shape), &Poisoning::default(), seed))
+        attack.operator(&case(&grey(shape), &Poisoning::default(), seed))
     }
 
     /// A flat image, all values 100, stamped by `attack`.

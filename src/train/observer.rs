@@ -1,4 +1,4 @@
-//! How far the work is, and who is told.
+//! How far the work is, and who observes it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,7 +28,7 @@ pub struct Progress {
     /// Loss terms by name, means over the epoch so far.
     #[serde(with = "in_order")]
     pub terms: Vec<(Cow<'static, str>, f64)>,
-    /// Tests of the network as it is between two epochs, by name, in percent; see [`Watch::test`].
+    /// Tests of the network as it is between two epochs, by name, in percent; see [`Observer::test`].
     #[serde(with = "in_order", default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<(Cow<'static, str>, f64)>,
 }
@@ -48,16 +48,18 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Who is told how far the work is, and decides when to stop it.
-pub trait Watch: Sync {
+/// Observes work of any kind: gets its progress, may test a network between two epochs, and may stop it.
+pub trait Observer: Sync {
     /// Called at every step; must be cheap.
     fn progress(&self, progress: &Progress);
-    /// A line for the log.
+    /// A line for the log and, in verbose mode, the terminal.
     fn note(&self, line: &str);
-    /// Whether to stop at the next batch, leaving a checkpoint.
-    fn stopped(&self) -> bool;
-    /// Tests a network before its first epoch and after each, for those who look on: the training does not depend on
-    /// it. Percentages by name; none by default.
+    /// Whether to stop at the next batch, leaving a checkpoint; no by default.
+    fn stopped(&self) -> bool {
+        false
+    }
+    /// Tests a network before its first epoch and after each. The training does not depend on the result. Percentages
+    /// by name; none by default.
     ///
     /// # Errors
     ///
@@ -67,11 +69,11 @@ pub trait Watch: Sync {
     }
 }
 
-/// Nobody is told; only the flag stops the work.
+/// An observer that drops what it gets; only the flag stops the work.
 #[derive(Clone, Copy, Debug)]
-pub struct Unheard<'a>(pub &'a AtomicBool);
+pub struct Silent<'a>(pub &'a AtomicBool);
 
-impl Watch for Unheard<'_> {
+impl Observer for Silent<'_> {
     fn progress(&self, _: &Progress) {}
 
     fn note(&self, _: &str) {}
@@ -81,9 +83,9 @@ impl Watch for Unheard<'_> {
     }
 }
 
-/// Nobody is told, and nothing stops the work.
+/// An observer that drops what it gets and never stops the work.
 #[cfg(test)]
-pub(crate) static UNWATCHED: Unheard<'static> = {
+pub(crate) static SILENT: Silent<'static> = {
     static NEVER: AtomicBool = AtomicBool::new(false);
-    Unheard(&NEVER)
+    Silent(&NEVER)
 };

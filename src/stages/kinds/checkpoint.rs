@@ -6,12 +6,12 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::training::MODEL;
-use super::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 use crate::data::Dataset;
 use crate::models::{Architecture, ImportError, Spec, import};
 use crate::nn::Normalise;
 use crate::shape::Shape;
+use crate::stages::training::MODEL;
+use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `checkpoint`.
 pub struct CheckpointStage;
@@ -57,13 +57,11 @@ impl Kind for CheckpointStage {
     const VERSION: u32 = 1;
     const ABOUT: &'static str =
         "Reads a model that another program trained, from a PyTorch or safetensors file.";
-    const INPUTS: &'static [Input] = &[Input {
-        name: "dataset",
-        takes: Artifact::Dataset,
-        also: &[],
-        required: false,
-        about: "What the model is for: gives the images' shape and the number of classes.",
-    }];
+    const INPUTS: &'static [Input] = &[Input::optional(
+        "dataset",
+        Artifact::Dataset,
+        "What the model is for: gives the images' shape and the number of classes.",
+    )];
     const OUTPUTS: &'static [Output] =
         &[Output { name: MODEL.name, makes: Artifact::Model, about: "The network as the file has it." }];
     type Params = CheckpointParams;
@@ -91,8 +89,7 @@ impl Kind for CheckpointStage {
         }
         let model = import(&params.path, spec)?;
         model.save(&context.output(MODEL.name))?;
-        let metrics = [("parameters".to_owned(), json!(model.weights.theta.len()))];
-        Ok(Outcome { passed_on: vec![], metrics: metrics.into_iter().collect() })
+        Ok(Outcome::of([("parameters", json!(model.weights.theta.len()))]))
     }
 }
 
@@ -129,11 +126,10 @@ impl From<ImportError> for StageError {
 mod tests {
     use std::path::Path;
 
-    use super::super::dataset::tests::{run, synthetic};
-    use super::super::erase;
     use super::*;
     use crate::models::{Format, Model, export};
-    use crate::nn::Network;
+    use crate::stages::kind::boxed;
+    use crate::stages::tests::run::{run, synthetic};
 
     /// A data set of 32x32 images in 10 classes, and a file that holds a WRN-10-1 for it.
     fn lab() -> (tempfile::TempDir, Model) {
@@ -142,7 +138,7 @@ mod tests {
         let image = Shape { height: 32, width: 32, channels: 3 };
         let architecture = "wrn-10-1".parse().unwrap();
         let spec = Spec { architecture, image, classes: 10, normalise: None };
-        let weights = Network::new(spec.graph()).init(5).into();
+        let weights = spec.graph().init(5).into();
         let model = Model { spec, weights };
         export(&model, &folder.path().join("theirs.pth"), Format::PyTorch).unwrap();
         (folder, model)
@@ -186,12 +182,12 @@ mod tests {
         let message = import_with(folder.path(), grey, &[("dataset", "dataset")]).unwrap_err().to_string();
         assert_eq!(message, "`normalize`: 1 means and 1 standard deviations for 3 channels");
         let with = json!({"path": "x", "model": "wrn-10-1", "normalize": {"mean": [0.5], "std": [0.0]}});
-        assert_eq!(erase::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalize"]);
+        assert_eq!(boxed::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalize"]);
     }
 
     #[test]
     fn the_path_is_a_source_and_no_part_of_the_parameters() {
-        let bound = erase::<CheckpointStage>().bind(&json!({"path": "a.pth", "model": "ResNet34"})).unwrap();
+        let bound = boxed::<CheckpointStage>().bind(&json!({"path": "a.pth", "model": "ResNet34"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("a.pth")]);
         let params = json!({"model": "resnet32-cifar", "image": null, "classes": null, "normalise": null});
         assert_eq!((bound.params(), bound.seeded()), (params, false));
@@ -202,7 +198,7 @@ mod tests {
     fn both_names_of_normalize_give_the_same_parameters() {
         let params = |name: &str| {
             let with = json!({"path": "x", "model": "wrn-10-1", name: {"mean": [0.5], "std": [0.25]}});
-            erase::<CheckpointStage>().bind(&with).unwrap().params()
+            boxed::<CheckpointStage>().bind(&with).unwrap().params()
         };
         let normalise = json!({"mean": [0.5], "std": [0.25]});
         let expected = json!({"model": "wrn-10-1", "image": null, "classes": null, "normalise": normalise});

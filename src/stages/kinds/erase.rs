@@ -1,8 +1,8 @@
 //! `erase`: removes the backdoor from a model with a defense, given clean images.
 
-use super::training::{self, Loaded, Watcher};
-use super::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
-use crate::defenses::{AnyDefense, Task};
+use crate::defenses::{AnyDefense, Case};
+use crate::stages::training::{self, Loaded, Tested};
+use crate::stages::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `erase`.
 pub struct EraseStage;
@@ -12,21 +12,13 @@ impl Kind for EraseStage {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "Removes the backdoor from a model with a defense, given clean images.";
     const INPUTS: &'static [Input] = &[
-        Input {
-            name: "student",
-            takes: Artifact::Model,
-            also: &[],
-            required: true,
-            about: "The model with the backdoor.",
-        },
-        Input {
-            name: "teacher",
-            takes: Artifact::Model,
-            also: &[],
-            required: false,
-            about: "The model that `nad` and `argd` learn from, and that `mcr` connects the student to; other methods do \
+        Input::required("student", Artifact::Model, "The model with the backdoor."),
+        Input::optional(
+            "teacher",
+            Artifact::Model,
+            "The model that `nad` and `argd` learn from, and that `mcr` connects the student to; other methods do \
                     not look at it.",
-        },
+        ),
         training::DATASET,
         training::TRIGGER,
     ];
@@ -41,30 +33,30 @@ impl Kind for EraseStage {
     type Params = AnyDefense;
 
     fn check(params: &AnyDefense) -> Vec<ParamError> {
-        training::param_errors(params.defense().check())
+        training::param_errors(params.get().check())
     }
 
     fn needs(params: &AnyDefense) -> Vec<Need> {
         let teacher = Need { port: "teacher", parameter: "method" };
-        params.defense().needs_teacher().then_some(teacher).into_iter().collect()
+        params.get().needs_teacher().then_some(teacher).into_iter().collect()
     }
 
     fn makes(params: &AnyDefense, output: &Output) -> bool {
-        output.makes != Artifact::Curve || params.defense().makes_curve()
+        output.makes != Artifact::Curve || params.get().makes_curve()
     }
 
     fn run(params: &AnyDefense, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
         let Loaded { spec, network, weights } = Loaded::from(context, "student", samples.dataset())?;
-        let teacher = if params.defense().needs_teacher() {
+        let teacher = if params.get().needs_teacher() {
             Some(Loaded::from(context, "teacher", samples.dataset())?.freeze()?)
         } else {
             None
         };
-        let watcher = Watcher::testing(context, samples.dataset())?;
-        let session = watcher.session();
-        let task = Task { network: &network, student: weights, teacher, samples: samples.clone(), session };
-        let erased = params.defense().erase(task)?;
+        let tested = Tested::new(context, samples.dataset())?;
+        let session = tested.session();
+        let case = Case { network: &network, student: weights, teacher, samples: samples.clone(), session };
+        let erased = params.get().erase(case)?;
         if let Some(curve) = erased.curve {
             curve.save(&spec, &context.output("curve"))?;
         }

@@ -1,20 +1,29 @@
+//! Stages of several kinds, one after the other.
+
+pub(crate) mod run;
+
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
-use super::super::dataset::DatasetStage;
-use super::super::dataset::tests::{Nobody, run, run_watched};
-use super::super::detect::DetectStage;
-use super::super::erase::EraseStage;
-use super::super::evaluate::EvaluateStage;
-use super::super::finetune::FinetuneStage;
-use super::super::point::PointStage;
-use super::super::poison::PoisonStage;
-use super::super::split::SplitStage;
-use super::super::train::TrainStage;
-use super::super::{Kind, Need, Progress, erase};
+use serde_json::{Map, Value, json};
+
+use self::run::{run, run_observed};
+use super::kind::boxed;
+use super::kinds::dataset::DatasetStage;
+use super::kinds::detect::DetectStage;
+use super::kinds::erase::EraseStage;
+use super::kinds::evaluate::EvaluateStage;
+use super::kinds::finetune::FinetuneStage;
+use super::kinds::point::PointStage;
+use super::kinds::poison::PoisonStage;
+use super::kinds::split::SplitStage;
+use super::kinds::train::TrainStage;
 use super::*;
 use crate::files::tensors::TensorFile;
-use crate::train::der;
+use crate::models::Model;
+use crate::nn::Backend;
+use crate::train::{SILENT, der};
 
 /// A folder with a folder for each stage that has run.
 struct Lab(tempfile::TempDir);
@@ -139,7 +148,7 @@ fn the_method_finetune_is_the_stage_finetune_and_needs_no_teacher() {
     lab.run::<EraseStage>("method", with(json!({"method": "finetune"})), &method).unwrap();
     assert_eq!(lab.bytes("stage/model"), lab.bytes("method/model"));
 
-    let needs = |method| erase::<EraseStage>().bind(&json!({"method": method})).unwrap().needs();
+    let needs = |method| boxed::<EraseStage>().bind(&json!({"method": method})).unwrap().needs();
     let teacher = Need { port: "teacher", parameter: "method" };
     assert_eq!(["finetune", "nad", "mcr"].map(needs), [vec![], vec![teacher], vec![teacher]]);
 }
@@ -323,7 +332,7 @@ fn with_a_trigger_every_epoch_is_tested_and_the_model_is_the_same() {
     for (folder, more) in [("untested", None), ("tested", Some(("trigger", trigger.as_str())))] {
         std::fs::create_dir_all(lab.path(folder)).unwrap();
         let inputs: Vec<_> = inputs.into_iter().chain(more).collect();
-        run_watched::<FinetuneStage>(with.clone(), &inputs, &lab.path(folder), &tests).unwrap();
+        run_observed::<FinetuneStage>(with.clone(), &inputs, &lab.path(folder), &tests).unwrap();
     }
     assert_eq!(lab.bytes("untested/model"), lab.bytes("tested/model"));
 
@@ -342,12 +351,13 @@ fn a_stop_leaves_a_checkpoint_and_no_model() {
     let lab = Lab::with_data();
     let (work, partial) = (lab.path("work"), lab.path("partial"));
     std::fs::create_dir_all(&work).unwrap();
-    let stopped = erase::<TrainStage>().bind(&json!({"model": "wrn-10-1"})).unwrap().run(&mut Context {
+    let stopped = boxed::<TrainStage>().bind(&json!({"model": "wrn-10-1"})).unwrap().run(&mut Context {
         seed: 1,
         inputs: [("dataset".to_owned(), lab.path("images/dataset"))].into(),
         work: &work,
         partial: &partial,
-        observer: &Nobody,
+        backend: &Backend::default(),
+        observer: &SILENT,
         stop: &AtomicBool::new(true),
     });
     assert!(matches!(stopped, Err(StageError::Stopped)));
@@ -357,22 +367,22 @@ fn a_stop_leaves_a_checkpoint_and_no_model() {
 
 #[test]
 fn parameters_are_bound_with_the_references_defaults() {
-    let bound = erase::<TrainStage>().bind(&json!({"epochs": 3})).unwrap().params();
+    let bound = boxed::<TrainStage>().bind(&json!({"epochs": 3})).unwrap().params();
     assert_eq!(
         (&bound["epochs"], &bound["model"], &bound["batch"]),
         (&json!(3), &json!("wrn-16-1"), &json!(64))
     );
     assert_eq!(bound["augment"]["crop_padding"], json!(0));
-    let bound = erase::<EraseStage>().bind(&json!({"method": "nad"})).unwrap().params();
+    let bound = boxed::<EraseStage>().bind(&json!({"method": "nad"})).unwrap().params();
     assert_eq!(
         (&bound["betas"], &bound["augment"]["crop_padding"]),
         (&json!([500.0, 1000.0, 1000.0]), &json!(4))
     );
 
-    let wrong = |stage: Box<dyn super::super::Stage>, with| stage.bind(&with).err().unwrap().remove(0);
+    let wrong = |stage: Box<dyn Stage>, with| stage.bind(&with).err().unwrap().remove(0);
     let schedule = json!({"schedule": [{"epoch": 1, "lr": 0.1}]});
-    assert_eq!(wrong(erase::<TrainStage>(), schedule.clone()).path, ["schedule"]);
-    assert_eq!(wrong(erase::<FinetuneStage>(), schedule).path, ["schedule"]);
-    assert!(wrong(erase::<TrainStage>(), json!({"model": "wrn-9-1"})).message.contains("6n + 4"));
-    assert!(wrong(erase::<EvaluateStage>(), json!({"x": 1})).message.contains("unknown field `x`"));
+    assert_eq!(wrong(boxed::<TrainStage>(), schedule.clone()).path, ["schedule"]);
+    assert_eq!(wrong(boxed::<FinetuneStage>(), schedule).path, ["schedule"]);
+    assert!(wrong(boxed::<TrainStage>(), json!({"model": "wrn-9-1"})).message.contains("6n + 4"));
+    assert!(wrong(boxed::<EvaluateStage>(), json!({"x": 1})).message.contains("unknown field `x`"));
 }
