@@ -1,5 +1,5 @@
-//! Commands that messages suggest: ready for a shell, and with the options that were given, so that they mean the same
-//! folder, cache, backend and manifest.
+//! Commands that messages suggest. They are quoted for a shell, and repeat the given options, so that they work on the
+//! same folder, cache, backend and manifest.
 
 use super::options::{BackendName, DEFAULT_CACHE, Global, ManifestArgs};
 
@@ -21,7 +21,7 @@ impl Global {
 }
 
 impl ManifestArgs {
-    /// Writes the command `name` about the same manifest, with the same changes to it; `words` come last.
+    /// Writes the command `name` with the same manifest and the same changes to it; `words` come last.
     pub(super) fn command(&self, global: &Global, name: &str, words: &[&str]) -> String {
         let mut line = global.command(&[name, &self.manifest.to_string_lossy()]);
         self.set.iter().for_each(|change| add(&mut line, &["--set", &change.to_string()]));

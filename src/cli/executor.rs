@@ -13,18 +13,18 @@ use crate::pipeline::{Executor, Local, Process};
 use crate::stages::{self, Stage};
 use crate::store::Store;
 
-/// What does the tasks of a run.
+/// How the tasks of a run are executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Choice {
     /// Threads of this process.
     #[default]
     Local,
-    /// A process for each task.
+    /// One process per task.
     Process,
 }
 
 impl Choice {
-    /// Makes the executor.
+    /// Creates the executor.
     pub(super) fn start<'a>(
         self,
         store: &'a Store,
@@ -44,7 +44,7 @@ impl Choice {
     }
 }
 
-/// The arguments of a process that does a job, but for the job.
+/// The arguments of the process of a job, without the job.
 fn perform(global: &Global) -> Vec<OsString> {
     let backend = global.backend.to_possible_value();
     let backend = backend.map_or_else(OsString::new, |value| value.get_name().into());

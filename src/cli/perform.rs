@@ -1,4 +1,4 @@
-//! `argd-pipe perform`: does one job of a run, for an executor that gives each a process of its own.
+//! `argd-pipe perform`: runs one job of a run, for the executor that starts a process per job.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -17,14 +17,14 @@ use crate::pipeline::{Executor, JobSpec, Line, Local};
 use crate::stages;
 use crate::store::Store;
 
-/// Do one job of a run and report in JSON lines.
+/// Run one job of a run, and report in JSON lines.
 ///
-/// `run --executor process` calls this. The job stops with a checkpoint when standard input ends. The last line says
-/// how it ended; a job that failed is no failure of this command.
+/// `run --executor process` calls this. The job stops with a checkpoint when standard input ends. The last line has the
+/// result of the job. A failed job does not make this command fail.
 #[derive(Debug, Args)]
 #[command(hide = true)]
 pub(super) struct Perform {
-    /// The job.
+    /// The file of the job.
     #[arg(value_name = "JOB.json")]
     job: PathBuf,
 }
@@ -36,7 +36,7 @@ impl Perform {
         let stop = signals::stop_flag()?;
         let stop_at_end = Arc::clone(&stop);
         let watch = thread::Builder::new().spawn(move || {
-            // An error is an end, too.
+            // An error also counts as the end.
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             stop_at_end.store(true, Ordering::Relaxed);
         });
@@ -44,7 +44,7 @@ impl Perform {
         let kinds = stages::all();
         let backend = global.backend.backend();
         let local = Local::new(&kinds, &backend, &store, &stop);
-        // Whoever started the job may be gone. Its result is kept all the same.
+        // The parent process may have ended. The result is kept anyway.
         let say = |line: &Line| drop(serde_json::to_string(line).map(|json| ui.data(&(json + "\n"))));
         let result = local.execute(&job, &|report| say(&Line::Report(report)));
         say(&Line::from(&result));

@@ -1,4 +1,4 @@
-//! What every command does first: the manifest becomes a plan, and the cache is opened.
+//! The first steps of every command: the manifest becomes a plan, and the cache is opened.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,12 +17,12 @@ pub(super) struct Prepared {
     pub store: Store,
 }
 
-/// Reads and checks a manifest, whose networks `backend` computes.
+/// Reads and checks a manifest; `backend` computes its networks.
 pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -> Result<Plan, CliError> {
     Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), backend)?)
 }
 
-/// Reads and checks the manifest, then opens the cache: what is wrong in the manifest leaves no trace.
+/// Reads and checks the manifest, then opens the cache, so that an invalid manifest creates no cache.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
     let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
     let store = Store::open(&global.cache_dir)?;
@@ -30,8 +30,8 @@ pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, 
 }
 
 impl Prepared {
-    /// Narrows the plan to what the targets pick and what that needs; returns what they pick. No targets pick
-    /// everything.
+    /// Narrows the plan to the tasks that the targets match and those that they need; returns the matching ones. Without
+    /// targets, all tasks match.
     pub(super) fn narrow(
         self,
         targets: &[Target],

@@ -1,4 +1,4 @@
-//! Batches: images scaled to [0, 1] in one block, in seeded order, prepared ahead of the training that eats them.
+//! Batches: images scaled to [0, 1] in one block, in a seeded order, prepared ahead of the training.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -24,43 +24,43 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of images whose pixels are already on the scale on which 1 is white, (B, height, width, channels).
+    /// A batch of images in which 1 is white, `[B, height, width, channels]`.
     pub fn new(images: Vec<f32>, shape: Shape, labels: Vec<u32>) -> Self {
         let count = images.len() / shape.len();
         Self { images, shape: [count, shape.height, shape.width, shape.channels], labels }
     }
 
-    /// A batch of images as bytes, (B, height, width, channels), unchanged.
+    /// A batch of images as bytes, `[B, height, width, channels]`, without augmentation.
     pub fn of_bytes(bytes: &[u8], shape: Shape, labels: Vec<u32>) -> Self {
         let mut images = vec![0.0; bytes.len()];
         scale(bytes, &mut images);
         Self::new(images, shape, labels)
     }
 
-    /// The images as a network reads them: the one road from pixels to a tensor.
+    /// The images as the input of a network. This is the only way from pixels to a tensor.
     ///
     /// # Errors
     ///
-    /// No memory on the device.
+    /// If the device has no memory left.
     pub fn tensor(&self, device: &Device) -> Result<Tensor> {
         Tensor::from_slice(&self.images, self.shape.as_slice(), device)
     }
 }
 
-/// In which order batches take images, and how they vary them.
+/// The order of the images, and their augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// As they lie, unchanged: evaluation.
+    /// The order of the data set, without augmentation: for evaluation.
     Sequential,
     /// An epoch of training.
     Epoch {
         /// Names the random streams.
         seed: u64,
-        /// Counted from 0; names the random streams.
+        /// From 0; names the random streams.
         epoch: u64,
-        /// Whether images come in an order drawn from (`seed`, `epoch`), or as they lie.
+        /// Whether the order is drawn from (`seed`, `epoch`) or is that of the data set.
         shuffle: bool,
-        /// How images are varied.
+        /// How images are augmented.
         augment: Augment,
     },
 }
@@ -122,8 +122,8 @@ impl<S: Samples> Iterator for Batches<S> {
 impl<S: Samples> ExactSizeIterator for Batches<S> {}
 
 impl<S: Samples + 'static> Batches<S> {
-    /// Prepares the next batch on a thread of its own while the caller works on the current one. The batches and
-    /// their order stay the same.
+    /// Prepares the next batch on its own thread while the caller works on the current one. The batches and their order do
+    /// not change.
     pub fn prefetched(self) -> Prefetched {
         let left = self.len();
         let (sender, receiver) = sync_channel(1);
@@ -138,7 +138,7 @@ impl<S: Samples + 'static> Batches<S> {
     }
 }
 
-/// Batches that are prepared ahead; see [`Batches::prefetched`].
+/// Batches prepared ahead; see [`Batches::prefetched`].
 pub struct Prefetched {
     receiver: Receiver<Batch>,
     producer: Option<JoinHandle<()>>,
@@ -152,7 +152,7 @@ impl Iterator for Prefetched {
         let batch = self.receiver.recv().ok();
         match &batch {
             Some(_) => self.left -= 1,
-            // A producer that panicked must not pass for the end of an epoch.
+            // A panic of the producer must not look like the end of an epoch.
             None => {
                 if let Some(Err(panic)) = self.producer.take().map(JoinHandle::join) {
                     std::panic::resume_unwind(panic);

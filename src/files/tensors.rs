@@ -1,8 +1,8 @@
 //! Safetensors files in and out, with deterministic bytes: named tensors and one text beside them.
 //!
-//! The crate `safetensors` orders tensors by type and name, so equal content gives equal bytes as long as there
-//! is at most one metadata key. Tensors are read one by one: a file is never held in memory beside its tensors. A
-//! file may be a stranger's: its header is checked against its size before anything is read.
+//! The crate `safetensors` orders tensors by type and name, so equal content gives equal bytes if there is at most one
+//! metadata key. Tensors are read one by one: the file itself is never in memory. A file may be a stranger's: its header
+//! is checked against its size before a tensor is read.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -205,14 +205,14 @@ impl<R: Read + Seek> TensorFile<R> {
         Some(self.metadata.metadata().as_ref()?.get(key)?)
     }
 
-    /// Reads the JSON text that goes with the tensors.
+    /// Reads the JSON text in the metadata.
     ///
     /// # Errors
     ///
     /// There is none, or it says something else.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C, TensorError> {
         let text = self.text(CONFIG);
-        let text = text.ok_or_else(|| self.wrong(None, format!("its metadata lacks `{CONFIG}`")))?;
+        let text = text.ok_or_else(|| self.wrong(None, format!("its metadata has no `{CONFIG}`")))?;
         serde_json::from_str(text)
             .map_err(|error| self.wrong(None, format!("its metadata `{CONFIG}` is unreadable: {error}")))
     }
@@ -269,7 +269,7 @@ impl<R: Read + Seek> TensorFile<R> {
     /// It is not there, or cannot be read.
     pub fn bytes(&mut self, name: &str) -> Result<Vec<u8>, TensorError> {
         let info = self.metadata.info(name);
-        let info = info.ok_or_else(|| self.wrong(None, format!("it lacks the tensor `{name}`")))?;
+        let info = info.ok_or_else(|| self.wrong(None, format!("the tensor `{name}` is missing")))?;
         let (offset, len) = (self.offset(info), info.data_offsets.1 - info.data_offsets.0);
         let mut bytes = vec![0; len];
         self.reader.seek(SeekFrom::Start(offset)).map_err(TensorError::io(&self.path))?;
@@ -283,7 +283,7 @@ impl<R: Read + Seek> TensorFile<R> {
         self.wrong(offset, format!("tensor `{name}`: {problem}"))
     }
 
-    /// Says that the file was read but its content is of no use.
+    /// A fault in the content of the file.
     pub fn unusable(&self, problem: impl std::fmt::Display) -> TensorError {
         self.wrong(None, problem.to_string())
     }
@@ -294,13 +294,13 @@ impl<R: Read + Seek> TensorFile<R> {
         dtype: Dtype,
     ) -> Result<([usize; RANK], Vec<u8>), TensorError> {
         let Some((found, shape)) = self.info(name) else {
-            return Err(self.wrong(None, format!("it lacks the tensor `{name}`")));
+            return Err(self.wrong(None, format!("the tensor `{name}` is missing")));
         };
         match <[usize; RANK]>::try_from(shape) {
             Ok(shape) if found == dtype => Ok((shape, self.bytes(name)?)),
             _ => {
                 let found = format!("is {found:?} of shape {shape:?}");
-                Err(self.damaged(name, format!("{found}; wanted {dtype:?} with {RANK} dimensions")))
+                Err(self.damaged(name, format!("{found}; expected {dtype:?} with {RANK} dimensions")))
             }
         }
     }
@@ -385,9 +385,9 @@ mod tests {
             file.f32::<1>("y")
                 .unwrap_err()
                 .to_string()
-                .contains("tensor `y`: is U32 of shape [1]; wanted F32")
+                .contains("tensor `y`: is U32 of shape [1]; expected F32")
         );
-        assert!(file.u8::<1>("z").unwrap_err().to_string().contains("lacks the tensor `z`"));
+        assert!(file.u8::<1>("z").unwrap_err().to_string().contains("the tensor `z` is missing"));
 
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();

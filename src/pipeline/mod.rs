@@ -1,5 +1,5 @@
-//! From a manifest to results, in five stories: [`plan`](mod@plan) (the DAG of tasks), [`state`] (keys, what the store
-//! has, why a result is stale), [`run`](mod@run) (the scheduler and its executors), [`results`] (tables), and [`record`]
+//! From a manifest to results, in five stories: `plan` (the DAG of tasks), `state` (keys, what the store
+//! has, why a result is stale), `run` (the scheduler and its executors), [`results`] (tables), and [`record`]
 //! (what a run leaves for later).
 //!
 //! `Manifest` -> [`plan()`] -> [`Plan`] -> [`survey`] -> [`Survey`] -> [`run()`] -> [`Run`] -> [`results::Table`].

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageError};
+use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::attacks::Trigger;
@@ -16,13 +17,15 @@ use crate::stages::{Artifact, StageError};
 use crate::train::Curve;
 
 /// Why an artifact could not be exported.
-#[derive(Debug, Error)]
+#[derive(Debug, Diagnostic, Error)]
 pub enum ExportError {
     /// There is something already.
-    #[error("{} is there already\nhint: remove it, or choose another name", .0.display())]
+    #[error("{} already exists", .0.display())]
+    #[diagnostic(help("remove it, or choose another name"))]
     Exists(PathBuf),
     /// The name asks for a format that the artifact is not written in.
-    #[error("{}: {what} cannot be written in that format\nhint: name it {formats}", path.display())]
+    #[error("{}: {what} cannot be written in that format", path.display())]
+    #[diagnostic(help("name it {formats}"))]
     Format {
         /// The name.
         path: PathBuf,
@@ -47,6 +50,7 @@ pub enum ExportError {
     Model(#[from] models::ExportError),
     /// The artifact could not be read.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Artifact(#[from] StageError),
 }
 
@@ -258,12 +262,9 @@ mod tests {
         let picture = image::open(path.join("trigger.png")).unwrap().to_rgb8();
         let stamped = picture.pixels().filter(|pixel| pixel.0 != [128; 3]).count();
         assert_eq!((picture.dimensions(), stamped), ((32, 32), 9), "a patch of 3x3");
-        let message =
-            export(Artifact::Trigger, &path.join("trigger"), &path.join("t.jpg"), 1).unwrap_err().to_string();
-        assert!(
-            message.contains("t.jpg: a trigger cannot be") && message.contains("hint: name it .png"),
-            "{message}"
-        );
+        let error = export(Artifact::Trigger, &path.join("trigger"), &path.join("t.jpg"), 1).unwrap_err();
+        assert!(error.to_string().contains("t.jpg: a trigger cannot be"), "{error}");
+        assert!(error.help().unwrap().to_string().starts_with("name it .png"));
         let again = export(Artifact::Trigger, &path.join("trigger"), &path.join("trigger.png"), 1);
         assert!(matches!(again, Err(ExportError::Exists(_))));
     }

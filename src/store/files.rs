@@ -10,12 +10,12 @@ use super::error::Tried;
 use super::{Digest, StoreError};
 use crate::files::{Durability, write_whole};
 
-/// Makes a folder, and those above it, unless it is there.
+/// Creates a folder and its parents, unless they exist.
 pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).tried("create folder", path)
 }
 
-/// Makes the folder that a file is filed in, and has the disk remember it.
+/// Creates the folder of a file, and syncs it to the disk.
 pub(super) fn create_shard(file: &Path) -> Result<(), StoreError> {
     let Some(shard) = file.parent() else { return Ok(()) };
     match fs::create_dir(shard) {
@@ -25,14 +25,13 @@ pub(super) fn create_shard(file: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Has the disk remember the entries of the folder that holds `path`: without this, a power cut can undo a
-/// rename that was seen to succeed.
+/// Syncs the entries of the folder of `path` to the disk: without this, a power cut can undo a rename.
 pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     File::open(folder).and_then(|folder| folder.sync_all()).tried("sync folder", folder)
 }
 
-/// Writes a file and has the disk remember its content.
+/// Writes a file and syncs its content to the disk.
 pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     fs::write(path, bytes).tried("write", path)?;
     File::open(path).and_then(|file| file.sync_all()).tried("write", path)
@@ -43,7 +42,7 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
     write_whole(path, Durability::Unsynced, text.as_bytes()).tried("replace", path)
 }
 
-/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks meanwhile kills the process.
+/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks kills the process.
 pub(super) fn hash_file(path: &Path) -> Result<Digest, StoreError> {
     let mut hasher = blake3::Hasher::new();
     let file = File::open(path).tried("read", path)?;
@@ -51,7 +50,7 @@ pub(super) fn hash_file(path: &Path) -> Result<Digest, StoreError> {
     Ok(hasher.finalize().into())
 }
 
-/// The files in a folder and the folders below it. Others may remove files meanwhile.
+/// The files in a folder and the folders below it. Other processes may remove files meanwhile.
 pub(super) fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, StoreError> {
     let (mut found, mut open) = (vec![], vec![folder.to_owned()]);
     while let Some(folder) = open.pop() {
@@ -71,7 +70,7 @@ pub(super) fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, Sto
     Ok(found)
 }
 
-/// `None` for what is not there.
+/// Converts the error of a missing file to `None`.
 pub(super) fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -1,6 +1,6 @@
-//! Measuring: the program's own training loop, predictions and ARGD on images that cost nothing to make.
+//! Measures the program's own training loop, predictions and ARGD on images of noise.
 //!
-//! What is timed is what a stage runs, batches and augmentation included, so an epoch of a real training takes what
+//! A step here is a step of a stage, with its batches and augmentation, so an epoch of a real training takes as long as
 //! its steps take here.
 
 use std::path::Path;
@@ -25,18 +25,18 @@ use crate::train::{
 const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const CLASSES: usize = 10;
 const SEED: u64 = 1;
-/// Steps before the first that counts: buffers are allocated and caches are filled.
+/// Steps before the first measured one: they allocate buffers and fill caches.
 const WARM_UP: usize = 5;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum What {
-    /// Steps of a training: forward, backward, update.
+    /// Training steps: forward, backward, update.
     Train,
-    /// Predictions, as an evaluation makes them.
+    /// Predictions, as in an evaluation.
     Infer,
-    /// Steps of ARGD: a student's training with a teacher's inference and all three terms.
+    /// ARGD steps: training of the student, inference of the teacher, and all three terms.
     Argd,
 }
 
@@ -55,14 +55,14 @@ impl What {
 pub(super) struct Case {
     pub what: What,
     pub model: Architecture,
-    /// Images of a step; predictions have their own.
+    /// Images per step; predictions have their own number.
     pub batch: usize,
     pub threads: usize,
-    /// Steps that count.
+    /// Steps after the warm-up.
     pub steps: usize,
 }
 
-/// What came out of it.
+/// The result of a measurement.
 #[derive(Debug, Serialize)]
 pub(super) struct Speed {
     pub what: What,
@@ -101,7 +101,7 @@ impl Case {
         if self.what == What::Infer { PREDICT_BATCH } else { self.batch }
     }
 
-    /// One epoch of exactly the steps that are asked for.
+    /// Runs one epoch of exactly the requested steps.
     fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
         let network = Network::new(self.model.graph(SHAPE, CLASSES), &Backend::default())?;
         let weights = Weights::from(network.graph().init(SEED));
@@ -140,7 +140,7 @@ fn images(count: usize) -> Result<Dataset, DataError> {
     Dataset::new(classes, some(count)?, some(1)?)
 }
 
-/// Notes when each step ended.
+/// Records when each step ended.
 #[derive(Default)]
 struct Clock {
     ends: Mutex<Vec<Instant>>,

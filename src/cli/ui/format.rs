@@ -30,12 +30,12 @@ pub(in crate::cli) fn bytes(bytes: u64) -> String {
     format!("{size:.1} TB")
 }
 
-/// Writes how many there are of something: `1 record`, `9 records`.
+/// Writes a count with its noun: `1 record`, `9 records`.
 pub(in crate::cli) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Writes how long ago something was, in the largest whole unit; what seems to lie in the future is now.
+/// Writes how long ago something was, in the largest whole unit. The future is `now`.
 pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(then).unwrap_or_default().as_secs();
     match seconds {
@@ -46,7 +46,7 @@ pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
     }
 }
 
-/// Writes the metrics that people look for: `ACC 84.12  ASR 3.20`.
+/// Writes the metrics: `ACC 84.12  ASR 3.20`.
 pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
     let shown = Metric::titled().filter_map(|(metric, title)| {
         let value = write(metric.name, metrics.get(metric.name)?);
@@ -56,8 +56,8 @@ pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Writes how far a stage is: `epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031`. What matters most
-/// comes first: a narrow terminal cuts off the rest.
+/// Writes the progress of a stage: `epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031`. The most
+/// important part comes first, because a narrow terminal cuts off the rest.
 pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String {
     let Progress { epoch, epochs, images_per_second, terms, tests, .. } = progress;
     let mut parts = vec![];
@@ -73,7 +73,7 @@ pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String
     parts.join(", ")
 }
 
-/// Returns the share of its work that a stage has done, in [0, 1].
+/// Returns the fraction of its work that a stage has done, in [0, 1].
 pub(super) fn fraction(progress: &Progress) -> f64 {
     let Progress { epoch, epochs, step, steps, .. } = progress;
     let of_epoch = if *steps == 0 { 0.0 } else { (*step as f64 / *steps as f64).min(1.0) };
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_tells_what_is_known() {
+    fn progress_shows_the_known_numbers() {
         let terms = vec![("loss".into(), 0.4123), ("attention".into(), 0.031)];
         let (at, speed) =
             (Progress { epoch: 2, epochs: 10, step: 5, steps: 10, ..Progress::default() }, 511.7);

@@ -1,7 +1,7 @@
-//! Where images come from: the registry of readers, and one file for each.
+//! The readers of data sets: the registry, and one file per reader.
 //!
-//! A reader checks what it reads and names the file and, where there is one, the byte at fault. Adding one is a
-//! file and a line in the registry below.
+//! A reader checks its files; its errors name the file and, if possible, the byte. A new reader is one file and one line in
+//! the registry below.
 
 mod cifar10;
 mod cifar100;
@@ -33,11 +33,11 @@ pub trait Reader {
         false
     }
 
-    /// The file or folder that is read, if there is one. Its content determines the data set, its name does not:
-    /// path fields are not serialised.
+    /// The file or folder that it reads, if any. The data set depends on its content, not on its name: path fields are not
+    /// serialized.
     fn path(&self) -> Option<&Path>;
 
-    /// The public data set that it reads, or may read.
+    /// The public data set that it can read.
     fn public(&self) -> Option<&'static PublicDataset> {
         None
     }
@@ -64,7 +64,7 @@ fn read_names(path: &Path, count: usize, hint: &str) -> Result<Vec<String>, Data
     let names: Vec<String> =
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
     if names.len() != count {
-        let problem = format!("{} class names, but the format has {count}; restore the file", names.len());
+        let problem = format!("{} class names, expected {count}; restore the file", names.len());
         return Err(DataError::damaged(path, None, problem));
     }
     Ok(names)

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
+use miette::Diagnostic;
 use thiserror::Error;
 
 use super::dag::Plan;
@@ -25,11 +26,12 @@ pub struct Target {
 }
 
 /// A target that picks nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{target}`: {problem}\nhint: {hint}")]
+#[derive(Clone, Debug, PartialEq, Eq, Diagnostic, Error)]
+#[error("`{target}`: {problem}")]
 pub struct TargetError {
     target: String,
     problem: String,
+    #[help]
     hint: String,
 }
 
@@ -75,7 +77,7 @@ impl Plan {
         match picked[..] {
             [one] => Ok(self.task(one)),
             _ => Err(target.error(
-                format!("{} tasks are called so", picked.len()),
+                format!("the name matches {} tasks", picked.len()),
                 format!(
                     "name one of them: {}",
                     some(picked.iter().map(|&id| self.task(id).label.to_string()))

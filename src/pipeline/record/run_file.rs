@@ -210,7 +210,7 @@ impl From<&Ending> for TaskResult {
         let (state, error) = match ending {
             Ending::Cached(_) => (TaskState::Cached, None),
             Ending::Finished(_) => (TaskState::Finished, None),
-            Ending::Failed(error) => (TaskState::Failed, Some(error.to_string())),
+            Ending::Failed(error) => (TaskState::Failed, Some(error.with_hint())),
             Ending::Withheld => (TaskState::Withheld, None),
             Ending::Skipped { .. } => (TaskState::Skipped, None),
             Ending::Unfinished => (TaskState::Unfinished, None),

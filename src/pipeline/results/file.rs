@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use miette::Diagnostic;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -12,7 +13,7 @@ use super::table::{Columns, SEED};
 use crate::pipeline::record::{RUN_FORMAT_VERSION, RunRecord, TaskRecord};
 
 /// Why a file holds no results that can be compared.
-#[derive(Debug, Error)]
+#[derive(Debug, Diagnostic, Error)]
 pub enum ResultsFileError {
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
@@ -23,7 +24,10 @@ pub enum ResultsFileError {
         source: std::io::Error,
     },
     /// A file holds no results.
-    #[error("{}: {problem}\nhint: give two files that `argd-pipe run` or `argd-pipe results` wrote, or runs in the cache", path.display())]
+    #[error("{}: {problem}", path.display())]
+    #[diagnostic(help(
+        "give two files that `argd-pipe run` or `argd-pipe results` wrote, or runs in the cache"
+    ))]
     NoTable {
         /// Which.
         path: PathBuf,
@@ -31,10 +35,8 @@ pub enum ResultsFileError {
         problem: String,
     },
     /// Rows of a file cannot be told apart by the columns that both files have.
-    #[error(
-        "{}: several rows are `{row}` by the columns that both files have ({columns})\nhint: compare tables of the same axes",
-        path.display()
-    )]
+    #[error("{}: several rows are `{row}` by the columns that both files have ({columns})", path.display())]
+    #[diagnostic(help("compare tables of the same axes"))]
     Ambiguous {
         /// Which.
         path: PathBuf,

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+use miette::Diagnostic;
 use thiserror::Error;
 
 use super::table::{Row, Table};
@@ -10,24 +11,26 @@ use crate::manifest::suggest::did_you_mean;
 use crate::pipeline::plan::fits;
 
 /// Why there is no such view.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Diagnostic, Error)]
 pub enum NoView {
     /// A name that no column has.
-    #[error("the results have no column `{wanted}`\nhint: {hint}")]
+    #[error("the results have no column `{wanted}`")]
     Column {
         /// The name.
         wanted: String,
         /// What there is.
+        #[help]
         hint: String,
     },
     /// A pattern that no field of a column fits.
-    #[error("no row has `{wanted}` in `{column}`\nhint: {hint}")]
+    #[error("no row has `{wanted}` in `{column}`")]
     Value {
         /// The column.
         column: String,
         /// The pattern.
         wanted: String,
         /// What there is.
+        #[help]
         hint: String,
     },
 }
@@ -132,16 +135,15 @@ mod tests {
         table.filter("asr", "1*").unwrap();
         table.filter("stage", "after").unwrap();
         assert_eq!(fields(&table), ["10.00", "1.00"]);
-        let message = table.filter("asr", "9.50").unwrap_err().to_string();
-        assert_eq!(message, "no row has `9.50` in `asr`\nhint: values of `asr`: `1.00`, `10.00`");
+        let error = table.filter("asr", "9.50").unwrap_err();
+        assert_eq!(error.to_string(), "no row has `9.50` in `asr`");
+        assert_eq!(error.help().unwrap().to_string(), "values of `asr`: `1.00`, `10.00`");
     }
 
     #[test]
     fn an_unknown_column_is_told_with_the_nearest() {
-        let message = table(&["1"]).sort("-asd").unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "the results have no column `asd`\nhint: did you mean `asr`? columns: `stage`, `asr`"
-        );
+        let error = table(&["1"]).sort("-asd").unwrap_err();
+        assert_eq!(error.to_string(), "the results have no column `asd`");
+        assert_eq!(error.help().unwrap().to_string(), "did you mean `asr`? columns: `stage`, `asr`");
     }
 }

@@ -181,11 +181,9 @@ pub fn check_place(path: &Path) -> Result<(), RunError> {
     // Of folders that are still to be made, the one that they will be in counts.
     let folder = path.ancestors().skip(1).find_map(|folder| workspace.join(folder).canonicalize().ok());
     match folder {
-        Some(folder) if !folder.starts_with(&workspace) => Err(refused(io::Error::other(format!(
-            "its folder is {}, outside of the workspace {}\nhint: name a folder that is no symbolic link out of it",
-            folder.display(),
-            workspace.display()
-        )))),
+        Some(folder) if !folder.starts_with(&workspace) => {
+            Err(RunError::Outside { path: path.to_owned(), folder, workspace })
+        }
         _ => Ok(()),
     }
 }

@@ -98,8 +98,11 @@ pub enum Event {
         task: TaskRef,
         /// What kind of failure it is.
         class: Class,
-        /// What, where, and what to do.
+        /// What, and where.
         message: String,
+        /// What to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     /// The store does not have what a task makes, and it was not to run.
     Withheld {
@@ -194,7 +197,12 @@ mod tests {
         let progress = Progress { epoch: 1, epochs: 2, terms, ..Default::default() };
         for event in [
             Event::Progress { task: erased(), progress },
-            Event::Failed { task: erased(), class: Class::InputMissing, message: "no file".into() },
+            Event::Failed {
+                task: erased(),
+                class: Class::InputMissing,
+                message: "no file".into(),
+                hint: None,
+            },
             Event::RunStarted { pipeline: "p".into(), tasks: 1, jobs: 1, threads: 1 },
         ] {
             let json = serde_json::to_string(&event).unwrap();

@@ -317,10 +317,15 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn failed(&mut self, id: TaskId, key: Option<Key>, error: TaskError) {
-        let message = error.to_string();
+        let (message, hint) = (error.to_string(), error.hint());
         self.any_failed = true;
-        self.journal.failed(&self.label(id).to_string(), key, &message);
-        self.tell(Event::Failed { task: self.label(id), class: error.class(), message: message.clone() });
+        self.journal.failed(&self.label(id).to_string(), key, &error.with_hint());
+        self.tell(Event::Failed {
+            task: self.label(id),
+            class: error.class(),
+            message: message.clone(),
+            hint,
+        });
         self.endings[id.0] = Some(Ending::Failed(error));
         self.skip_dependents(id, &message);
     }

@@ -134,7 +134,7 @@ impl Look<'_> {
             }
             State::Failed(error) => {
                 found.standing = Standing::CannotRun;
-                found.note = Some(error.to_string());
+                found.note = Some(error.with_hint());
                 return Ok(found);
             }
             State::ToRun(keyed) => {

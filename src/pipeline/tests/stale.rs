@@ -205,7 +205,7 @@ fn a_failure_counts_as_long_as_nothing_has_changed() {
     bench.lab.set("split", Act::Fail);
     bench.run(CHAIN);
     let status = state(&bench, CHAIN, "subject");
-    assert_eq!((status.standing, status.note.as_deref()), (Standing::Failed, Some("it was told to fail")));
+    assert_eq!((status.standing, status.note.as_deref()), (Standing::Failed, Some("the test makes it fail")));
     assert_eq!(state(&bench, &CHAIN.replace("0.5", "0.25"), "subject").standing, Standing::Missing);
     bench.lab.heal();
     bench.run(CHAIN);
@@ -244,7 +244,7 @@ fn the_log_of_a_task_tells_every_attempt() {
     let key = state(&bench, CHAIN, "images").key.unwrap();
     let log = fs::read_to_string(bench.store().log(&key)).unwrap();
     let said: Vec<&str> = log.lines().map(|line| line.split_once("] ").unwrap().1).collect();
-    let ends = ["failed: it was told to fail", "hint: please report it, with the manifest", "finished"];
+    let ends = ["failed: the test makes it fail", "hint: report this bug, with the manifest", "finished"];
     assert_eq!(said.iter().filter(|line| line.starts_with("started images")).count(), 3);
     assert!(ends.iter().all(|end| said.contains(end)), "{log}");
 }

@@ -115,9 +115,9 @@ impl From<ImportError> for StageError {
         match error.is_missing() {
             true => Self::InputMissing {
                 path: error.path().to_owned(),
-                hint: "`path` must be a checkpoint's file".to_owned(),
+                hint: "set `path` to the file of a checkpoint".to_owned(),
             },
-            false => Self::Failed(error.to_string()),
+            false => Self::Import(error),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Attempt<'_> {
         match &ended {
             Ok(Ended::Stopped) => log.line("stopped; the next attempt resumes from the checkpoint"),
             Ok(_) => log.line("finished"),
-            Err(error) => log.line(&format!("failed: {error}")),
+            Err(error) => log.line(&format!("failed: {}", error.with_hint())),
         }
         ended
     }

@@ -42,8 +42,11 @@ pub enum Line {
     Failed {
         /// What kind of failure it is.
         class: Class,
-        /// What, where, and what to do.
+        /// What, and where.
         message: String,
+        /// What to do about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
 }
 
@@ -54,7 +57,9 @@ impl From<&Result<Ended, TaskError>> for Line {
             Ok(Ended::Finished(record)) => Self::Finished(record.key),
             Ok(Ended::Busy) => Self::Busy,
             Ok(Ended::Stopped) => Self::Stopped,
-            Err(error) => Self::Failed { class: error.class(), message: error.to_string() },
+            Err(error) => {
+                Self::Failed { class: error.class(), message: error.to_string(), hint: error.hint() }
+            }
         }
     }
 }
@@ -117,7 +122,7 @@ impl<'a> Process<'a> {
             Line::Finished(key) => Ok(Ended::Finished(record(key)?)),
             Line::Busy => Ok(Ended::Busy),
             Line::Stopped => Ok(Ended::Stopped),
-            Line::Failed { class, message } => Err(TaskError::Elsewhere { class, message }),
+            Line::Failed { class, message, hint } => Err(TaskError::Elsewhere { class, message, hint }),
             Line::Report(_) => Err(TaskError::Died("it did not say how the job ended".to_owned())),
         }
     }
@@ -160,7 +165,7 @@ mod tests {
             Line::Report(Report::Event(Event::Note { task: task(), line: "a note".into() })),
             Line::Finished(Key::of(&"key".into())),
             Line::Busy,
-            Line::Failed { class: Class::Bug, message: "it panicked".into() },
+            Line::Failed { class: Class::Bug, message: "it panicked".into(), hint: Some("report it".into()) },
         ] {
             let json = serde_json::to_string(&line).unwrap();
             assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line, "{json}");

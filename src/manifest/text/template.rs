@@ -1,20 +1,20 @@
-//! `${...}` in text: what it refers to, and text that is made of such references.
+//! The syntax of `${...}`: references, and text with references in it.
 
 use std::fmt;
 
-use super::diagnostic::Diagnostic;
 use super::source::{Place, Span};
+use crate::manifest::diagnostic::Diagnostic;
 
-/// Text with references in it, or one reference that stands alone.
+/// Text with references in it, or a single reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
-    pub(super) pieces: Vec<Piece>,
+    pub(in crate::manifest) pieces: Vec<Piece>,
 }
 
 /// A part of a [`Template`].
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Piece {
-    /// Text as it is, escapes undone.
+pub(in crate::manifest) enum Piece {
+    /// Plain text; its escapes are resolved.
     Text(String),
     /// A reference to fill in.
     Reference(Reference),
@@ -22,18 +22,18 @@ pub(super) enum Piece {
 
 /// A `${...}`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Reference {
-    /// What it points into.
-    pub(super) root: Root,
+pub(in crate::manifest) struct Reference {
+    /// What it refers to.
+    pub(in crate::manifest) root: Root,
     /// Names after the root: `["clean_ratio"]`.
-    pub(super) steps: Vec<String>,
-    /// The whole of `${...}`.
-    pub(super) place: Place,
+    pub(in crate::manifest) steps: Vec<String>,
+    /// The place of the whole `${...}`.
+    pub(in crate::manifest) place: Place,
 }
 
-/// What references can point into.
+/// What a reference can refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Root {
+pub(in crate::manifest) enum Root {
     /// `${vars.name}`.
     Vars,
     /// `${matrix.axis}`.
@@ -43,8 +43,8 @@ pub(super) enum Root {
 }
 
 impl Template {
-    /// Returns the reference of a template that is nothing else.
-    pub(super) fn alone(&self) -> Option<&Reference> {
+    /// Returns the reference if the template is a single one.
+    pub(in crate::manifest) fn alone(&self) -> Option<&Reference> {
         match self.pieces.as_slice() {
             [Piece::Reference(reference)] => Some(reference),
             _ => None,
@@ -52,15 +52,15 @@ impl Template {
     }
 
     /// Returns the references, in order.
-    pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
+    pub(in crate::manifest) fn references(&self) -> impl Iterator<Item = &Reference> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Reference(reference) => Some(reference),
             Piece::Text(_) => None,
         })
     }
 
-    /// Returns about how many bytes of text it holds.
-    pub(super) fn len(&self) -> usize {
+    /// Returns its length in bytes, approximately.
+    pub(in crate::manifest) fn len(&self) -> usize {
         let size = |piece: &Piece| match piece {
             Piece::Text(text) => text.len(),
             Piece::Reference(reference) => reference.place.span.len,
@@ -91,10 +91,14 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Reads the `${...}` in a string that is written at `place`; `None` if it has none and no `$${` either.
+/// Reads the `${...}` in a string that is written at `place`; `None` if there is neither `${` nor `$${` in it.
 ///
-/// `$${` stands for `${` itself.
-pub(super) fn read(text: &str, place: &Place, path: &str) -> Result<Option<Template>, Box<Diagnostic>> {
+/// `$${` is an escaped `${`.
+pub(in crate::manifest) fn read(
+    text: &str,
+    place: &Place,
+    path: &str,
+) -> Result<Option<Template>, Box<Diagnostic>> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -121,8 +125,8 @@ pub(super) fn read(text: &str, place: &Place, path: &str) -> Result<Option<Templ
     Ok(Some(Template { pieces }))
 }
 
-/// Adds text to the end, joining it with text that is there.
-pub(super) fn push_text(pieces: &mut Vec<Piece>, text: &str) {
+/// Appends text to the last piece if that is text, or as a new piece.
+pub(in crate::manifest) fn push_text(pieces: &mut Vec<Piece>, text: &str) {
     match pieces.last_mut() {
         _ if text.is_empty() => {}
         Some(Piece::Text(last)) => last.push_str(text),
@@ -130,14 +134,14 @@ pub(super) fn push_text(pieces: &mut Vec<Piece>, text: &str) {
     }
 }
 
-/// Finds pieces of a string in the text as written, which has quotes and escapes that the string has not.
+/// Finds pieces of a string in its source, which also has quotes and escapes.
 struct Written<'a> {
     place: &'a Place,
     from: usize,
 }
 
 impl Written<'_> {
-    /// Returns where `piece` is written next; the whole string if an escape or a line break hides it.
+    /// Returns the next place of `piece`, or the whole string if an escape or a line break hides it.
     fn find(&mut self, piece: &str) -> Place {
         let Some(start) = self.place.text().get(self.from..).and_then(|text| text.find(piece)) else {
             return self.place.clone();
@@ -171,11 +175,11 @@ const FORMS: &str = "write `${vars.name}`, `${matrix.axis}`, `${matrix.axis.fiel
 fn malformed(place: &Place, path: &str) -> Diagnostic {
     let text = place.first_line();
     let shown = if text.text().starts_with("${") { text.text() } else { "${...}" };
-    Diagnostic::new(path, place, format!("`{shown}` refers to nothing"))
-        .with_help(format!("{FORMS}; `$${{` stands for `${{` itself"))
+    Diagnostic::new(path, place, format!("`{shown}` is not a reference"))
+        .with_help(format!("{FORMS}; write `$${{` for a literal `${{`"))
 }
 
 fn unclosed(place: &Place, path: &str) -> Diagnostic {
-    Diagnostic::new(path, place, "`${` is never closed")
-        .with_help(format!("{FORMS}; `$${{` stands for `${{` itself"))
+    Diagnostic::new(path, place, "`${` has no closing `}`")
+        .with_help(format!("{FORMS}; write `$${{` for a literal `${{`"))
 }

@@ -1,12 +1,17 @@
-//! Words for what is wrong with text that is not YAML.
+//! Error messages for text that is not valid YAML.
 
-use super::diagnostic::Diagnostic;
 use super::source::{Place, Span};
+use crate::manifest::diagnostic::Diagnostic;
 
-/// Explains the parser's complaint `info` about the text at `at`; `bracket` is the innermost one that is open.
-pub(super) fn explain(at: &Place, info: &str, bracket: Option<&Place>, path: &str) -> Diagnostic {
+/// Explains the parser's error `info` about the text at `at`; `bracket` is the innermost open one.
+pub(in crate::manifest) fn explain(
+    at: &Place,
+    info: &str,
+    bracket: Option<&Place>,
+    path: &str,
+) -> Diagnostic {
     let text = &at.source.text;
-    // At the end of the text there is nothing to underline: show the last character.
+    // At the end of the text, underline the last character.
     let offset = at.span.offset.min(text.trim_end().char_indices().last().map_or(0, |(last, _)| last));
     let line = Line::around(text, offset);
     let place = Place::new(&at.source, Span { offset, len: line.character(offset) });
@@ -19,7 +24,7 @@ pub(super) fn explain(at: &Place, info: &str, bracket: Option<&Place>, path: &st
     }
 }
 
-/// What users get wrong.
+/// A kind of mistake.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Complaint {
     Reference,
@@ -35,7 +40,7 @@ enum Complaint {
 }
 
 impl Complaint {
-    /// Tells what is wrong by the words of the parser, the first that fit.
+    /// Finds the kind of mistake by the words of the parser; the first match counts.
     fn of(info: &str, line: &Line<'_>, offset: usize) -> Self {
         const BY_WORDS: [(&str, Complaint); 12] = [
             ("tab", Complaint::Tab),
@@ -60,35 +65,35 @@ impl Complaint {
             .map_or(Self::Other, |&(_, complaint)| complaint)
     }
 
-    /// Returns what is wrong and what to do about it.
+    /// Returns the message and the help.
     fn words(self, info: &str) -> (String, &'static str) {
         let (message, help) = match self {
             Self::Reference => (
                 "`${...}` inside `{...}` or `[...]` must be quoted",
                 "put quotes around it, as in `{source: \"${vars.source}\"}`",
             ),
-            Self::Tab => ("a tab is not allowed here", "YAML is indented with spaces"),
+            Self::Tab => ("a tab is not allowed here", "indent with spaces"),
             Self::Colon => (
                 "a `:` is not expected here",
-                "quote a value that contains `: `; if this is a new key, check the indentation of this line and the one before",
+                "quote a value that contains `: `; before a new key, check the indentation of this line and the one before",
             ),
             Self::Quote => (
                 "a quoted value does not end where it should",
-                "close the quote; indent each further line of it",
+                "close the quote; indent the further lines of the value",
             ),
             Self::FirstCharacter => ("a value cannot begin with this character", "quote the value"),
             Self::Alias => (
-                "this alias refers to no anchor",
-                "write `&name` before the value that `*name` stands for; quote a value that begins with `*`",
+                "unknown alias",
+                "write `&name` before the value that `*name` refers to; quote a value that begins with `*`",
             ),
             Self::Bracket => (
                 "the list or mapping in brackets is not closed properly",
                 "check the commas and the closing `]` or `}`",
             ),
-            Self::Key => ("a key without a value", "write `key: value`, with a space after the colon"),
+            Self::Key => ("this key has no value", "write `key: value`, with a space after the colon"),
             Self::Indentation => (
-                "this line does not fit the ones above",
-                "keys of one mapping begin in the same column; so do the `-` of one list",
+                "the indentation does not match the lines above",
+                "start all keys of a mapping in the same column; the same holds for the `-` of a list",
             ),
             Self::Other => {
                 return (format!("this is not YAML: {info}"), "quote text with special characters");

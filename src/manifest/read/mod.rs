@@ -1,22 +1,31 @@
-//! Reading the top level of a manifest: the tree, with variables filled in, to a [`Manifest`].
+//! Reads the tree as a manifest: the fields, the matrix, the stages, and `${...}` filled in.
+//!
+//! The stage kinds and their ports are not known here.
+
+mod cycle;
+pub(in crate::manifest) mod fields;
+pub(in crate::manifest) mod interpolate;
+pub(in crate::manifest) mod matrix;
+pub(in crate::manifest) mod overrides;
+pub(in crate::manifest) mod stage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Manifest;
-use super::diagnostic::Diagnostic;
-use super::fields::{self, Fields, NAME_CHARACTERS, is_name_character, join};
-use super::interpolate::{Variables, substitute};
-use super::matrix::{self, Matrix};
-use super::node::{Entry, Node, NodeKind};
-use super::overrides::is_override;
-use super::source::{Place, Span};
-use super::stage::{self, StageDef};
+use super::diagnostic::{Diagnostic, join};
+use super::document::Manifest;
+use super::text::node::{Entry, Node, NodeKind};
+use super::text::source::{Place, Span};
+use fields::{Fields, NAME_CHARACTERS, is_name_character};
+use interpolate::{Variables, substitute};
+use matrix::Matrix;
+use overrides::is_override;
+use stage::StageDef;
 
-const EXAMPLE: &str = "a manifest begins like this:\n  name: badnets\n  stages:\n    images: {kind: dataset}";
+const EXAMPLE: &str = "start a manifest like this:\n  name: badnets\n  stages:\n    images: {kind: dataset}";
 
-/// Reads the tree, as far as it is a manifest. What is wrong goes to `fields`.
-pub(super) fn manifest(fields: &mut Fields, root: &Node) -> Option<Manifest> {
+/// Reads the tree, as far as it is valid. Errors go to `fields`.
+pub(in crate::manifest) fn manifest(fields: &mut Fields, root: &Node) -> Option<Manifest> {
     let colons = "write a space after the colon of each `key: value`";
     let entries = fields.map("", root, if root.as_str().is_some() { colons } else { EXAMPLE })?;
     fields.known("", entries, &fields::MANIFEST, None);
@@ -47,7 +56,7 @@ fn find<'n>(entries: &'n [Entry], name: &str) -> Option<&'n Entry> {
     entries.iter().find(|entry| entry.key.value == name)
 }
 
-/// Returns the known fields with the variables filled in, and the variables.
+/// Returns the known fields with variables filled in, and the variables.
 fn fill_in(fields: &mut Fields, root: &Node, entries: &[Entry]) -> (Vec<Entry>, BTreeMap<String, Node>) {
     let vars = find(entries, "vars").map_or(&[][..], |vars| read_vars(fields, vars));
     let seed_axis = find(entries, "matrix").and_then(|matrix| matrix.value.entry("seed"));
@@ -72,7 +81,7 @@ fn fill_in(fields: &mut Fields, root: &Node, entries: &[Entry]) -> (Vec<Entry>, 
 
 fn read_stages(fields: &mut Fields, root: &Node, entry: Option<&Entry>, matrix: &Matrix) -> Vec<StageDef> {
     let Some(Entry { value, .. }) = entry else {
-        let help = "a manifest needs `stages`, by name: `images: {kind: dataset}`";
+        let help = "add `stages`, by name: `images: {kind: dataset}`";
         return missing(fields, root, "stages", help).unwrap_or_default();
     };
     let stages = stage::read_all(fields, value, matrix);
@@ -80,26 +89,26 @@ fn read_stages(fields: &mut Fields, root: &Node, entry: Option<&Entry>, matrix: 
     stages
 }
 
-/// Reports a field that must be there, at the beginning of the file.
+/// Reports a missing field at the beginning of the file.
 fn missing<T>(fields: &mut Fields, root: &Node, name: &str, help: &str) -> Option<T> {
     let start = Place::new(&root.place.source, Span::default());
     fields.required("", &start, &[], name, help);
     None
 }
 
-/// Says that there is nothing in a manifest.
-pub(super) fn empty(place: &Place) -> Diagnostic {
+/// The error of an empty manifest.
+pub(in crate::manifest) fn empty(place: &Place) -> Diagnostic {
     Diagnostic::new("", place, "the manifest is empty").with_help(EXAMPLE)
 }
 
 fn read_name(fields: &mut Fields, root: &Node, entry: Option<&Entry>) -> Option<String> {
     let Some(entry) = entry else {
-        let help = "name the manifest on its first line: `name: badnets`";
+        let help = "name the manifest in its first line: `name: badnets`";
         return missing(fields, root, "name", help);
     };
-    let name = fields.string("name", &entry.value, "a name is text; quote it")?;
+    let name = fields.string("name", &entry.value, "quote the name")?;
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    let allowed = "lower-case letters, digits, `-` and `_`; tables and file names carry it";
+    let allowed = "lower-case letters, digits, `-` and `_`";
     fields.name("name", &name, "the name of a manifest", is_allowed, allowed).then_some(name.value)
 }
 
@@ -115,12 +124,12 @@ fn read_vars<'n>(fields: &mut Fields, entry: &'n Entry) -> &'n [Entry] {
     entries
 }
 
-/// A `seed` beside an axis `seed` would silently change nothing. Only an axis that comes from `--set` may replace the
-/// seed of the file, so that any manifest can be swept over seeds without editing it.
+/// Reports a `seed` beside an axis `seed`, because it would have no effect. An axis from `--set` may replace the seed of
+/// the file, so that every manifest can be swept over seeds.
 fn seed_is_shadowed(axis: &Entry, seed: &Entry) -> Option<Diagnostic> {
     let replaces = is_override(&axis.value.place) && !is_override(&seed.value.place);
     let error =
-        Diagnostic::new("seed", &seed.value.place, "this seed changes nothing: the axis `seed` decides")
+        Diagnostic::new("seed", &seed.value.place, "this seed has no effect: the axis `seed` replaces it")
             .with_related(&axis.key.place, "the axis")
             .with_help("remove one of them, or set the axis: `--set matrix.seed=[1, 2]`");
     (!replaces).then_some(error)

@@ -1,46 +1,45 @@
-//! Filling in `${...}`: variables once when a manifest is loaded, the matrix for each cell.
+//! Fills in `${...}`: variables once, when the manifest is loaded; the matrix for each cell.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::budget::{self, Budget, MAX_DEPTH};
-use super::diagnostic::Diagnostic;
-use super::fields::join;
-use super::merge;
-use super::node::{Entry, Node, NodeKind};
-use super::source::Place;
-use super::template::{Piece, Reference, Root, Template, push_text};
+use crate::manifest::diagnostic::{Diagnostic, join};
+use crate::manifest::text::budget::{self, Budget, MAX_DEPTH};
+use crate::manifest::text::merge;
+use crate::manifest::text::node::{Entry, Node, NodeKind};
+use crate::manifest::text::source::Place;
+use crate::manifest::text::template::{Piece, Reference, Root, Template, push_text};
 
-/// What a reference stands for.
-pub(super) enum Resolved {
-    /// A value, and how it looks inside text if not by its own text.
+/// The value of a reference.
+pub(in crate::manifest) enum Resolved {
+    /// A value, and its text inside other text if that is not the usual one.
     Value(Node, Option<String>),
-    /// Something that is not known yet.
+    /// Not known yet.
     Later,
-    /// Nothing, which was reported.
+    /// An error, which was reported.
     Failed,
 }
 
-/// What references are looked up in.
-pub(super) trait Scope {
-    /// Looks up a reference; `path` is where it is used.
+/// Where references are looked up.
+pub(in crate::manifest) trait Scope {
+    /// Looks up a reference that is used at `path`.
     fn resolve(&mut self, reference: &Reference, path: &str) -> Resolved;
-    /// What the filling in has cost and reported so far.
+    /// The cost and the errors so far.
     fn progress(&mut self) -> &mut Progress;
 }
 
-/// What filling in has cost and reported so far.
-pub(super) struct Progress {
-    pub(super) errors: Vec<Diagnostic>,
+/// The cost and the errors so far.
+pub(in crate::manifest) struct Progress {
+    pub(in crate::manifest) errors: Vec<Diagnostic>,
     budget: Budget,
     depth: usize,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(in crate::manifest) fn new() -> Self {
         Self { errors: vec![], budget: Budget::new(), depth: 0 }
     }
 
-    /// Pays for a copy of `value` that is put at `place`; reports what is too much.
+    /// Pays for a copy of `value` at `place`, or reports that it is too large.
     fn afford(&mut self, value: &Node, path: &str, place: &Place) -> bool {
         if !self.budget.take(value) {
             self.errors.extend(self.budget.report(path, place));
@@ -54,8 +53,8 @@ impl Progress {
     }
 }
 
-/// Fills in what `scope` knows in `node`, at `path`. A reference that fails stays as it is.
-pub(super) fn substitute(scope: &mut dyn Scope, node: &Node, path: &str) -> Node {
+/// Fills in the references in `node`, at `path`, that `scope` knows. A reference that fails stays unchanged.
+pub(in crate::manifest) fn substitute(scope: &mut dyn Scope, node: &Node, path: &str) -> Node {
     if scope.progress().depth >= MAX_DEPTH {
         scope.progress().errors.push(budget::too_deep(path, &node.place));
         return node.clone();
@@ -110,7 +109,7 @@ fn fill(scope: &mut dyn Scope, node: &Node, template: &Template, path: &str) -> 
     filled.unwrap_or_else(|| node.clone())
 }
 
-/// Fills in text with references in it. The result is written where the text is, not where its parts are.
+/// Fills in text with references in it. The place of the result is that of the text, not of the values.
 fn fill_text(scope: &mut dyn Scope, node: &Node, template: &Template, path: &str) -> Option<Node> {
     let mut pieces = vec![];
     for piece in &template.pieces {
@@ -148,10 +147,10 @@ fn push_value(
         (_, Some(text)) => push_text(pieces, &text),
         (NodeKind::Template(template), _) => pieces.extend(template.pieces.iter().cloned()),
         (NodeKind::Null | NodeKind::Seq(_) | NodeKind::Map(_), _) => {
-            let message = format!("`{reference}` is {} and cannot be part of a text", value.describe());
+            let message = format!("`{reference}` is {}, which cannot be part of a text", value.describe());
             let error = Diagnostic::new(path, &reference.place, message)
                 .with_related(&value.place, "its value")
-                .with_help(format!("let `{reference}` stand alone, or use a value of one word in its place"));
+                .with_help(format!("write `{reference}` alone, or refer to a string or a number"));
             scope.progress().errors.push(error);
             return None;
         }
@@ -160,24 +159,24 @@ fn push_value(
     Some(())
 }
 
-/// What the seed is called among the variables; no variable can have that name.
+/// The name of the seed among the variables; no variable can have it.
 const SEED: &str = "${seed}";
 
-/// What is known when a manifest is loaded: `vars` and, unless it is an axis, the seed.
-pub(super) struct Variables<'n> {
+/// The references that are known when a manifest is loaded: `vars`, and the seed unless it is an axis.
+pub(in crate::manifest) struct Variables<'n> {
     entries: BTreeMap<&'n str, &'n Entry>,
-    /// The value of `seed`, or none if it is an axis.
+    /// The value of `seed`; `None` if it is an axis.
     seed: Option<&'n Node>,
-    /// Values that are filled in.
+    /// The filled-in values.
     known: BTreeMap<String, Node>,
-    /// What is being filled in, outermost first.
+    /// The variables that are being filled in, the outermost first.
     open: Vec<String>,
     progress: Progress,
 }
 
 impl<'n> Variables<'n> {
     /// Fills in all variables.
-    pub(super) fn new(vars: &'n [Entry], seed: Option<&'n Node>) -> Self {
+    pub(in crate::manifest) fn new(vars: &'n [Entry], seed: Option<&'n Node>) -> Self {
         let entries = vars.iter().map(|entry| (entry.key.value.as_str(), entry)).collect();
         let mut variables =
             Self { entries, seed, known: BTreeMap::new(), open: vec![], progress: Progress::new() };
@@ -187,13 +186,13 @@ impl<'n> Variables<'n> {
         variables
     }
 
-    /// Returns what was wrong.
-    pub(super) fn into_errors(self) -> Vec<Diagnostic> {
+    /// Returns the errors.
+    pub(in crate::manifest) fn into_errors(self) -> Vec<Diagnostic> {
         self.progress.errors
     }
 
     /// Returns the variables, filled in.
-    pub(super) fn known(&self) -> BTreeMap<String, Node> {
+    pub(in crate::manifest) fn known(&self) -> BTreeMap<String, Node> {
         self.known
             .iter()
             .filter(|(name, _)| self.entries.contains_key(name.as_str()))
@@ -219,12 +218,9 @@ impl<'n> Variables<'n> {
             None => return Resolved::Failed,
         };
         let Some(&entry) = self.entries.get(name) else {
-            let error = Diagnostic::new(
-                path,
-                &reference.place,
-                format!("`{reference}`: there is no variable `{name}`"),
-            )
-            .with_names("variables", name, self.entries.keys().copied());
+            let error =
+                Diagnostic::new(path, &reference.place, format!("`{reference}`: unknown variable `{name}`"))
+                    .with_names("variables", name, self.entries.keys().copied());
             self.progress.errors.push(error);
             return Resolved::Failed;
         };
@@ -254,7 +250,7 @@ impl<'n> Variables<'n> {
         let message = format!("variables refer to each other in a circle: {}", names.join(" → "));
         let error = Diagnostic::new(path, &reference.place, message)
             .with_label("this closes the circle")
-            .with_help("give one of them a value that does not refer to the others");
+            .with_help("give one of them a value without references to the others");
         let error = places.iter().fold(error, |error, place| error.with_related(place, "part of the circle"));
         self.progress.errors.push(error);
     }
@@ -280,8 +276,13 @@ impl Scope for Variables<'_> {
     }
 }
 
-/// Says that a value has no such part: `${vars.a.b}` where `a` has no `b`.
-pub(super) fn no_such_part(reference: &Reference, value: &Node, inside: &[String], path: &str) -> Diagnostic {
+/// Reports a missing part of a value: `${vars.a.b}` if `a` has no `b`.
+pub(in crate::manifest) fn no_such_part(
+    reference: &Reference,
+    value: &Node,
+    inside: &[String],
+    path: &str,
+) -> Diagnostic {
     let mut holder = value;
     let mut steps = inside.iter();
     let missing = loop {

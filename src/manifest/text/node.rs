@@ -1,22 +1,22 @@
-//! The tree that YAML text becomes: values that remember where they are written.
+//! The tree of a YAML text: values that know where they are written.
 
 use serde_json::{Map, Number, Value};
 
 use super::source::{Place, Spanned};
 use super::template::Template;
 
-/// A value, where it is written, and where it is used if that is elsewhere.
+/// A value, the place where it is written, and the place where it is used if that differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Where it is written: what the user should change if it is wrong.
+    /// Where it is written: the text that the user should change.
     pub place: Place,
-    /// Where it is used, if it came through an alias, `${...}` or the matrix.
+    /// Where it is used, if it comes from an alias, `${...}` or the matrix.
     pub used_at: Option<Place>,
     /// The value.
     pub kind: NodeKind,
 }
 
-/// What a [`Node`] holds.
+/// The value of a [`Node`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum NodeKind {
     /// Nothing, `null` or `~`.
@@ -29,15 +29,15 @@ pub enum NodeKind {
     Float(f64),
     /// Text.
     Str(String),
-    /// Text with `${...}` still in it.
+    /// Text with `${...}` in it.
     Template(Template),
     /// A list.
     Seq(Vec<Node>),
-    /// A mapping in the order of the file, each key once. A key `<<` holds a `${...}` that is yet to be merged in.
+    /// A mapping in the order of the file, each key once. A key `<<` holds a `${...}` that is not merged yet.
     Map(Vec<Entry>),
 }
 
-/// One key of a mapping with its value.
+/// A key of a mapping with its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The key.
@@ -99,7 +99,7 @@ impl Node {
         steps.into_iter().try_fold(self, Self::child)
     }
 
-    /// Returns the value as JSON, integers and floats as they are; a `${...}` not filled in yet is its text.
+    /// Returns the value as JSON. A `${...}` that is not filled in is text.
     pub fn to_json(&self) -> Value {
         match &self.kind {
             NodeKind::Null => Value::Null,
@@ -118,7 +118,7 @@ impl Node {
         }
     }
 
-    /// Returns the value as text, as `${...}` inside text shows it: strings bare, the rest as JSON.
+    /// Returns the value as `${...}` inside text writes it: strings without quotes, other values as JSON.
     pub fn to_text(&self) -> String {
         match &self.kind {
             NodeKind::Str(text) => text.clone(),
@@ -127,7 +127,7 @@ impl Node {
         }
     }
 
-    /// Says what the value is, for messages: "the string `abc`".
+    /// Describes the value for messages: "the string `abc`".
     pub fn describe(&self) -> String {
         let short = |text: &str| match text.char_indices().nth(40) {
             Some((end, _)) => format!("{}…", &text[..end]),
@@ -144,8 +144,8 @@ impl Node {
         }
     }
 
-    /// Says that the value, all the way down, is used at `place`.
-    pub(super) fn used_at(mut self, place: &Place) -> Self {
+    /// Sets where the value and everything in it is used.
+    pub(in crate::manifest) fn used_at(mut self, place: &Place) -> Self {
         self.mark_used_at(place);
         self
     }
@@ -160,14 +160,14 @@ impl Node {
     }
 
     /// Calls `visit` with this node and every node below it.
-    pub(super) fn walk<'n>(&'n self, visit: &mut dyn FnMut(&'n Node)) {
+    pub(in crate::manifest) fn walk<'n>(&'n self, visit: &mut dyn FnMut(&'n Node)) {
         visit(self);
         self.items().iter().for_each(|item| item.walk(visit));
         self.entries().iter().for_each(|entry| entry.value.walk(visit));
     }
 
     /// Returns the number of levels: 1 for a scalar.
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::manifest) fn depth(&self) -> usize {
         let below = match &self.kind {
             NodeKind::Seq(items) => items.iter().map(Self::depth).max(),
             NodeKind::Map(entries) => entries.iter().map(|entry| entry.value.depth()).max(),
@@ -176,7 +176,7 @@ impl Node {
         1 + below.unwrap_or(0)
     }
 
-    /// Returns whether both are the same value, wherever they are written; `1` and `1.0` are.
+    /// Returns whether both have the same value; their places do not matter. `1` and `1.0` are the same.
     pub fn same_value(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
             (NodeKind::Int(int), NodeKind::Float(float)) | (NodeKind::Float(float), NodeKind::Int(int)) => {

@@ -1,6 +1,6 @@
-//! YAML text to a [`Node`] tree with places: saphyr's events in, one document out.
+//! Parses YAML text to a tree of [`Node`]s with places. saphyr reads the text and gives events.
 //!
-//! Syntax only: what the keys mean is not known here.
+//! This is about syntax only: the meaning of keys is not known here.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -9,22 +9,22 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
 use super::budget::{self, Budget, MAX_DEPTH};
-use super::diagnostic::Diagnostic;
 use super::merge;
 use super::node::{Entry, Node, NodeKind};
 use super::scalar::{self, ScalarError};
 use super::source::{Place, Source, Span, Spanned};
 use super::syntax;
 use super::template;
+use crate::manifest::diagnostic::Diagnostic;
 
-/// What a text holds, and what is wrong with it; no node if nothing could be made of it or it is empty.
-pub(super) struct Parsed {
-    pub(super) node: Option<Node>,
-    pub(super) errors: Vec<Diagnostic>,
+/// The tree of a text, and its errors. There is no tree if the text is empty or cannot be parsed.
+pub(in crate::manifest) struct Parsed {
+    pub(in crate::manifest) node: Option<Node>,
+    pub(in crate::manifest) errors: Vec<Diagnostic>,
 }
 
-/// Parses `range` of a source as one YAML document; `path` is where it belongs in the manifest.
-pub(super) fn parse(source: &Arc<Source>, range: Range<usize>, path: &str) -> Parsed {
+/// Parses `range` of a source as one YAML document; `path` is its path in the manifest.
+pub(in crate::manifest) fn parse(source: &Arc<Source>, range: Range<usize>, path: &str) -> Parsed {
     let text = &source.text[range.clone()];
     let mut reader = Reader {
         events: Parser::new_from_str(text),
@@ -46,7 +46,7 @@ pub(super) fn parse(source: &Arc<Source>, range: Range<usize>, path: &str) -> Pa
     Parsed { node, errors: reader.errors }
 }
 
-/// An error after which there is nothing more to read.
+/// An error that ends the parse.
 type Fatal = Box<Diagnostic>;
 
 struct Reader<'a> {
@@ -56,7 +56,7 @@ struct Reader<'a> {
     anchors: HashMap<usize, Node>,
     budget: Budget,
     path: Vec<String>,
-    /// Brackets that are open.
+    /// The open brackets.
     brackets: Vec<Place>,
     errors: Vec<Diagnostic>,
 }
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a list or mapping, remembering its bracket, if it has one, while it is open.
+    /// Reads a list or mapping. Its bracket, if it has one, counts as open until then.
     fn in_brackets(
         &mut self,
         start: Span,
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    /// Remembers an anchored node. Anchor 0 is none.
+    /// Remembers an anchored node. Anchor 0 means no anchor.
     fn anchored(&mut self, anchor: usize, node: Node) -> Node {
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
     fn alias(&mut self, anchor: usize, span: Span) -> Result<Node, Fatal> {
         let place = self.place(span);
         let Some(node) = self.anchors.get(&anchor) else {
-            let message = format!("`{}` stands inside the value that it refers to", place.text());
+            let message = format!("`{}` is inside the value that it refers to", place.text());
             self.report(&place, message, "a value cannot contain itself");
             return Ok(Node::new(place, NodeKind::Null));
         };
@@ -198,11 +198,11 @@ impl<'a> Reader<'a> {
 
     fn collection_tag(&mut self, tag: Option<&Tag>, own: &str, span: Span) {
         if tag.is_some_and(|tag| !tag.is_yaml_core_schema() || tag.suffix != own) {
-            self.report(&self.place(span), "this tag means nothing in a manifest", TAG_HELP);
+            self.report(&self.place(span), "a manifest cannot have this tag", TAG_HELP);
         }
     }
 
-    /// Goes one level down; everything in between reports under `step`.
+    /// Reads one level down. Its errors have `step` in their path.
     fn below<T>(
         &mut self,
         step: String,
@@ -269,7 +269,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a key. The text of a number is as good as any; a list, a mapping or nothing is not.
+    /// Reads a key. A number is taken as its text. A list, a mapping or an empty key is an error.
     fn key(&mut self, event: Event<'a>, span: Span) -> Result<Spanned<String>, Fatal> {
         if let Event::Scalar(text, style, ..) = &event {
             let place = self.place(self.positions.trimmed(self.source, span, *style));
@@ -287,15 +287,14 @@ impl<'a> Reader<'a> {
     fn duplicate(&mut self, key: &Spanned<String>, first: &Place) {
         let mut path = self.path.clone();
         path.push(key.value.clone());
-        let error =
-            Diagnostic::new(path.join("."), &key.place, format!("the key `{}` is given twice", key.value))
-                .with_label("given again here")
-                .with_related(first, "first given here")
-                .with_help("remove or rename one of them");
+        let error = Diagnostic::new(path.join("."), &key.place, format!("duplicate key `{}`", key.value))
+            .with_label("second one here")
+            .with_related(first, "first one here")
+            .with_help("remove or rename one of them");
         self.errors.push(error);
     }
 
-    /// The place of a list or mapping: to its closing bracket, or to the end of its last value.
+    /// The place of a list or mapping: up to its closing bracket, or to the end of its last value.
     fn collection_place(&self, start: Span, last: Option<&Place>, end: Span) -> Place {
         let closing = self.source.text.as_bytes().get(end.offset);
         let closed = end.len > 0 && matches!(closing, Some(b']' | b'}'));
@@ -311,19 +310,20 @@ fn scalar_message(error: &ScalarError, place: &Place) -> (String, &'static str) 
     let text = place.text();
     match error {
         ScalarError::NotFinite => {
-            (format!("`{text}` is not a finite number"), "no parameter takes it; quote it if it is text")
+            (format!("`{text}` is not a finite number"), "write a finite number, or quote it if it is text")
         }
-        ScalarError::TooLarge => {
-            (format!("the integer `{text}` does not fit 64 bits"), "quote it if it is text")
-        }
-        ScalarError::UnknownTag => ("this tag means nothing in a manifest".to_owned(), TAG_HELP),
-        ScalarError::WrongTag => (format!("`{text}`: the value does not fit its tag"), TAG_HELP),
+        ScalarError::TooLarge => (
+            format!("the integer `{text}` does not fit 64 bits"),
+            "write a smaller number, or quote it if it is text",
+        ),
+        ScalarError::UnknownTag => ("a manifest cannot have this tag".to_owned(), TAG_HELP),
+        ScalarError::WrongTag => (format!("`{text}`: the value does not match its tag"), TAG_HELP),
     }
 }
 
 fn second_document(place: &Place) -> Diagnostic {
     Diagnostic::new("", place, "a second document starts here").with_help(
-        "a manifest is one YAML document: remove the `---`, or move what follows to a file of its own",
+        "a manifest is one YAML document: remove the `---`, or move the second document to another file",
     )
 }
 
@@ -333,7 +333,7 @@ struct Positions {
     start: usize,
     /// Length of the range in bytes.
     len: usize,
-    /// Byte of each character; empty if all characters are one byte.
+    /// Byte offset of each character; empty if every character is one byte.
     bytes: Vec<usize>,
 }
 
@@ -358,7 +358,7 @@ impl Positions {
         Span { offset: self.start + self.len, len: 0 }
     }
 
-    /// Cuts off what saphyr counts to a scalar although it follows it: comments and white space after a quote.
+    /// Cuts off comments and white space after a scalar, which saphyr includes in its span.
     fn trimmed(&self, source: &Source, span: Span, style: ScalarStyle) -> Span {
         let text = source.text.get(span.offset..span.end()).unwrap_or_default();
         let len = match style {
@@ -370,8 +370,8 @@ impl Positions {
     }
 }
 
-/// Returns the length up to and with the closing quote. A doubled single quote closes and opens again; in double
-/// quotes a backslash escapes.
+/// Returns the length of a quoted text with both quotes. A doubled single quote is a quote in the text; in double quotes
+/// a backslash escapes.
 fn closing_quote(text: &str, quote: char) -> Option<usize> {
     let mut inside = false;
     let mut escaped = false;

@@ -1,4 +1,4 @@
-//! The type of a YAML scalar: what `serde_yaml` makes of it if it is plain, a string if it is quoted.
+//! The type of a YAML scalar: a quoted scalar is a string, and a plain one has the type that `serde_yaml` gives it.
 
 use saphyr_parser::{ScalarStyle, Tag};
 
@@ -6,19 +6,23 @@ use super::node::NodeKind;
 
 /// Why a scalar is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ScalarError {
+pub(in crate::manifest) enum ScalarError {
     /// `.nan` or `.inf`.
     NotFinite,
     /// An integer beyond 64 bits.
     TooLarge,
-    /// A tag other than those of YAML's core schema.
+    /// A tag that is not in YAML's core schema.
     UnknownTag,
-    /// A core tag that the value does not fit: `!!int abc`.
+    /// A core tag that does not match the value: `!!int abc`.
     WrongTag,
 }
 
-/// Types a scalar. Text stays [`NodeKind::Str`] even if it has `${...}` in it.
-pub(super) fn read(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<NodeKind, ScalarError> {
+/// Finds the type of a scalar. Text is [`NodeKind::Str`] even if it has `${...}` in it.
+pub(in crate::manifest) fn read(
+    text: &str,
+    style: ScalarStyle,
+    tag: Option<&Tag>,
+) -> Result<NodeKind, ScalarError> {
     let Some(tag) = tag else {
         return if style == ScalarStyle::Plain { plain(text) } else { Ok(NodeKind::Str(text.to_owned())) };
     };
@@ -52,7 +56,7 @@ fn plain(text: &str) -> Result<NodeKind, ScalarError> {
     }
 }
 
-/// Spares `serde_yaml` the texts that can only be strings.
+/// Whether a text can be something else than a string. This saves calls of `serde_yaml`.
 fn may_be_typed(text: &str) -> bool {
     matches!(
         text.bytes().next(),

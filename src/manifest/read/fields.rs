@@ -1,40 +1,36 @@
-//! Reading one field of the tree: the right type or an error, and no field that is not known.
+//! Reads single fields of the tree: checks their types, and reports unknown and missing fields.
 
-use super::diagnostic::Diagnostic;
-use super::node::{Entry, Node, NodeKind};
-use super::source::{Place, Spanned};
-use super::template::Root;
+use crate::manifest::diagnostic::{Diagnostic, join};
+use crate::manifest::text::node::{Entry, Node, NodeKind};
+use crate::manifest::text::source::{Place, Spanned};
+use crate::manifest::text::template::Root;
 
 /// Fields of a manifest.
-pub(super) const MANIFEST: [&str; 7] = ["name", "description", "seed", "vars", "matrix", "stages", "results"];
+pub(in crate::manifest) const MANIFEST: [&str; 7] =
+    ["name", "description", "seed", "vars", "matrix", "stages", "results"];
 /// Fields of a stage.
-pub(super) const STAGE: [&str; 4] = ["kind", "needs", "with", "seed"];
+pub(in crate::manifest) const STAGE: [&str; 4] = ["kind", "needs", "with", "seed"];
 /// Fields of `results`.
-pub(super) const RESULTS: [&str; 2] = ["csv", "from"];
+pub(in crate::manifest) const RESULTS: [&str; 2] = ["csv", "from"];
 
-/// Returns the path of `name` below `path`.
-pub(super) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-/// Collects what is wrong while fields are read.
+/// Collects errors while fields are read.
 #[derive(Default)]
-pub(super) struct Fields {
-    pub(super) errors: Vec<Diagnostic>,
+pub(in crate::manifest) struct Fields {
+    pub(in crate::manifest) errors: Vec<Diagnostic>,
 }
 
 impl Fields {
-    pub(super) fn report(&mut self, error: Diagnostic) {
+    pub(in crate::manifest) fn report(&mut self, error: Diagnostic) {
         self.errors.push(error);
     }
 
-    /// Reports that a value is of the wrong type, unless it is a reference that was reported already.
-    pub(super) fn wrong_type(&mut self, path: &str, node: &Node, expected: &str, help: &str) {
+    /// Reports a value of the wrong type, unless it is a reference that was reported before.
+    pub(in crate::manifest) fn wrong_type(&mut self, path: &str, node: &Node, expected: &str, help: &str) {
         let error = match &node.kind {
             NodeKind::Template(template) if template.references().all(|r| r.root == Root::Vars) => return,
             NodeKind::Template(_) => {
-                Diagnostic::new(path, &node.place, format!("{} cannot be used here", node.describe()))
-                    .with_help("what differs between cells can only be used in a stage's `with`")
+                Diagnostic::new(path, &node.place, format!("{} is not allowed here", node.describe()))
+                    .with_help("use the matrix only in the `with` of a stage")
             }
             _ => {
                 Diagnostic::new(path, &node.place, format!("expected {expected}, found {}", node.describe()))
@@ -45,7 +41,12 @@ impl Fields {
     }
 
     /// Reads a mapping.
-    pub(super) fn map<'n>(&mut self, path: &str, node: &'n Node, help: &str) -> Option<&'n [Entry]> {
+    pub(in crate::manifest) fn map<'n>(
+        &mut self,
+        path: &str,
+        node: &'n Node,
+        help: &str,
+    ) -> Option<&'n [Entry]> {
         match &node.kind {
             NodeKind::Map(entries) => Some(entries),
             _ => {
@@ -56,23 +57,28 @@ impl Fields {
     }
 
     /// Reads a seed.
-    pub(super) fn seed(&mut self, path: &str, node: &Node) -> Option<Spanned<u64>> {
+    pub(in crate::manifest) fn seed(&mut self, path: &str, node: &Node) -> Option<Spanned<u64>> {
         if let NodeKind::Int(seed) = node.kind
             && let Ok(seed) = u64::try_from(seed)
         {
             return Some(Spanned::new(seed, node.place.clone()));
         }
         let help = match node.kind {
-            NodeKind::Int(_) => "a seed is at least 0 and fits 64 bits: `seed: 1`",
+            NodeKind::Int(_) => "write a seed from 0 to 2^64 - 1: `seed: 1`",
             NodeKind::Seq(_) => "for several seeds write `matrix: {seed: [1, 2, 3]}`",
             _ => "write a number without quotes: `seed: 1`",
         };
-        self.wrong_type(path, node, "an integer from 0", help);
+        self.wrong_type(path, node, "an integer of at least 0", help);
         None
     }
 
     /// Reads a list.
-    pub(super) fn list<'n>(&mut self, path: &str, node: &'n Node, help: &str) -> Option<&'n [Node]> {
+    pub(in crate::manifest) fn list<'n>(
+        &mut self,
+        path: &str,
+        node: &'n Node,
+        help: &str,
+    ) -> Option<&'n [Node]> {
         match &node.kind {
             NodeKind::Seq(items) => Some(items),
             _ => {
@@ -83,7 +89,12 @@ impl Fields {
     }
 
     /// Reads a string that is not empty.
-    pub(super) fn string(&mut self, path: &str, node: &Node, help: &str) -> Option<Spanned<String>> {
+    pub(in crate::manifest) fn string(
+        &mut self,
+        path: &str,
+        node: &Node,
+        help: &str,
+    ) -> Option<Spanned<String>> {
         match node.as_str() {
             Some(text) if !text.trim().is_empty() => Some(Spanned::new(text.to_owned(), node.place.clone())),
             _ => {
@@ -93,8 +104,14 @@ impl Fields {
         }
     }
 
-    /// Reports fields that are not known; `hint` says more about one that has no near name.
-    pub(super) fn known(&mut self, path: &str, entries: &[Entry], known: &[&str], hint: Option<&str>) {
+    /// Reports unknown fields; `hint` is added to one that has no near name.
+    pub(in crate::manifest) fn known(
+        &mut self,
+        path: &str,
+        entries: &[Entry],
+        known: &[&str],
+        hint: Option<&str>,
+    ) {
         for Entry { key, .. } in entries.iter().filter(|entry| !known.contains(&entry.key.value.as_str())) {
             let name = &key.value;
             let error = Diagnostic::new(join(path, name), &key.place, format!("unknown field `{name}`"))
@@ -104,8 +121,8 @@ impl Fields {
         }
     }
 
-    /// Finds a field that must be there.
-    pub(super) fn required<'n>(
+    /// Finds a required field.
+    pub(in crate::manifest) fn required<'n>(
         &mut self,
         path: &str,
         place: &Place,
@@ -121,8 +138,8 @@ impl Fields {
         found
     }
 
-    /// Checks the characters of a name that is used in paths and columns.
-    pub(super) fn name(
+    /// Checks the characters of a name.
+    pub(in crate::manifest) fn name(
         &mut self,
         path: &str,
         name: &Spanned<String>,
@@ -140,10 +157,10 @@ impl Fields {
     }
 }
 
-/// Whether a stage, axis or variable may have this character in its name: a dot would break paths.
-pub(super) fn is_name_character(c: char) -> bool {
+/// Whether the name of a stage, axis or variable may have this character. A dot would break paths.
+pub(in crate::manifest) fn is_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-/// What [`is_name_character`] allows.
-pub(super) const NAME_CHARACTERS: &str = "letters a to z, digits, `-` and `_`";
+/// The characters that [`is_name_character`] allows.
+pub(in crate::manifest) const NAME_CHARACTERS: &str = "letters a to z, digits, `-` and `_`";

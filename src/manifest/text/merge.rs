@@ -1,25 +1,24 @@
-//! YAML's merge key: `<<: *defaults`, or a list of such; keys of one's own come first, earlier sources before later.
+//! YAML's merge key: `<<: *defaults`, or a list of aliases. The mapping's own keys win, then those of earlier sources.
 //!
-//! The source may also be `${...}`. It is then pending, an entry under the key `<<`, until it is filled in.
+//! The source may also be `${...}`. It then stays as an entry with the key `<<` until it is filled in.
 
 use std::collections::HashSet;
 
-use super::diagnostic::Diagnostic;
-use super::fields::join;
 use super::node::{Entry, Node, NodeKind};
+use crate::manifest::diagnostic::{Diagnostic, join};
 
 /// The merge key.
-pub(super) const KEY: &str = "<<";
+pub(in crate::manifest) const KEY: &str = "<<";
 
-/// Says that `wrong`, the value of a merge key in the mapping at `path`, is no mapping.
-pub(super) fn error(wrong: &Node, path: &str) -> Diagnostic {
+/// Reports that `wrong`, the value of a merge key in the mapping at `path`, is not a mapping.
+pub(in crate::manifest) fn error(wrong: &Node, path: &str) -> Diagnostic {
     Diagnostic::new(join(path, KEY), &wrong.place, format!("`<<` cannot merge {}", wrong.describe()))
         .with_use(wrong.used_at.as_ref())
         .with_help("`<<` takes a mapping, as an alias or `${...}`, or a list of mappings")
 }
 
 /// Returns whether `value` cannot be merged before its references are filled in.
-pub(super) fn is_pending(value: &Node) -> bool {
+pub(in crate::manifest) fn is_pending(value: &Node) -> bool {
     let is_template = |node: &Node| matches!(node.kind, NodeKind::Template(_));
     is_template(value) || value.items().iter().any(is_template)
 }
@@ -27,8 +26,8 @@ pub(super) fn is_pending(value: &Node) -> bool {
 /// Merges `value` into `entries`, whose keys are `own`.
 ///
 /// # Errors
-/// What is no mapping.
-pub(super) fn into(
+/// With the value that is not a mapping.
+pub(in crate::manifest) fn into(
     entries: &mut Vec<Entry>,
     own: &mut HashSet<String>,
     value: Node,

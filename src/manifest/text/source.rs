@@ -1,4 +1,4 @@
-//! Where text came from: sources, byte spans in them, and values that remember their place.
+//! Sources of text, byte spans in them, and values that know their place.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanConten
 /// A text that values are read from: a manifest file, or one `--set` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// How messages call it: the path as given, or `--set`.
+    /// Its name in messages: the path as given, or `--set`.
     pub name: String,
     /// All of it.
     pub text: String,
@@ -62,7 +62,7 @@ impl Span {
     }
 }
 
-/// A span together with the text that it is in.
+/// A span and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The text.
@@ -77,7 +77,7 @@ impl Place {
         Self { source: Arc::clone(source), span }
     }
 
-    /// Returns what is written there.
+    /// Returns the text of the span.
     pub fn text(&self) -> &str {
         self.source.text.get(self.span.offset..self.span.end()).unwrap_or_default()
     }
@@ -93,19 +93,19 @@ impl Place {
     }
 
     /// Returns the empty place where this one begins.
-    pub(super) fn start(&self) -> Self {
+    pub(in crate::manifest) fn start(&self) -> Self {
         Self::new(&self.source, Span { offset: self.span.offset, len: 0 })
     }
 
-    /// Returns the part on the first line, which is what a message can underline legibly.
-    pub(super) fn first_line(&self) -> Self {
+    /// Returns the part on the first line: the only part that a message can underline legibly.
+    pub(in crate::manifest) fn first_line(&self) -> Self {
         let text = self.text();
         let len = text.find(['\n', '\r']).unwrap_or(text.len());
         Self::new(&self.source, Span { offset: self.span.offset, len })
     }
 }
 
-/// A value and where it is written.
+/// A value, and where it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spanned<T> {
     /// The value.

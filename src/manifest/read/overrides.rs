@@ -1,4 +1,4 @@
-//! `--set path.to.key=value` and `--matrix axis=values`: changes to the tree before anything in it is understood.
+//! `--set path.to.key=value` and `--matrix axis=values`: changes to the tree before it is read as a manifest.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,25 +6,25 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::budget::MAX_CELLS;
-use super::diagnostic::Diagnostic;
 use super::fields;
-use super::node::{Entry, Node, NodeKind};
-use super::parse::parse;
-use super::source::{Place, Source, Span, Spanned};
+use crate::manifest::diagnostic::Diagnostic;
+use crate::manifest::text::budget::MAX_CELLS;
+use crate::manifest::text::node::{Entry, Node, NodeKind};
+use crate::manifest::text::parse::parse;
+use crate::manifest::text::source::{Place, Source, Span, Spanned};
 
-/// How messages call the text of an override.
+/// The name of an override in messages.
 pub const OVERRIDE_SOURCE: &str = "--set";
 
-/// How messages call the text of an axis.
+/// The name of an axis override in messages.
 const AXIS_SOURCE: &str = "--matrix";
 
 /// One `--set` or `--matrix` argument: a path into the manifest and a YAML value.
 ///
-/// The path must exist (`vars.source`, `matrix.clean_ratio`, `stages.poisoned.with.rate`, items of a list by their
-/// position from 0), or be a field that the manifest may have: a top-level one such as `seed`, a stage's `with` and
-/// anything in it, `matrix.seed`, `matrix.include`, `matrix.exclude`. Of two overrides the later wins. An axis may be
-/// added as well as replaced.
+/// The path must exist (`vars.source`, `matrix.clean_ratio`, `stages.poisoned.with.rate`; items of a list by their
+/// position from 0), or be a field that a manifest may have: a top-level one such as `seed`, a stage's `with` and
+/// everything in it, `matrix.seed`, `matrix.include`, `matrix.exclude`. The last of several overrides wins. `--matrix`
+/// adds or replaces an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     source: Arc<Source>,
@@ -32,7 +32,7 @@ pub struct Override {
     equals: usize,
 }
 
-/// Why an argument is no [`Override`].
+/// Why an argument is not an [`Override`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OverrideError {
     /// There is no `=`.
@@ -47,11 +47,13 @@ pub enum OverrideError {
     #[error("`{0}` has no value after `=`; write `null` for nothing, or `''` for an empty string")]
     EmptyValue(String),
     /// The name of an axis has more than one part.
-    #[error("`{0}` is no axis; write a name and its values, such as `clean_ratio=0.01,0.05` or `seed=1..5`")]
-    NoAxis(String),
-    /// A range of integers that goes down or too far.
     #[error(
-        "`{0}` is no range; write the first and the last integer, such as `seed=1..5`, and at most {MAX_CELLS}"
+        "`{0}` is not an axis; write a name and its values, such as `clean_ratio=0.01,0.05` or `seed=1..5`"
+    )]
+    NoAxis(String),
+    /// A range of integers that is descending or too long.
+    #[error(
+        "`{0}` is not a range; write the first and the last integer, such as `seed=1..5`, at most {MAX_CELLS} in all"
     )]
     BadRange(String),
 }
@@ -73,12 +75,11 @@ impl Override {
         Ok(Self { source: Arc::new(source), equals: path.len() })
     }
 
-    /// Reads `axis=values`, which sets a whole axis of the matrix: values with commas between them, a range of
-    /// integers that includes both ends (`1..5`), or a YAML list. The name of a value that the axis has already stands
-    /// for that value.
+    /// Reads `axis=values`, which sets an axis of the matrix: values separated by commas, a range of integers that
+    /// includes both ends (`1..5`), or a YAML list. The name of an existing value of the axis refers to that value.
     ///
     /// # Errors
-    /// If there is no `=`, the axis has no name of one part, or there are no values.
+    /// If there is no `=`, the axis has not exactly one name, or there are no values.
     pub fn axis(text: &str) -> Result<Self, OverrideError> {
         let (name, values) = text.split_once('=').ok_or_else(|| OverrideError::NoAxis(text.to_owned()))?;
         if name.trim() != name || name.is_empty() || name.contains('.') {
@@ -114,7 +115,7 @@ impl Override {
     }
 }
 
-/// Writes what was given: `path=value`.
+/// Writes the argument: `path=value`.
 impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source.text)
@@ -129,7 +130,7 @@ impl FromStr for Override {
     }
 }
 
-/// Lists the integers from `first` to `last`, if there are as many as a matrix can have.
+/// Lists the integers from `first` to `last`, if they are not more than a matrix can have.
 fn integers(first: &str, last: &str) -> Option<String> {
     let (first, last): (i64, i64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
     let count = last.checked_sub(first).filter(|&count| (0..MAX_CELLS as i64).contains(&count))?;
@@ -137,13 +138,13 @@ fn integers(first: &str, last: &str) -> Option<String> {
     Some(format!("[{}]", listed.join(", ")))
 }
 
-/// Returns whether something is written in an override.
-pub(super) fn is_override(place: &Place) -> bool {
+/// Returns whether a place is in an override.
+pub(in crate::manifest) fn is_override(place: &Place) -> bool {
     [OVERRIDE_SOURCE, AXIS_SOURCE].contains(&place.source.name.as_str())
 }
 
-/// Changes `root` as the overrides say, in their order; returns what is wrong with them.
-pub(super) fn apply(root: &mut Node, overrides: &[Override]) -> Vec<Diagnostic> {
+/// Applies the overrides to `root` in their order; returns their errors.
+pub(in crate::manifest) fn apply(root: &mut Node, overrides: &[Override]) -> Vec<Diagnostic> {
     overrides.iter().flat_map(|change| apply_one(root, change)).collect()
 }
 
@@ -151,8 +152,9 @@ fn apply_one(root: &mut Node, change: &Override) -> Vec<Diagnostic> {
     let parsed = parse(&change.source, change.equals + 1..change.source.text.len(), change.path());
     let Some(value) = parsed.node.filter(|_| parsed.errors.is_empty()) else {
         let place = Place::new(&change.source, Span::between(change.equals + 1, change.source.text.len()));
-        let empty =
-            || vec![Diagnostic::new(change.path(), &place, "this is no value").with_help("quote the value")];
+        let empty = || {
+            vec![Diagnostic::new(change.path(), &place, "this is not a value").with_help("quote the value")]
+        };
         return if parsed.errors.is_empty() { empty() } else { parsed.errors };
     };
     let steps = change.steps();
@@ -168,25 +170,25 @@ fn apply_one(root: &mut Node, change: &Override) -> Vec<Diagnostic> {
     vec![]
 }
 
-/// Whether a path leads to all values of an axis.
+/// Whether a path leads to the values of an axis.
 fn is_of_axis(steps: &[Spanned<String>]) -> bool {
     matches!(steps, [matrix, axis] if matrix.value == "matrix" && !["include", "exclude"].contains(&&*axis.value))
 }
 
-/// The new values of an axis: the name of an old value stands for that value, with its parameters.
+/// The new values of an axis: the name of an old value refers to that value, with its parameters.
 fn picked(axis: &Node, mut values: Node) -> Node {
     if let (NodeKind::Seq(old), NodeKind::Seq(new)) = (&axis.kind, &mut values.kind) {
         for value in new {
-            let is_meant = |old: &&Node| old.entry("name").is_some_and(|name| name.value.kind == value.kind);
-            if let Some(meant) = old.iter().find(is_meant) {
-                *value = meant.clone();
+            let is_named = |old: &&Node| old.entry("name").is_some_and(|name| name.value.kind == value.kind);
+            if let Some(named) = old.iter().find(is_named) {
+                *value = named.clone();
             }
         }
     }
     values
 }
 
-/// Goes from `node`, reached by `walked`, to what `step` names in it, adding it if it may be added.
+/// Returns the part `step` of `node`, which is at the path `walked`; adds it if that is allowed.
 fn descend<'n>(
     node: &'n mut Node,
     walked: &[Spanned<String>],
@@ -219,7 +221,7 @@ fn descend<'n>(
     }
 }
 
-/// What an override may add to a mapping.
+/// The names that an override may add to a mapping.
 enum Addable {
     Names(&'static [&'static str]),
     Anything,
@@ -266,10 +268,12 @@ fn unknown_path(node: &Node, walked: &[&str], step: &Spanned<String>, addable: &
                 .extend(addable.names().iter().filter(|&name| !entries.iter().any(|e| e.key.value == *name)));
             error(format!("{parent} has no `{name}`")).with_names(&format!("names in {parent}"), name, names)
         }
-        NodeKind::Seq(items) => error(format!("{parent} is a list and has no `{name}`"))
-            .with_help(format!("its {} items are numbered from 0; or set the whole list", items.len())),
+        NodeKind::Seq(items) => error(format!("{parent} is a list and has no `{name}`")).with_help(format!(
+            "use a position from 0 to {}, or set the whole list",
+            items.len().saturating_sub(1)
+        )),
         _ => error(format!("{parent} is {}, so it has no `{name}`", node.describe())).with_help(format!(
-            "set {parent} itself, to a mapping if need be: `--set '{}={{{name}: ...}}'`",
+            "set {parent} itself, for example to a mapping: `--set '{}={{{name}: ...}}'`",
             walked.join(".")
         )),
     })
@@ -362,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_are_no_override_say_what_to_write() {
+    fn wrong_arguments_report_what_to_write() {
         for text in ["vars.a", "=1", "vars..a=1", "vars.a=", "vars.a= "] {
             let message = Override::new(text).unwrap_err().to_string();
             assert!(message.contains("write"), "{message}");

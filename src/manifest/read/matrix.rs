@@ -1,25 +1,25 @@
-//! The sweep: axes, their values, and which cells of their product there are.
+//! The sweep: axes, their values, and its cells.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::budget::MAX_CELLS;
-use super::diagnostic::Diagnostic;
-use super::fields::{Fields, NAME_CHARACTERS, is_name_character, join};
-use super::node::{Entry, Node, NodeKind};
+use super::fields::{Fields, NAME_CHARACTERS, is_name_character};
 use super::overrides::is_override;
-use super::source::Place;
-use super::template::Reference;
+use crate::manifest::diagnostic::{Diagnostic, join};
+use crate::manifest::text::budget::MAX_CELLS;
+use crate::manifest::text::node::{Entry, Node, NodeKind};
+use crate::manifest::text::source::Place;
+use crate::manifest::text::template::Reference;
 
-/// One combination: the position, in [`Axis::values`], of the value of each axis, by the axis's name.
+/// One combination: by the name of each axis, the position of its value in [`Axis::values`].
 pub type Cell = BTreeMap<String, usize>;
 
 /// The sweep of a manifest.
 ///
-/// Cells are the product of the axes, in the order of the file with the last axis fastest, without those that
-/// `exclude` matches, followed by those that `include` adds. Each entry of either is a mapping from axes to values.
+/// The cells are the product of the axes in the order of the file, with the last axis fastest. `exclude` removes cells
+/// from it, and `include` adds cells at the end. Each of their entries is a mapping from axes to values.
 /// - An `exclude` entry removes every cell that has all its values.
-/// - An `include` entry adds a cell, or, where it leaves axes out, one for each combination of their values. It may
-///   use values that are not in the axis's list. Cells that are there already are not added again.
+/// - An `include` entry adds one cell for each combination of the axes that it does not name. It may use values that are
+///   not in the list of the axis. Existing cells are not added again.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matrix {
     /// The axes, in the order of the file.
@@ -35,22 +35,22 @@ pub struct Axis {
     pub name: String,
     /// Where its name is written.
     pub place: Place,
-    /// Its values: those in its list, then those that only `include` names.
+    /// Its values: those of its list, then those that only `include` names.
     pub values: Vec<AxisValue>,
 }
 
 /// A value of an axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AxisValue {
-    /// What tables and text call it: the `name` of a mapping, the text of anything else. Unique in the axis.
+    /// Its name in tables and text: the `name` of a mapping, or the text of another value. Unique in the axis.
     pub label: String,
-    /// The value; of a mapping, all but its `name`.
+    /// The value; a mapping without its `name`.
     pub node: Node,
 }
 
 impl AxisValue {
-    /// Returns the part that `${matrix.axis.steps}` stands for; `name` is the label of any value.
-    pub(super) fn part(&self, steps: &[String]) -> Option<Node> {
+    /// Returns the part that `${matrix.axis.steps}` refers to; `name` is the label of every value.
+    pub(in crate::manifest) fn part(&self, steps: &[String]) -> Option<Node> {
         match steps {
             [name] if name == "name" => {
                 Some(Node::new(self.node.place.clone(), NodeKind::Str(self.label.clone())))
@@ -59,8 +59,13 @@ impl AxisValue {
         }
     }
 
-    /// Says that the value has no such part.
-    pub(super) fn no_such_part(&self, reference: &Reference, steps: &[String], path: &str) -> Diagnostic {
+    /// Reports a missing part of the value.
+    pub(in crate::manifest) fn no_such_part(
+        &self,
+        reference: &Reference,
+        steps: &[String],
+        path: &str,
+    ) -> Diagnostic {
         let names = self.node.keys().chain(["name"]);
         let wanted = steps.join(".");
         Diagnostic::new(
@@ -79,7 +84,7 @@ impl Matrix {
         self.axes.iter().find(|axis| axis.name == name)
     }
 
-    /// Returns the cells; without axes one, which is empty.
+    /// Returns the cells; without axes, one empty cell.
     pub fn cells(&self) -> Vec<Cell> {
         let named = |cell: &Vec<usize>| {
             self.axes.iter().map(|axis| axis.name.clone()).zip(cell.iter().copied()).collect()
@@ -92,19 +97,19 @@ impl Matrix {
         self.cells.len()
     }
 
-    /// Returns whether there is no cell; a manifest that was loaded has one.
+    /// Returns whether there is no cell; a valid manifest has at least one.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }
 
     /// Returns the matrix without axes.
-    pub(super) fn single() -> Self {
+    pub(in crate::manifest) fn single() -> Self {
         Self { axes: vec![], cells: vec![vec![]] }
     }
 }
 
-/// Reads `matrix`, of which the variables are filled in.
-pub(super) fn read(fields: &mut Fields, entry: &Entry) -> Matrix {
+/// Reads `matrix`. Its variables are already filled in.
+pub(in crate::manifest) fn read(fields: &mut Fields, entry: &Entry) -> Matrix {
     let mut matrix = Matrix::single();
     let Some(entries) = fields.map("matrix", &entry.value, "write axes: `clean_ratio: [0.01, 0.05]`") else {
         return matrix;
@@ -115,7 +120,7 @@ pub(super) fn read(fields: &mut Fields, entry: &Entry) -> Matrix {
     let listed: Vec<usize> = matrix.axes.iter().map(|axis| axis.values.len()).collect();
     let partial = |name| entries.iter().find(|entry| entry.key.value == name);
     if fields.errors.len() > before {
-        return matrix; // the cells of broken axes would only be more errors
+        return matrix; // the cells of wrong axes would only give more errors
     }
     let excluded =
         partial("exclude").map_or(vec![], |entry| read_partial(fields, &mut matrix.axes, entry, false));
@@ -126,25 +131,24 @@ pub(super) fn read(fields: &mut Fields, entry: &Entry) -> Matrix {
         Err(count) => fields.report(too_many_cells(&matrix, &listed, count, &entry.key.place)),
     }
     if matrix.is_empty() && fields.errors.len() == before {
-        let error =
-            Diagnostic::new("matrix", &entry.key.place, "no cell is left: `exclude` matches all of them");
-        fields.report(error.with_help("remove an entry of `exclude`, or make it name more axes"));
+        let error = Diagnostic::new("matrix", &entry.key.place, "`exclude` matches all cells");
+        fields.report(error.with_help("remove an entry of `exclude`, or add axes to it"));
     }
     matrix
 }
 
-/// Reads an axis. One that is broken is there all the same, so that references to it are not complained about too.
+/// Reads an axis. A wrong axis is kept, too, so that references to it give no further errors.
 fn read_axis(fields: &mut Fields, entry: &Entry) -> Option<Axis> {
     let Entry { key, value } = entry;
     let path = join("matrix", &key.value);
     if !fields.name(&path, key, "the name of an axis", is_name_character, NAME_CHARACTERS) {
         return None;
     }
-    let help = format!("write the values of the axis in brackets: `{}: [{}]`", key.value, value.to_text());
+    let help = format!("write the values in brackets: `{}: [{}]`", key.value, value.to_text());
     let items = fields.list(&path, value, if value.entries().is_empty() { &help } else { LIST_HELP });
     if items.is_some_and(<[Node]>::is_empty) {
         let error = Diagnostic::new(&path, &value.place, format!("the axis `{}` has no values", key.value));
-        fields.report(error.with_use(value.used_at.as_ref()).with_help("give it at least one, or remove it"));
+        fields.report(error.with_use(value.used_at.as_ref()).with_help("add a value, or remove the axis"));
     }
     let mut axis = Axis { name: key.value.clone(), place: key.place.clone(), values: vec![] };
     let mut labels: HashMap<String, Place> = HashMap::new();
@@ -159,15 +163,15 @@ fn read_axis(fields: &mut Fields, entry: &Entry) -> Option<Axis> {
     Some(axis)
 }
 
-const LIST_HELP: &str = "write the values of the axis as a list: each after a `- `";
+const LIST_HELP: &str = "write the values as a list: each after a `- `";
 
 fn read_value(fields: &mut Fields, path: &str, node: &Node, axis: &str) -> Option<AxisValue> {
     let label = match &node.kind {
         NodeKind::Map(entries) => {
             let place = &node.place;
-            let help = "a value that is a mapping needs a `name`, which is its label in tables";
+            let help = "add a `name` to the mapping: its label in tables";
             let name = fields.required(path, place, entries, "name", help)?;
-            fields.string(&join(path, "name"), &name.value, "a name is text")?.value
+            fields.string(&join(path, "name"), &name.value, "quote the name")?.value
         }
         NodeKind::Template(_) => {
             fields.wrong_type(path, node, "a value", "write a value, or `${vars.name}`");
@@ -176,7 +180,7 @@ fn read_value(fields: &mut Fields, path: &str, node: &Node, axis: &str) -> Optio
         _ => node.to_text(),
     };
     if axis == "seed" && !is_seed(node) {
-        fields.wrong_type(path, node, "a seed, an integer from 0", "write `seed: [1, 2, 3]`");
+        fields.wrong_type(path, node, "a seed, an integer of at least 0", "write `seed: [1, 2, 3]`");
         return None;
     }
     let mut node = node.clone();
@@ -187,11 +191,11 @@ fn read_value(fields: &mut Fields, path: &str, node: &Node, axis: &str) -> Optio
 }
 
 /// Whether a value can be a seed.
-pub(super) fn is_seed(node: &Node) -> bool {
+pub(in crate::manifest) fn is_seed(node: &Node) -> bool {
     matches!(node.kind, NodeKind::Int(value) if u64::try_from(value).is_ok())
 }
 
-/// What two values of an axis must not share: the label, where `1.0` is `1`.
+/// The label as two values are compared by it: `1.0` is `1`.
 fn identity(value: &AxisValue) -> String {
     match value.node.kind {
         NodeKind::Float(float) if float.fract() == 0.0 && float.abs() < 1e15 => format!("{float:.0}"),
@@ -200,11 +204,11 @@ fn identity(value: &AxisValue) -> String {
 }
 
 fn duplicate_value(path: &str, axis: &str, label: &str, node: &Node, first: &Place) -> Diagnostic {
-    Diagnostic::new(path, &node.place, format!("the axis `{axis}` has the value `{label}` twice"))
-        .with_label("again here")
-        .with_related(first, "first here")
+    Diagnostic::new(path, &node.place, format!("duplicate value `{label}` of the axis `{axis}`"))
+        .with_label("second one here")
+        .with_related(first, "first one here")
         .with_use(node.used_at.as_ref())
-        .with_help("remove one of them; mappings are told apart by their `name`")
+        .with_help("remove one of them; mappings need different `name`s")
 }
 
 /// A partial cell: positions in axes and in their values.
@@ -221,7 +225,7 @@ fn read_partial(fields: &mut Fields, axes: &mut [Axis], entry: &Entry, may_add: 
         let entries = fields.map(&path, item, help).unwrap_or_default();
         let steps = entries.iter().map(|entry| read_partial_value(fields, axes, &path, entry, may_add));
         let steps: Vec<Option<(usize, usize)>> = steps.collect();
-        // A value that is not there, or an empty entry, matches nothing; it must not match more than it says.
+        // An entry with an unknown value, or an empty one, must match nothing.
         partials.extend(steps.into_iter().collect::<Option<Partial>>().filter(|partial| !partial.is_empty()));
     }
     partials
@@ -238,7 +242,7 @@ fn read_partial_value(
     let path = join(path, &key.value);
     let Some(at) = axes.iter().position(|axis| axis.name == key.value) else {
         let names = axes.iter().map(|axis| axis.name.as_str());
-        let error = Diagnostic::new(&path, &key.place, format!("there is no axis `{}`", key.value));
+        let error = Diagnostic::new(&path, &key.place, format!("unknown axis `{}`", key.value));
         fields.report(error.with_names("axes", &key.value, names));
         return None;
     };
@@ -256,7 +260,7 @@ fn read_partial_value(
         axes[at].values.push(added);
         return Some((at, axes[at].values.len() - 1));
     }
-    // An axis that `--set` has shortened need not have what the file excludes.
+    // `exclude` of the file may name values that `--set` has removed from the axis.
     if !is_override(&axes[at].place) && !axes[at].values.iter().any(|value| is_override(&value.node.place)) {
         let labels = axes[at].values.iter().map(|value| value.label.as_str());
         let error =
@@ -266,9 +270,9 @@ fn read_partial_value(
     None
 }
 
-/// Returns the cells, or how many there would be if that is too many.
+/// Returns the cells, or their number if there are too many.
 ///
-/// `listed` is the number of values of each axis that take part in the product.
+/// `listed` is, for each axis, the number of values in its list.
 fn expand(listed: &[usize], excluded: &[Partial], included: &[Partial]) -> Result<Vec<Vec<usize>>, u128> {
     let free = |partial: &Partial| {
         let fixed: HashSet<usize> = partial.iter().map(|&(axis, _)| axis).collect();
@@ -297,7 +301,7 @@ fn expand(listed: &[usize], excluded: &[Partial], included: &[Partial]) -> Resul
     Ok(cells)
 }
 
-/// Groups partial cells by the axes that they name, so that whether one matches is a lookup: there may be thousands.
+/// Groups partial cells by the axes that they name: a match is then a lookup. There may be thousands.
 fn by_axes(partials: &[Partial]) -> BTreeMap<Vec<usize>, HashSet<Vec<usize>>> {
     let mut groups: BTreeMap<Vec<usize>, HashSet<Vec<usize>>> = BTreeMap::new();
     for partial in partials {
@@ -307,7 +311,7 @@ fn by_axes(partials: &[Partial]) -> BTreeMap<Vec<usize>, HashSet<Vec<usize>>> {
     groups
 }
 
-/// Returns every combination that has the values of `fixed`, the last axis fastest.
+/// Returns all combinations with the values of `fixed`, the last axis fastest.
 fn combinations(listed: &[usize], fixed: &Partial) -> Vec<Vec<usize>> {
     listed.iter().enumerate().fold(vec![vec![]], |cells, (axis, &values)| {
         let fixed = fixed.iter().find(|&&(fixed, _)| fixed == axis).map(|&(_, value)| value);
@@ -320,29 +324,21 @@ fn combinations(listed: &[usize], fixed: &Partial) -> Vec<Vec<usize>> {
 
 fn too_many_cells(matrix: &Matrix, listed: &[usize], count: u128, place: &Place) -> Diagnostic {
     let sizes = matrix.axes.iter().zip(listed).map(|(axis, values)| format!("{} {values}", axis.name));
-    Diagnostic::new(
-        "matrix",
-        place,
-        format!("the matrix has {count} cells; at most {MAX_CELLS} are possible"),
-    )
-    .with_label(sizes.collect::<Vec<_>>().join(" × "))
-    .with_help("shorten an axis, or split the sweep over several manifests")
+    Diagnostic::new("matrix", place, format!("the matrix has {count} cells; the limit is {MAX_CELLS}"))
+        .with_label(sizes.collect::<Vec<_>>().join(" × "))
+        .with_help("shorten an axis, or split the sweep into several manifests")
 }
 
-/// Says which axes no stage refers to: an axis that sweeps nothing is a misspelled reference or a forgotten one. The
-/// seed is used by stages without being named. Silent where a reference is misspelled, which is reported by itself.
-pub(super) fn unused(matrix: &Matrix, referred_to: &BTreeSet<String>) -> Vec<Diagnostic> {
+/// Reports axes that no stage uses: the reference to them is misspelled or missing. Stages use the axis `seed` without a
+/// reference. If a reference is misspelled, only that is reported.
+pub(in crate::manifest) fn unused(matrix: &Matrix, referred_to: &BTreeSet<String>) -> Vec<Diagnostic> {
     if referred_to.iter().any(|name| matrix.axis(name).is_none()) {
         return vec![];
     }
     let is_used = |axis: &&Axis| axis.name == "seed" || referred_to.contains(&axis.name);
     let error = |Axis { name, place, .. }: &Axis| {
-        Diagnostic::new(
-            join("matrix", name),
-            place,
-            format!("no stage uses the axis `{name}`, so it sweeps nothing"),
-        )
-        .with_help(format!("write `${{matrix.{name}}}` in the `with` of a stage, or remove the axis"))
+        Diagnostic::new(join("matrix", name), place, format!("no stage uses the axis `{name}`"))
+            .with_help(format!("write `${{matrix.{name}}}` in the `with` of a stage, or remove the axis"))
     };
     matrix.axes.iter().filter(|axis| !is_used(axis)).map(error).collect()
 }
