@@ -190,7 +190,7 @@ fn opened(schema: Value) -> Value {
 }
 
 /// What is said about a value, beside what it may be.
-const ANNOTATIONS: [&str; 4] = ["title", "description", "default", "examples"];
+const ANNOTATIONS: [&str; 5] = ["title", "description", "default", "examples", "deprecated"];
 
 /// A schema that also accepts `${...}`. What it says about the value stays in front, where editors look for it.
 fn or_reference(schema: Value) -> Value {

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::components::{Components, Inputs};
 use super::key::Subject;
 use super::stale::{StaleReason, differences};
+use crate::files::{Durability, write_whole};
 use crate::pipeline::plan::{Plan, Task, TaskId};
-use crate::pipeline::whole_file::replace_file;
 use crate::store::{Digest, Key, Record, Store, StoreError};
 
 /// The version of the shape of a lock.
@@ -112,7 +112,7 @@ impl Lock {
     /// Writes the lock, in the same bytes for the same results.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        replace_file(path, text.as_bytes())
+        write_whole(path, Durability::Content, text.as_bytes())
     }
 
     /// What would be computed otherwise than the lock says, before anything runs. A task whose files are missing is
