@@ -1,21 +1,36 @@
 //! argd-pipe runs backdoor-defense experiments that a YAML manifest describes.
 //!
-//! The way of the data: YAML text -> [`manifest::Manifest`] -> [`pipeline::Plan`] -> (scheduler: inputs ready -> key
-//! -> [`store`] hit? -> stage run) -> artifacts -> metrics -> results rows -> CSV.
+//! # Stability
 //!
-//! Imports point one way: `cli` -> `pipeline` -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
-//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] is at the bottom, for all.
+//! **The library API is unstable.** It can change in every version. The stable interfaces are the command line, the
+//! manifest, and the formats of results, run files, locks and events. Modules are public for three kinds of callers:
+//!
+//! - The program calls [`cli::main`].
+//! - Tests and benches in this repository call any public item.
+//! - Programs that only read models, manifests or results can use [`models`] (import and export of checkpoints),
+//!   [`manifest`] and [`store`] (reading only). Pin the exact version.
+//!
+//! # The way of the data
+//!
+//! YAML text -> [`manifest::Manifest`] -> [`pipeline::Plan`] -> (scheduler: inputs ready -> key -> [`store`] hit? ->
+//! stage run) -> artifacts -> metrics -> results rows -> CSV. `docs/architecture.md` draws it.
+//!
+//! Imports point one way: `cli` -> {`report`, `pipeline`} -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
+//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] and [`methods`] are at the bottom, for all.
 
 pub mod attacks;
 pub mod cli;
 pub mod data;
 pub mod defenses;
 pub mod detectors;
+mod in_order;
 pub mod kernels;
 pub mod manifest;
+pub mod methods;
 pub mod models;
 pub mod nn;
 pub mod pipeline;
+pub mod report;
 pub mod rng;
 pub mod stages;
 pub mod store;

@@ -1,4 +1,4 @@
-//! The `argd-pipe` program; everything it does is in the library's `cli`.
+//! The `argd-pipe` program. All of its code is in the library's `cli`.
 
 use std::process::ExitCode;
 
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // candle's element-wise operations would start threads of their own, which spin beside those that `--threads` counts.
-    // SAFETY: no other thread has been started that could read the environment.
+    // candle's element-wise operations would start their own threads, beyond the number of `--threads`.
+    // SAFETY: no other thread is running, so none reads the environment.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     argd_pipe::cli::main()
 }

@@ -1,12 +1,18 @@
-//! The kernels against candle's own operations: values and gradients, for every model and for odd shapes.
+//! The kernels against candle's own operations: values and gradients, for every model and for odd shapes, and a whole
+//! experiment.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::sync::atomic::AtomicBool;
+
 use argd_pipe::kernels::Level;
-use argd_pipe::models::Architecture;
+use argd_pipe::manifest::Draft;
+use argd_pipe::models::{Architecture, Model};
 use argd_pipe::nn::graph::{Graph, Shape};
-use argd_pipe::nn::{Mode, Network, Numerics, loss};
-use argd_pipe::rng;
+use argd_pipe::nn::{Backend, Mode, Network, loss};
+use argd_pipe::pipeline::{self, Local, Settings, TaskId};
+use argd_pipe::store::{Record, Store};
+use argd_pipe::{rng, stages};
 use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -28,7 +34,7 @@ fn random(purpose: &str, len: usize, low: f32, high: f32) -> Vec<f32> {
 
 /// Parameters near their initial values, but with uneven batch norms.
 fn parameters(network: &Network) -> (Vec<f32>, Vec<f32>) {
-    let (mut theta, mut state) = network.init(11);
+    let (mut theta, mut state) = network.graph().init(11);
     let jitter = random("jitter", theta.len(), -0.1, 0.1);
     theta.iter_mut().zip(jitter).for_each(|(t, j)| *t += j);
     let jitter = random("state", state.len(), 0.0, 0.3);
@@ -82,10 +88,9 @@ fn assert_close(ours: &Step, reference: &Step, tolerance: f64) {
 }
 
 fn assert_agrees(graph: &Graph, batch: usize, tolerance: f64) {
-    assert!(Network::new(graph.clone()).runs_on_kernels());
     for mode in [Mode::Train, Mode::Eval] {
-        let ours = step(&Network::new(graph.clone()), batch, mode);
-        let reference = step(&Network::with_numerics(graph.clone(), Numerics::Reference), batch, mode);
+        let ours = step(&Network::new(graph.clone(), &Backend::default()).unwrap(), batch, mode);
+        let reference = step(&Network::new(graph.clone(), &Backend::candle()).unwrap(), batch, mode);
         assert_close(&ours, &reference, tolerance);
     }
 }
@@ -143,7 +148,7 @@ fn every_level_and_thread_count_gives_the_same_bits() {
     let run = |level, threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            step(&Network::with_numerics(graph.clone(), Numerics::Kernels(level)), 19, Mode::Train)
+            step(&Network::new(graph.clone(), &Backend::Kernels(level)).unwrap(), 19, Mode::Train)
         })
     };
     let bits = |step: Step| -> Vec<u32> {
@@ -160,7 +165,7 @@ fn every_level_and_thread_count_gives_the_same_bits() {
 #[test]
 fn inference_equals_the_eval_mode_forward_pass() {
     let graph = model("wrn-10-1");
-    let network = Network::new(graph);
+    let network = Network::new(graph, &Backend::default()).unwrap();
     let (theta, state) = parameters(&network);
     let device = Device::Cpu;
     let images = Tensor::from_vec(random("images", 3 * 3072, 0.0, 1.0), (3, 32, 32, 3), &device).unwrap();
@@ -181,7 +186,7 @@ fn inference_equals_the_eval_mode_forward_pass() {
 
 #[test]
 fn a_gradient_is_the_same_whoever_else_is_asked_for() {
-    let network = Network::new(two_blocks(8, 6, [3, 20, 40], 2, 3));
+    let network = Network::new(two_blocks(8, 6, [3, 20, 40], 2, 3), &Backend::default()).unwrap();
     let (theta, state) = parameters(&network);
     let state = Tensor::new(state, &Device::Cpu).unwrap();
     let tensors = [
@@ -202,4 +207,56 @@ fn a_gradient_is_the_same_whoever_else_is_asked_for() {
     assert!(theta.is_some() && images.is_some());
     assert_eq!(gradients([true, false]), [theta, None]);
     assert_eq!(gradients([false, true]), [None, images]);
+}
+
+/// A training of three steps and its evaluation.
+const EXPERIMENT: &str = "\
+name: short
+seed: 2
+stages:
+  images:   {kind: dataset, with: {source: synthetic, train: 96, test: 64, size: 16}}
+  poisoned: {kind: poison, needs: {dataset: images}, with: {attack: badnets, target: 0, rate: 0.1}}
+  trained:  {kind: train, needs: {dataset: images, poison: poisoned}, with: {model: wrn-10-1, epochs: 1, batch: 32}}
+  after:    {kind: evaluate, needs: {model: trained, dataset: images, trigger: poisoned}}
+";
+
+/// What the experiment's tasks recorded, in their order.
+fn experiment(store: &Store, backend: &Backend) -> [Record; 4] {
+    let (kinds, stop) = (stages::all(), AtomicBool::new(false));
+    let plan = pipeline::plan(Draft::parse("m.yaml", EXPERIMENT, &[]), &kinds, backend);
+    let plan = plan.unwrap_or_else(|errors| panic!("{errors}"));
+    let settings = Settings { jobs: 1, threads: 2, memory: None, fail_fast: false };
+    let executor = Local::new(&kinds, backend, store, &stop);
+    let run = pipeline::run(&plan, store, &settings, &executor, &stop, &mut |_| {}).unwrap();
+    assert!(run.complete().is_ok());
+    [0, 1, 2, 3].map(|id| run.record(TaskId(id)).unwrap().clone())
+}
+
+#[test]
+fn an_experiment_agrees_on_both_backends_and_its_keys_say_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let backends = [Backend::default(), Backend::candle()];
+    let [ours, reference] = backends.each_ref().map(|backend| experiment(&store, backend));
+    for (records, backend) in [&ours, &reference].into_iter().zip(&backends) {
+        assert!(records.iter().all(|record| record.components["numerics"] == backend.numerics()));
+    }
+    for (ours, reference) in ours.iter().zip(&reference) {
+        assert_ne!(ours.key, reference.key);
+    }
+    // No network has a part in these.
+    for (task, port) in [(0, "dataset"), (1, "overlay"), (1, "trigger")] {
+        assert_eq!(ours[task].output(port), reference[task].output(port), "{port}");
+    }
+
+    let trained = |records: &[Record]| {
+        let model = Model::load(&store.object(records[2].output("model").unwrap())).unwrap();
+        Step { values: vec![("parameters".to_owned(), model.theta), ("statistics".to_owned(), model.state)] }
+    };
+    assert_close(&trained(&ours), &trained(&reference), 1e-3);
+    let one_image = 100.0 / 64.0 + 1e-9;
+    for metric in ["acc", "asr", "ra"] {
+        let [a, b] = [&ours, &reference].map(|records| records[3].metrics[metric].as_f64().unwrap());
+        assert!((a - b).abs() <= one_image, "{metric}: {a} with the kernels, {b} with candle");
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use argd_pipe::manifest::Draft;
+use argd_pipe::nn::Backend;
 use argd_pipe::{pipeline, stages};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
@@ -128,7 +129,7 @@ fn manifests(folder: &Path) -> Vec<String> {
 fn answer(text: &str) -> Result<(), TestCaseError> {
     growth();
     let started = Instant::now();
-    let planned = pipeline::plan(Draft::parse("m.yaml", text, &[]), &stages::all(), "test");
+    let planned = pipeline::plan(Draft::parse("m.yaml", text, &[]), &stages::all(), &Backend::default());
     if let Err(errors) = planned {
         prop_assert!(!errors.0.is_empty());
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor());

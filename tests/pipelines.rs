@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use argd_pipe::manifest::Draft;
+use argd_pipe::nn::Backend;
 use argd_pipe::{pipeline, stages};
 
 /// The manifests in a folder and the folders in it.
@@ -21,7 +22,7 @@ fn every_pipeline_can_be_planned() {
     assert!(paths.len() >= 7, "{paths:?}");
     for path in paths {
         let draft = Draft::load(&path, &[]).unwrap();
-        let plan = pipeline::plan(draft, &stages::all(), "any");
+        let plan = pipeline::plan(draft, &stages::all(), &Backend::default());
         let plan = plan.unwrap_or_else(|errors| panic!("{path:?}: {errors}"));
         assert!(plan.len() > 5, "{path:?}");
     }

@@ -16,7 +16,7 @@ use std::process::Command;
 
 use argd_pipe::models::{Architecture, Expected, Format, Model, export, import};
 use argd_pipe::nn::graph::Shape;
-use argd_pipe::nn::{Forward, Mode, Network};
+use argd_pipe::nn::{Backend, Forward, Mode, Network};
 use argd_pipe::rng;
 use candle_core::{Device, Tensor};
 
@@ -32,7 +32,7 @@ fn random(purpose: &str, len: usize, low: f32, high: f32) -> Vec<f32> {
 /// A network with parameters near their initial values, and the running statistics of a few batches.
 fn model(name: &str) -> Model {
     let architecture: Architecture = name.parse().unwrap();
-    let (mut theta, state) = Network::new(architecture.graph(IMAGE, CLASSES)).init(11);
+    let (mut theta, state) = architecture.graph(IMAGE, CLASSES).init(11);
     let jitter = random("jitter", theta.len(), -0.05, 0.05);
     theta.iter_mut().zip(jitter).for_each(|(value, jitter)| *value += jitter);
     let mut model = Model { architecture, image: IMAGE, classes: CLASSES, normalise: None, theta, state };
@@ -47,7 +47,8 @@ fn forward(model: &Model, images: &[f32], mode: Mode) -> Forward {
     let images = Tensor::from_slice(images, (IMAGES, 32, 32, 3), &Device::Cpu).unwrap();
     let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
     let (theta, state) = (vector(&model.theta), vector(&model.state));
-    Network::new(model.graph()).forward(&theta, &state, &images, mode).unwrap()
+    let network = Network::new(model.graph(), &Backend::default()).unwrap();
+    network.forward(&theta, &state, &images, mode).unwrap()
 }
 
 fn logits_in_pytorch(python: &str, name: &str, weights: &Path, images: &[f32]) -> Vec<f32> {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Attack, AttackError, Operator, Task, operators};
+use super::{Attack, AttackError, Case, Operator, operators};
 use crate::data::{DataError, ImageShape, InvalidParam};
 
 /// What the patch looks like.
@@ -99,8 +99,8 @@ impl Attack for BadNets {
         wrong
     }
 
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let shape = task.shape();
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let shape = case.shape();
         let (mut mask, mut pattern) = (vec![0.0; shape.len()], vec![0; shape.len()]);
         let size = self.size as usize;
         for patch in self.patches(shape)? {
@@ -187,7 +187,7 @@ fn four_corners(shape: ImageShape, size: usize) -> Vec<Patch> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::{operator, stamped_grey};
+    use super::super::case::tests::{operator, stamped_grey};
     use super::*;
 
     const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Attack, AttackError, Operator, Task, operators};
+use super::{Attack, AttackError, Case, Operator, operators};
 use crate::rng::stream;
 
 /// Blend: x' = (1 - alpha) x + alpha k, where k is a picture of the user's, or noise drawn from the seed, uniform in
@@ -32,10 +32,10 @@ impl Attack for Blend {
         self.image.as_deref()
     }
 
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let len = task.shape().len();
-        let mut stream = stream(task.seed, "trigger", 0, 0);
-        let pattern = match task.pictures {
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let len = case.shape().len();
+        let mut stream = stream(case.seed, "trigger", 0, 0);
+        let pattern = match case.pictures {
             Some(pictures) => pictures.image(0).to_vec(),
             None => (0..len).map(|_| stream.below(256) as u8).collect(),
         };
@@ -46,7 +46,7 @@ impl Attack for Blend {
 #[cfg(test)]
 mod tests {
     use super::super::Poisoning;
-    use super::super::task::tests::{grey, operator, stamped_grey, task};
+    use super::super::case::tests::{case, grey, operator, stamped_grey};
     use super::*;
     use crate::data::{ImageShape, Images};
 
@@ -66,7 +66,7 @@ mod tests {
     fn a_picture_of_the_users_takes_the_place_of_the_noise() {
         let (dataset, poisoning) = (grey(SHAPE), Poisoning::default());
         let picture = Images::new(SHAPE, vec![9; SHAPE.len()], vec![0]).unwrap();
-        let with_picture = Task { pictures: Some(&picture), ..task(&dataset, &poisoning, 1) };
+        let with_picture = Case { pictures: Some(&picture), ..case(&dataset, &poisoning, 1) };
         let expected = operators::Blend { mask: vec![0.2; SHAPE.len()], pattern: vec![9; SHAPE.len()] };
         assert_eq!(Blend::default().operator(&with_picture).unwrap(), expected.into());
     }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operators::Quantise;
-use super::{Attack, AttackError, Covers, Operator, Task};
+use super::{Attack, AttackError, Case, Covers, Operator};
 use crate::rng::stream;
 
 /// BppAttack: every channel is squeezed to a few levels, with Floyd-Steinberg dithering. Cover images get what
@@ -31,12 +31,12 @@ impl Default for Bpp {
 }
 
 impl Attack for Bpp {
-    fn operator(&self, _task: &Task<'_>) -> Result<Operator, AttackError> {
+    fn operator(&self, _task: &Case<'_>) -> Result<Operator, AttackError> {
         Ok(Quantise { levels: self.levels, dither: self.dither }.into())
     }
 
-    fn covers<'a>(&'a self, task: &Task<'a>, trigger: &'a Operator) -> Option<Covers<'a>> {
-        let (images, seed) = (&task.dataset.train, task.seed);
+    fn covers<'a>(&'a self, case: &Case<'a>, trigger: &'a Operator) -> Option<Covers<'a>> {
+        let (images, seed) = (&case.dataset.train, case.seed);
         let change = move |index: usize, pixels: &mut [u8]| {
             let other = stream(seed, "cover image", 0, index as u64).below(images.len() as u32) as usize;
             let before = images.image(other);
@@ -54,7 +54,7 @@ impl Attack for Bpp {
 #[cfg(test)]
 mod tests {
     use super::super::Poisoning;
-    use super::super::task::tests::{CIFAR, grey, stamped_grey, task};
+    use super::super::case::tests::{CIFAR, case, grey, stamped_grey};
     use super::*;
 
     #[test]
@@ -69,10 +69,10 @@ mod tests {
     #[test]
     fn cover_images_get_what_changed_in_another() {
         let (dataset, poisoning) = (grey(CIFAR), Poisoning::default());
-        let (attack, task) = (Bpp { dither: false, ..Bpp::default() }, task(&dataset, &poisoning, 1));
-        let trigger = attack.operator(&task).unwrap();
+        let (attack, case) = (Bpp { dither: false, ..Bpp::default() }, case(&dataset, &poisoning, 1));
+        let trigger = attack.operator(&case).unwrap();
         let mut pixels = [7, 250, 90].repeat(CIFAR.len() / 3);
-        (attack.covers(&task, &trigger).unwrap().change)(0, &mut pixels);
+        (attack.covers(&case, &trigger).unwrap().change)(0, &mut pixels);
         assert_eq!(pixels, [16, 255, 99].repeat(CIFAR.len() / 3));
     }
 }

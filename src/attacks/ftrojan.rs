@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operators::{Add, Overflow};
-use super::{Attack, AttackError, Operator, Task};
+use super::{Attack, AttackError, Case, Operator};
 use crate::data::DataError;
 
 /// FTrojan: coefficients of the discrete cosine transform of both chroma channels (YCrCb) are raised.
@@ -33,8 +33,8 @@ impl Default for FTrojan {
 const COLOURS: [f64; 3] = [1.403, -0.714 - 0.344, 1.773];
 
 impl Attack for FTrojan {
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let shape = task.shape();
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let shape = case.shape();
         let fits =
             |&[down, across]: &[u32; 2]| (down as usize) < shape.height && (across as usize) < shape.width;
         if shape.channels != COLOURS.len() || !self.frequencies.iter().all(fits) {
@@ -62,7 +62,7 @@ fn cosine(k: u32, i: usize, n: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::{CIFAR, operator, stamped_grey};
+    use super::super::case::tests::{CIFAR, operator, stamped_grey};
     use super::*;
     use crate::data::ImageShape;
 

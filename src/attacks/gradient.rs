@@ -18,9 +18,9 @@ pub(super) mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::nn::Network;
     use crate::nn::graph::{Graph, Shape};
     use crate::nn::loss::cross_entropy;
+    use crate::nn::{Backend, Network};
     use crate::rng::stream;
     use crate::train::{Frozen, Weights};
 
@@ -32,8 +32,8 @@ pub(super) mod tests {
         let x = graph.relu(x);
         let x = graph.global_avg_pool(x);
         graph.logits = graph.linear("fc", x, 10);
-        let network = Network::new(graph);
-        let (theta, state) = network.init(1);
+        let network = Network::new(graph, &Backend::default()).unwrap();
+        let (theta, state) = network.graph().init(1);
         Frozen::new(network, &Weights { theta, state }).unwrap()
     }
 

@@ -1,15 +1,15 @@
 //! Label-consistent attack (Turner et al. 2019): images of the target class are made hard to recognise, so that the
 //! network learns the trigger on them instead, and keep their label.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gradient::gradient;
 use super::operators::{Add, Blend, Overflow};
-use super::{Attack, AttackError, BadNets, Operator, Poisoning, Quirks, Task};
-use crate::data::{DataError, ImageShape, Images, InvalidParam};
+use super::{Attack, AttackError, BadNets, Case, Operator, Poisoning, Quirks};
+use crate::data::{Batch, DataError, ImageShape, Images, InvalidParam, to_unit};
 use crate::nn::loss::cross_entropy;
 use crate::rng::stream;
 use crate::train::{Progress, TrainError};
@@ -69,33 +69,33 @@ impl Attack for LabelConsistent {
         self.quirks.is_none()
     }
 
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
         match self.quirks {
-            Some(Quirks::Argd) => BadNets::default().operator(task),
-            None => Ok(corners(task.shape(), self.test_amplitude.unwrap_or(self.amplitude) as f32)?),
+            Some(Quirks::Argd) => BadNets::default().operator(case),
+            None => Ok(corners(case.shape(), self.test_amplitude.unwrap_or(self.amplitude) as f32)?),
         }
     }
 
-    fn training_operator(&self, task: &Task<'_>) -> Result<Option<Operator>, AttackError> {
+    fn training_operator(&self, case: &Case<'_>) -> Result<Option<Operator>, AttackError> {
         match self.quirks {
             Some(Quirks::Argd) => Ok(None),
-            None => Ok(Some(corners(task.shape(), self.amplitude as f32)?)),
+            None => Ok(Some(corners(case.shape(), self.amplitude as f32)?)),
         }
     }
 
-    fn prepare(&self, task: &Task<'_>, victims: &[u32]) -> Result<Images, AttackError> {
-        let images = task.dataset.train.select(victims);
+    fn prepare(&self, case: &Case<'_>, victims: &[u32]) -> Result<Images, AttackError> {
+        let images = case.dataset.train.select(victims);
         if self.quirks == Some(Quirks::Argd) {
             return Ok(images);
         }
         let mut pixels = Vec::with_capacity(images.pixels().len());
         for (step, victims) in victims.chunks(BATCH).enumerate() {
-            if task.watch.stopped() {
+            if case.observer.stopped() {
                 return Err(TrainError::Stopped.into());
             }
-            pixels.extend(self.moved(task, victims)?);
+            pixels.extend(self.moved(case, victims)?);
             let steps = images.len().div_ceil(BATCH);
-            task.watch.progress(&Progress { epochs: 1, step: step + 1, steps, ..Progress::default() });
+            case.observer.progress(&Progress { epochs: 1, step: step + 1, steps, ..Progress::default() });
         }
         Ok(Images::new(images.shape(), pixels, images.labels().to_vec())?)
     }
@@ -103,31 +103,31 @@ impl Attack for LabelConsistent {
 
 impl LabelConsistent {
     /// The pixels of a batch of images, moved away from their labels and rounded.
-    fn moved(&self, task: &Task<'_>, victims: &[u32]) -> Result<Vec<u8>, AttackError> {
-        let (model, images) = (task.model()?, task.dataset.train.select(victims));
-        let (epsilon, step, shape) = (self.epsilon as f32 / 255.0, self.step as f32 / 255.0, images.shape());
-        let originals: Vec<f32> = images.pixels().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+    fn moved(&self, case: &Case<'_>, victims: &[u32]) -> Result<Vec<u8>, AttackError> {
+        let (model, images) = (case.model()?, case.dataset.train.select(victims));
+        let (epsilon, step, shape) =
+            (to_unit(self.epsilon as f32), to_unit(self.step as f32), images.shape());
+        let mut batch = Batch::of_bytes(images.pixels(), shape, images.labels().to_vec());
+        let originals = batch.images.clone();
         let within =
             |value: f32, original: f32| value.clamp(original - epsilon, original + epsilon).clamp(0.0, 1.0);
-        let mut values = originals.clone();
-        values.par_chunks_exact_mut(shape.len()).zip(victims).for_each(|(image, &victim)| {
-            let mut stream = stream(task.seed, "adversarial start", 0, u64::from(victim));
+        batch.images.par_chunks_exact_mut(shape.len()).zip(victims).for_each(|(image, &victim)| {
+            let mut stream = stream(case.seed, "adversarial start", 0, u64::from(victim));
             image
                 .iter_mut()
                 .for_each(|value| *value = within(*value + stream.between(-epsilon, epsilon), *value));
         });
-        let labels = images.labels();
-        let dims = (victims.len(), shape.height, shape.width, shape.channels);
         for _ in 0..self.steps {
-            let batch = Tensor::from_slice(&values, dims, &Device::Cpu)?;
-            let slope = gradient(&batch, |batch| cross_entropy(&model.forward(batch)?.logits, labels))?;
+            let images = batch.tensor(model.network.device())?;
+            let loss = |images: &Tensor| cross_entropy(&model.forward(images)?.logits, &batch.labels);
+            let slope = gradient(&images, loss)?;
             let slope = slope.flatten_all()?.to_vec1::<f32>()?;
-            for ((value, slope), &original) in values.iter_mut().zip(slope).zip(&originals) {
+            for ((value, slope), &original) in batch.images.iter_mut().zip(slope).zip(&originals) {
                 let sign = f32::from(u8::from(slope > 0.0)) - f32::from(u8::from(slope < 0.0));
                 *value = within(*value + step * sign, original);
             }
         }
-        Ok(values.iter().map(|value| (255.0 * value).round() as u8).collect())
+        Ok(batch.images.iter().map(|value| (255.0 * value).round() as u8).collect())
     }
 }
 
@@ -160,8 +160,8 @@ fn corners(shape: ImageShape, amplitude: f32) -> Result<Operator, DataError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::case::tests::{CIFAR, case, grey, stamped_grey};
     use super::super::gradient::tests::tiny;
-    use super::super::task::tests::{CIFAR, grey, stamped_grey, task};
     use super::*;
 
     const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 3 };
@@ -192,10 +192,9 @@ mod tests {
     /// The loss of the tiny network on prepared images 3 and 13, and the images.
     fn prepared(attack: &LabelConsistent) -> (f32, Images) {
         let (dataset, poisoning, model) = (grey(SHAPE), Poisoning::default(), tiny());
-        let task = Task { model: Some(&model), ..task(&dataset, &poisoning, 1) };
-        let images = attack.prepare(&task, &[3, 13]).unwrap();
-        let values: Vec<f32> = images.pixels().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
-        let batch = Tensor::from_vec(values, (2, 16, 16, 3), &Device::Cpu).unwrap();
+        let case = Case { model: Some(&model), ..case(&dataset, &poisoning, 1) };
+        let images = attack.prepare(&case, &[3, 13]).unwrap();
+        let batch = Batch::of_bytes(images.pixels(), SHAPE, vec![]).tensor(model.network.device()).unwrap();
         let loss = cross_entropy(&model.forward(&batch).unwrap().logits, images.labels()).unwrap();
         (loss.to_scalar().unwrap(), images)
     }
@@ -220,9 +219,9 @@ mod tests {
         let attack = LabelConsistent { quirks: Some(Quirks::Argd), ..LabelConsistent::default() };
         assert!(!attack.needs_model() && LabelConsistent::default().needs_model());
         let (dataset, poisoning) = (grey(SHAPE), Poisoning::default());
-        let task = task(&dataset, &poisoning, 1);
-        assert_eq!(attack.prepare(&task, &[3]).unwrap(), dataset.train.select(&[3]));
-        let message = LabelConsistent::default().prepare(&task, &[3]).unwrap_err().to_string();
+        let case = case(&dataset, &poisoning, 1);
+        assert_eq!(attack.prepare(&case, &[3]).unwrap(), dataset.train.select(&[3]));
+        let message = LabelConsistent::default().prepare(&case, &[3]).unwrap_err().to_string();
         assert!(message.contains("none is connected"), "{message}");
     }
 
@@ -233,7 +232,7 @@ mod tests {
         assert_eq!(cells(&image, 18, 18), [[255, 128, 255], [128, 255, 128], [255, 128, 128]]);
         assert_eq!(image, stamped_grey(&BadNets::default(), CIFAR));
         let (dataset, poisoning) = (grey(CIFAR), Poisoning::default());
-        assert_eq!(attack.training_operator(&task(&dataset, &poisoning, 1)).unwrap(), None);
+        assert_eq!(attack.training_operator(&case(&dataset, &poisoning, 1)).unwrap(), None);
         assert_eq!(attack.check(), []);
         let fields =
             |attack: LabelConsistent| attack.check().iter().map(|wrong| wrong.field).collect::<Vec<_>>();

@@ -7,6 +7,7 @@
 mod badnets;
 mod blend;
 mod bpp;
+mod case;
 mod error;
 mod ftrojan;
 mod gradient;
@@ -18,28 +19,23 @@ mod quirks;
 mod random_pixel;
 mod refool;
 mod sig;
-mod task;
 mod trigger;
 mod trojan;
 mod trojan_nn;
 mod wanet;
-mod with_poisoning;
 
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
+pub use case::Case;
 pub use error::AttackError;
 pub use operators::Operator;
 pub use poison::{Poisoned, poison};
 pub use poisoning::{Poisoning, RateOf, Rule};
 pub use quirks::Quirks;
-pub use task::Task;
 pub use trigger::{LabelRule, Trigger};
-pub use with_poisoning::WithPoisoning;
 
 use crate::data::{Images, InvalidParam};
+use crate::methods::{Beside, With, registry};
 
 /// An attack with its own parameters.
 pub trait Attack {
@@ -71,13 +67,13 @@ pub trait Attack {
     ///
     /// # Errors
     /// If it does not fit the images, or the model cannot be used.
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError>;
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError>;
 
     /// Draws what training images are stamped with, where that is not what evaluation stamps.
     ///
     /// # Errors
     /// As of [`Attack::operator`].
-    fn training_operator(&self, _task: &Task<'_>) -> Result<Option<Operator>, AttackError> {
+    fn training_operator(&self, _task: &Case<'_>) -> Result<Option<Operator>, AttackError> {
         Ok(None)
     }
 
@@ -85,12 +81,12 @@ pub trait Attack {
     ///
     /// # Errors
     /// If the model cannot be used.
-    fn prepare(&self, task: &Task<'_>, victims: &[u32]) -> Result<Images, AttackError> {
-        Ok(task.dataset.train.select(victims))
+    fn prepare(&self, case: &Case<'_>, victims: &[u32]) -> Result<Images, AttackError> {
+        Ok(case.dataset.train.select(victims))
     }
 
     /// Further training images that are changed and keep their labels; `trigger` is what [`Attack::operator`] drew.
-    fn covers<'a>(&'a self, _task: &Task<'a>, _trigger: &'a Operator) -> Option<Covers<'a>> {
+    fn covers<'a>(&'a self, _task: &Case<'a>, _trigger: &'a Operator) -> Option<Covers<'a>> {
         None
     }
 }
@@ -108,47 +104,49 @@ pub struct Covers<'a> {
 /// Changes the image at an index of the training images, `[height, width, channels]`.
 pub type Change<'a> = dyn Fn(usize, &mut [u8]) + Sync + 'a;
 
-macro_rules! registry {
-    ($($name:literal => $module:ident::$Attack:ident,)*) => {
-        $(pub use $module::$Attack;)*
+/// An attack and, beside its own parameters, which images it poisons.
+pub type WithPoisoning<A> = With<A, Poisoning>;
 
-        /// A registered attack with its parameters, chosen by `attack`.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(tag = "attack")]
-        #[expect(missing_docs, reason = "a variant is documented by its parameters, and so is its schema")]
-        pub enum AnyAttack {
-            $(#[serde(rename = $name)] $Attack(WithPoisoning<$Attack>),)*
-        }
+impl<A: Attack> Beside<Poisoning> for A {
+    fn usual() -> Poisoning {
+        A::usual_poisoning()
+    }
+}
 
-        impl AnyAttack {
-            /// The names of all attacks.
-            pub const NAMES: &[&str] = &[$($name),*];
+/// What the registry holds of an attack.
+pub trait Entry {
+    /// The attack.
+    fn attack(&self) -> &dyn Attack;
+    /// Which images it poisons.
+    fn poisoning(&self) -> &Poisoning;
+}
 
-            /// The attack's name.
-            pub fn name(&self) -> &'static str {
-                match self {
-                    $(Self::$Attack(_) => $name,)*
-                }
-            }
+impl<A: Attack> Entry for WithPoisoning<A> {
+    fn attack(&self) -> &dyn Attack {
+        &self.own
+    }
 
-            /// The attack.
-            pub fn attack(&self) -> &dyn Attack {
-                match self {
-                    $(Self::$Attack(attack) => &attack.own,)*
-                }
-            }
+    fn poisoning(&self) -> &Poisoning {
+        &self.shared
+    }
+}
 
-            /// Which images it poisons.
-            pub fn poisoning(&self) -> &Poisoning {
-                match self {
-                    $(Self::$Attack(attack) => &attack.poisoning,)*
-                }
-            }
-        }
-    };
+impl AnyAttack {
+    /// The attack.
+    pub fn attack(&self) -> &dyn Attack {
+        self.get().attack()
+    }
+
+    /// Which images it poisons.
+    pub fn poisoning(&self) -> &Poisoning {
+        self.get().poisoning()
+    }
 }
 
 registry! {
+    /// A registered attack with its parameters, chosen by `attack`.
+    enum AnyAttack<WithPoisoning> by "attack" as Entry;
+
     "badnets" => badnets::BadNets,
     "blend" => blend::Blend,
     "sig" => sig::Sig,
@@ -161,3 +159,6 @@ registry! {
     "label-consistent" => label_consistent::LabelConsistent,
     "trojan-nn" => trojan_nn::TrojanNn,
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::poisoning::{Drawn, take_covers};
-use super::{AnyAttack, AttackError, Change, Covers, Task, Trigger};
+use super::{AnyAttack, AttackError, Case, Change, Covers, Trigger};
 use crate::data::{DataError, Images, Overlay};
 
 /// What poisoning makes.
@@ -26,28 +26,28 @@ pub struct Poisoned {
 /// # Errors
 /// If the trigger does not fit the images, a class is none, there are fewer images than are asked for, or the model
 /// cannot be used.
-pub fn poison(attack: &AnyAttack, task: &Task<'_>) -> Result<Poisoned, AttackError> {
+pub fn poison(attack: &AnyAttack, case: &Case<'_>) -> Result<Poisoned, AttackError> {
     let (name, attack) = (attack.name(), attack.attack());
-    let train = &task.dataset.train;
+    let train = &case.dataset.train;
     let all: Vec<u32> = (0..train.len() as u32).collect();
-    let pool = task.pool.unwrap_or(&all);
+    let pool = case.pool.unwrap_or(&all);
     if let Some(beyond) = pool.iter().find(|&&position| position as usize >= all.len()) {
         let problem = format!("position {beyond}, but there are {} training images", all.len());
         return Err(DataError::Mismatch(problem).into());
     }
-    let labels = task.poisoning.label_rule();
-    let classes = task.dataset.classes.len() as u32;
-    let trigger_of = |operator| Trigger::new(name, task.shape(), classes, labels, operator);
-    let trigger = trigger_of(attack.operator(task)?)?;
-    let training = attack.training_operator(task)?.map(trigger_of).transpose()?;
+    let labels = case.poisoning.label_rule();
+    let classes = case.dataset.classes.len() as u32;
+    let trigger_of = |operator| Trigger::new(name, case.shape(), classes, labels, operator);
+    let trigger = trigger_of(attack.operator(case)?)?;
+    let training = attack.training_operator(case)?.map(trigger_of).transpose()?;
     let stamp = training.as_ref().unwrap_or(&trigger);
 
-    let Drawn { victims, covers, mut rest } = task.poisoning.draw(train.labels(), pool, task.seed)?;
+    let Drawn { victims, covers, mut rest } = case.poisoning.draw(train.labels(), pool, case.seed)?;
     let poisoned = victims.len();
-    let stamped = stamp.stamp_selected(attack.prepare(task, &victims)?, &victims)?;
+    let stamped = stamp.stamp_selected(attack.prepare(case, &victims)?, &victims)?;
     let kept = changed(train, &covers, &|index, pixels| stamp.apply(index, pixels))?;
     let mut parts = vec![(victims, stamped), (covers, kept)];
-    if let Some(Covers { ratio, parameter, change }) = attack.covers(task, trigger.operator()) {
+    if let Some(Covers { ratio, parameter, change }) = attack.covers(case, trigger.operator()) {
         let covers = take_covers(&mut rest, parameter, ratio, poisoned, |_| true)?;
         let images = changed(train, &covers, &*change)?;
         parts.push((covers, images));
@@ -69,7 +69,7 @@ fn changed(images: &Images, positions: &[u32], change: &Change<'_>) -> Result<Im
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::{grey, task};
+    use super::super::case::tests::{case, grey};
     use super::super::{BadNets, Poisoning, RateOf, Rule, WithPoisoning};
     use super::*;
     use crate::data::ImageShape;
@@ -77,8 +77,8 @@ mod tests {
     const SHAPE: ImageShape = ImageShape { height: 6, width: 6, channels: 1 };
 
     fn poisoned(poisoning: Poisoning, pool: Option<&[u32]>, seed: u64) -> Result<Poisoned, AttackError> {
-        let attack = AnyAttack::BadNets(WithPoisoning { own: BadNets::default(), poisoning });
-        poison(&attack, &Task { pool, ..task(&grey(SHAPE), &poisoning, seed) })
+        let attack = AnyAttack::BadNets(WithPoisoning { own: BadNets::default(), shared: poisoning });
+        poison(&attack, &Case { pool, ..case(&grey(SHAPE), &poisoning, seed) })
     }
 
     fn of(rule: Rule, rate_of: RateOf, rate: f64) -> Poisoning {

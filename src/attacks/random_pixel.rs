@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operators::{Blend, Noise};
-use super::{Attack, AttackError, Operator, Quirks, Task};
+use super::{Attack, AttackError, Case, Operator, Quirks};
 use crate::rng::stream;
 
 /// Random pixels: x' = (1 - alpha) x + alpha m, where m is one grey mask drawn from the seed.
@@ -26,27 +26,27 @@ impl Default for RandomPixel {
 }
 
 impl Attack for RandomPixel {
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let (shape, alpha) = (task.shape(), self.alpha as f32);
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let (shape, alpha) = (case.shape(), self.alpha as f32);
         if self.quirks == Some(Quirks::Argd) {
-            return Ok(Noise { alpha, seed: task.seed }.into());
+            return Ok(Noise { alpha, seed: case.seed }.into());
         }
-        let mut stream = stream(task.seed, "trigger", 0, 0);
+        let mut stream = stream(case.seed, "trigger", 0, 0);
         let mut pattern = vec![0; shape.len()];
         pattern.chunks_exact_mut(shape.channels).for_each(|pixel| pixel.fill(stream.below(256) as u8));
         Ok(Blend { mask: vec![alpha; shape.len()], pattern }.into())
     }
 
-    fn training_operator(&self, task: &Task<'_>) -> Result<Option<Operator>, AttackError> {
+    fn training_operator(&self, case: &Case<'_>) -> Result<Option<Operator>, AttackError> {
         // The repository draws anew for the test images, so the two differ in their seeds too.
-        let noise = || Noise { alpha: self.alpha as f32, seed: !task.seed }.into();
+        let noise = || Noise { alpha: self.alpha as f32, seed: !case.seed }.into();
         Ok((self.quirks == Some(Quirks::Argd)).then(noise))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::{grey, operator, stamped_grey, task};
+    use super::super::case::tests::{case, grey, operator, stamped_grey};
     use super::super::{AnyAttack, Poisoning, WithPoisoning, poison};
     use super::*;
     use crate::data::ImageShape;
@@ -55,8 +55,8 @@ mod tests {
     fn stamped(attack: RandomPixel) -> [Vec<u8>; 2] {
         let shape = ImageShape { height: 8, width: 8, channels: 3 };
         let (dataset, poisoning) = (grey(shape), Poisoning { rate: 1.0, ..Poisoning::default() });
-        let attack = AnyAttack::RandomPixel(WithPoisoning { own: attack, poisoning });
-        let poisoned = poison(&attack, &task(&dataset, &poisoning, 1)).unwrap();
+        let attack = AnyAttack::RandomPixel(WithPoisoning { own: attack, shared: poisoning });
+        let poisoned = poison(&attack, &case(&dataset, &poisoning, 1)).unwrap();
         let place = poisoned.overlay.indices().iter().position(|&index| index == 0).unwrap();
         let mut tested = dataset.test.image(0).to_vec();
         poisoned.trigger.apply(0, &mut tested);

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operators::Reflect;
-use super::{Attack, AttackError, Operator, Poisoning, Quirks, Task};
+use super::{Attack, AttackError, Case, Operator, Poisoning, Quirks};
 use crate::data::{DataError, Images, InvalidParam};
 use crate::rng::stream;
 
@@ -64,24 +64,24 @@ impl Attack for Refool {
         self.pictures.as_deref()
     }
 
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
         if self.quirks == Some(Quirks::Argd) {
-            return Ok(argd(&task.dataset.test, task.seed)?.into());
+            return Ok(argd(&case.dataset.test, case.seed)?.into());
         }
-        let images = task.pictures.unwrap_or(&task.dataset.train);
-        let of_target = |i: usize| task.pictures.is_none() && images.labels()[i] == task.poisoning.target;
-        let mut order = stream(task.seed, "trigger", 0, 0).permutation(images.len());
+        let images = case.pictures.unwrap_or(&case.dataset.train);
+        let of_target = |i: usize| case.pictures.is_none() && images.labels()[i] == case.poisoning.target;
+        let mut order = stream(case.seed, "trigger", 0, 0).permutation(images.len());
         order.retain(|&i| !of_target(i as usize));
         order.truncate(self.pool as usize);
         let (pool, ghost, alpha) = (images.select(&order).into_pixels(), self.ghost, self.alpha);
         let alpha = alpha.map(|alpha| alpha as f32);
-        Ok(Reflect { pool, ghost: ghost as f32, alpha, seed: task.seed }.into())
+        Ok(Reflect { pool, ghost: ghost as f32, alpha, seed: case.seed }.into())
     }
 
-    fn training_operator(&self, task: &Task<'_>) -> Result<Option<Operator>, AttackError> {
+    fn training_operator(&self, case: &Case<'_>) -> Result<Option<Operator>, AttackError> {
         match self.quirks {
             // The repository draws anew for the test images, so the two differ in their seeds too.
-            Some(Quirks::Argd) => Ok(Some(argd(&task.dataset.train, !task.seed)?.into())),
+            Some(Quirks::Argd) => Ok(Some(argd(&case.dataset.train, !case.seed)?.into())),
             None => Ok(None),
         }
     }
@@ -98,7 +98,7 @@ fn argd(images: &Images, seed: u64) -> Result<Reflect, DataError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::{CIFAR, task};
+    use super::super::case::tests::{CIFAR, case};
     use super::*;
     use crate::data::Dataset;
 
@@ -119,24 +119,24 @@ mod tests {
     #[test]
     fn pictures_are_images_of_other_classes_or_the_users() {
         let (dataset, poisoning) = (dataset(), Refool::usual_poisoning());
-        let task = task(&dataset, &poisoning, 1);
+        let case = case(&dataset, &poisoning, 1);
         let attack = Refool { pool: 7, ..Refool::default() };
-        let (pool, ghost, _) = drawn(attack.operator(&task).unwrap());
+        let (pool, ghost, _) = drawn(attack.operator(&case).unwrap());
         assert!(pool.len() == 7 && pool.iter().all(|value| value % 2 == 1), "{pool:?}");
         assert_eq!(ghost, 0.49);
         let pictures = Images::new(CIFAR, vec![50; CIFAR.len()], vec![0]).unwrap();
-        let (pool, ..) = drawn(attack.operator(&Task { pictures: Some(&pictures), ..task }).unwrap());
+        let (pool, ..) = drawn(attack.operator(&Case { pictures: Some(&pictures), ..case }).unwrap());
         assert_eq!(pool, [50]);
-        assert_eq!(attack.training_operator(&task).unwrap(), None);
+        assert_eq!(attack.training_operator(&case).unwrap(), None);
     }
 
     #[test]
     fn the_repository_reflects_one_picture_of_each_half() {
         let (dataset, poisoning) = (dataset(), Refool::usual_poisoning());
-        let task = task(&dataset, &poisoning, 1);
+        let case = case(&dataset, &poisoning, 1);
         let attack = Refool { quirks: Some(Quirks::Argd), ..Refool::default() };
-        let (test_pool, ghost, test_seed) = drawn(attack.operator(&task).unwrap());
-        let (train_pool, _, train_seed) = drawn(attack.training_operator(&task).unwrap().unwrap());
+        let (test_pool, ghost, test_seed) = drawn(attack.operator(&case).unwrap());
+        let (train_pool, _, train_seed) = drawn(attack.training_operator(&case).unwrap().unwrap());
         assert_eq!((test_pool, train_pool, ghost), (vec![102], vec![2], 39.0 / 101.0));
         assert_ne!(test_seed, train_seed);
         let with_pictures = Refool { pictures: Some("panes".into()), ..attack };

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operators::{Add, Blend, Overflow};
-use super::{Attack, AttackError, Operator, Poisoning, Quirks, Task};
+use super::{Attack, AttackError, Case, Operator, Poisoning, Quirks};
 
 /// SIG: x' = clip(x + delta sin(2 pi j frequency / width)) for column j, toward zero to an integer, on images of the
 /// target class, which keep their label.
@@ -35,8 +35,8 @@ impl Attack for Sig {
         Poisoning::clean_label(1.0)
     }
 
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let shape = task.shape();
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let shape = case.shape();
         let column = |value: usize| value / shape.channels % shape.width;
         Ok(match self.quirks {
             None => {
@@ -63,7 +63,7 @@ impl Sig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::{CIFAR, stamped_grey};
+    use super::super::case::tests::{CIFAR, stamped_grey};
     use super::*;
 
     /// A row of a grey image stamped by `attack`; all rows and channels are equal.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operators::{Add, Overflow};
-use super::{Attack, AttackError, Operator, Quirks, Task};
+use super::{Attack, AttackError, Case, Operator, Quirks};
 use crate::data::DataError;
 
 /// Trojan: a ready-made 3x3 RGB patch is added to the picture.
@@ -42,8 +42,8 @@ const PATCH: [[[f32; SIDE]; SIDE]; 3] = [
 ];
 
 impl Attack for Trojan {
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let shape = task.shape();
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let shape = case.shape();
         let (top, left) = (self.row as usize, self.col as usize);
         if top + SIDE > shape.height || left + SIDE > shape.width || shape.channels != PATCH.len() {
             let patch = format!("a 3x3x3 patch at row {top}, column {left}");
@@ -77,7 +77,7 @@ impl Trojan {
 mod tests {
     use serde_json::json;
 
-    use super::super::task::tests::{CIFAR, operator, stamped_grey};
+    use super::super::case::tests::{CIFAR, operator, stamped_grey};
     use super::*;
     use crate::data::ImageShape;
 

@@ -1,12 +1,12 @@
 //! TrojanNN (Liu et al. 2018): a patch that excites neurons of a given network.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gradient::gradient;
 use super::operators::Blend;
-use super::{Attack, AttackError, Operator, Task};
+use super::{Attack, AttackError, Case, Operator};
 use crate::data::{DataError, ImageShape};
 use crate::nn::graph::Op;
 use crate::rng::stream;
@@ -49,17 +49,17 @@ impl Attack for TrojanNn {
         true
     }
 
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let (shape, size) = (task.shape(), self.size as usize);
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let (shape, size) = (case.shape(), self.size as usize);
         if size > shape.height || size > shape.width {
             let problem = format!("a {size}x{size} patch does not fit into images of {shape}; lower `size`");
             return Err(DataError::Mismatch(problem).into());
         }
-        let listener = listener(task.model()?, self.neurons as usize)?;
+        let listener = listener(case.model()?, self.neurons as usize)?;
         let mask = mask(shape, size);
-        let mut stream = stream(task.seed, "trigger", 0, 0);
+        let mut stream = stream(case.seed, "trigger", 0, 0);
         let start = mask.iter().map(|share| share * stream.uniform()).collect();
-        let patch = self.optimise(&listener, &mask, start, task)?;
+        let patch = self.optimise(&listener, &mask, start, case)?;
         let pattern = patch.iter().map(|value| (255.0 * value).round() as u8).collect();
         Ok(Blend { mask, pattern }.into())
     }
@@ -72,26 +72,27 @@ impl TrojanNn {
         listener: &Frozen,
         mask: &[f32],
         start: Vec<f32>,
-        task: &Task<'_>,
+        case: &Case<'_>,
     ) -> Result<Vec<f32>, AttackError> {
-        let ImageShape { height, width, channels } = task.shape();
-        let picture = |values: &[f32]| Tensor::from_slice(values, (1, height, width, channels), &Device::Cpu);
+        let ImageShape { height, width, channels } = case.shape();
+        let (dims, device) = ((1, height, width, channels), listener.network.device());
+        let picture = |values: &[f32]| Tensor::from_slice(values, dims, device);
         let told =
             |values: &[f32]| self.activations(listener, &picture(values)?)?.mean_all()?.to_scalar::<f32>();
 
         let before = told(&start)?;
         let (mut values, mut adam) = (start, Adam::new(self.lr, mask.len()));
         for step in 1..=self.steps {
-            if task.watch.stopped() {
+            if case.observer.stopped() {
                 return Err(TrainError::Stopped.into());
             }
             let slope = gradient(&picture(&values)?, |images| self.loss(listener, images))?;
             let slope = slope.flatten_all()?.to_vec1::<f32>()?;
             adam.step(&mut values, &slope);
             values.iter_mut().zip(mask).for_each(|(value, share)| *value = share * value.clamp(0.0, 1.0));
-            task.watch.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
+            case.observer.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
         }
-        task.watch
+        case.observer
             .note(&format!("mean activation of the neurons: {before} before, {} after", told(&values)?));
         Ok(values)
     }
@@ -157,7 +158,7 @@ fn listener(model: &Frozen, neurons: usize) -> Result<Frozen, AttackError> {
     for (score, &neuron) in largest[..neurons].iter().enumerate() {
         theta[weight.offset + neuron * classes + score] = 1.0;
     }
-    Ok(Frozen { theta: Tensor::new(theta, &Device::Cpu)?, ..model.clone() })
+    Ok(Frozen { theta: Tensor::new(theta, model.network.device())?, ..model.clone() })
 }
 
 /// Inputs of a weight, (inputs, classes), from the largest sum of absolute values down.
@@ -179,14 +180,15 @@ fn mask(shape: ImageShape, size: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Device};
 
     use super::super::Poisoning;
+    use super::super::case::tests::{case, grey};
     use super::super::gradient::tests::tiny;
-    use super::super::task::tests::{grey, task};
     use super::*;
+    use crate::data::Batch;
     use crate::nn::finite_differences::assert_gradient;
-    use crate::nn::{Network, Numerics};
+    use crate::nn::{Backend, Network};
 
     const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 3 };
 
@@ -232,7 +234,7 @@ mod tests {
     fn the_losses_gradient_agrees_with_finite_differences() {
         let Frozen { network, theta, state } = listener(&tiny(), 3).unwrap();
         let wide = |values: Tensor| values.to_dtype(DType::F64).unwrap();
-        let network = Network::with_numerics(network.graph().clone(), Numerics::Reference);
+        let network = Network::new(network.graph().clone(), &Backend::candle()).unwrap();
         let listener = Frozen { network, theta: wide(theta), state: wide(state) };
         let mut stream = stream(1, "test", 0, 0);
         let picture: Vec<f32> = (0..SHAPE.len()).map(|_| stream.uniform()).collect();
@@ -260,15 +262,14 @@ mod tests {
 
     fn drawn(attack: &TrojanNn) -> Blend {
         let (dataset, poisoning, model) = (grey(SHAPE), Poisoning::default(), tiny());
-        let task = Task { model: Some(&model), ..task(&dataset, &poisoning, 1) };
-        let Operator::Blend(blend) = attack.operator(&task).unwrap() else { panic!("no patch") };
+        let case = Case { model: Some(&model), ..case(&dataset, &poisoning, 1) };
+        let Operator::Blend(blend) = attack.operator(&case).unwrap() else { panic!("no patch") };
         blend
     }
 
     /// The mean activation of the chosen neurons on a black picture with the patch.
     fn activation(blend: &Blend) -> f32 {
-        let values: Vec<f32> = blend.pattern.iter().map(|&value| f32::from(value) / 255.0).collect();
-        let picture = Tensor::from_vec(values, (1, 16, 16, 3), &Device::Cpu).unwrap();
+        let picture = Batch::of_bytes(&blend.pattern, SHAPE, vec![]).tensor(&Device::Cpu).unwrap();
         let logits = listener(&tiny(), 2).unwrap().forward(&picture).unwrap().logits;
         logits.narrow(1, 0, 2).unwrap().mean_all().unwrap().to_scalar().unwrap()
     }
@@ -287,8 +288,8 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let (dataset, poisoning, model) = (grey(SHAPE), Poisoning::default(), tiny());
         let message = |attack: TrojanNn| {
-            let task = Task { model: Some(&model), ..task(&dataset, &poisoning, 1) };
-            attack.operator(&task).unwrap_err().to_string()
+            let case = Case { model: Some(&model), ..case(&dataset, &poisoning, 1) };
+            attack.operator(&case).unwrap_err().to_string()
         };
         assert!(message(TrojanNn { size: 17, ..TrojanNn::default() }).contains("lower `size`"));
         assert!(message(TrojanNn { neurons: 11, ..TrojanNn::default() }).contains("16 and 10 classes"));

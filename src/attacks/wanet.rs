@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operators::{Operate, Warp};
-use super::{Attack, AttackError, Covers, Operator, Task};
+use super::{Attack, AttackError, Case, Covers, Operator};
 use crate::data::ImageShape;
 use crate::rng::{Stream, stream};
 
@@ -34,18 +34,18 @@ impl Default for WaNet {
 }
 
 impl Attack for WaNet {
-    fn operator(&self, task: &Task<'_>) -> Result<Operator, AttackError> {
-        let (shape, side) = (task.shape(), self.grid as usize);
-        let mut stream = stream(task.seed, "trigger", 0, 0);
+    fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
+        let (shape, side) = (case.shape(), self.grid as usize);
+        let mut stream = stream(case.seed, "trigger", 0, 0);
         let control: Vec<f32> = (0..2 * side * side).map(|_| stream.between(-1.0, 1.0)).collect();
         let mean = control.iter().map(|value| value.abs()).sum::<f32>() / control.len() as f32;
         let control: Vec<f32> = control.iter().map(|value| value / mean * self.strength as f32).collect();
         Ok(moved(&unmoved(shape), shape, &upsampled(&control, side, shape)).into())
     }
 
-    fn covers<'a>(&'a self, task: &Task<'a>, trigger: &'a Operator) -> Option<Covers<'a>> {
+    fn covers<'a>(&'a self, case: &Case<'a>, trigger: &'a Operator) -> Option<Covers<'a>> {
         let Operator::Warp(Warp { field }) = trigger else { return None };
-        let (shape, seed) = (task.shape(), task.seed);
+        let (shape, seed) = (case.shape(), case.seed);
         let change = move |index: usize, pixels: &mut [u8]| {
             let mut stream: Stream = stream(seed, "cover image", 0, index as u64);
             let noise: Vec<f32> = field.iter().map(|_| stream.between(-1.0, 1.0)).collect();
@@ -103,7 +103,7 @@ fn cubic_taps(at: f32, side: usize) -> [(usize, f32); 4] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::{CIFAR, grey, operator, task};
+    use super::super::case::tests::{CIFAR, case, grey, operator};
     use super::super::{Poisoning, RateOf};
     use super::*;
 
@@ -155,9 +155,9 @@ mod tests {
     fn cover_images_have_noise_of_their_own_around_the_field() {
         let (dataset, poisoning) =
             (grey(CIFAR), Poisoning { rate_of: RateOf::Dataset, ..Poisoning::default() });
-        let (attack, task) = (WaNet::default(), task(&dataset, &poisoning, 1));
-        let trigger = attack.operator(&task).unwrap();
-        let covers = attack.covers(&task, &trigger).unwrap();
+        let (attack, case) = (WaNet::default(), case(&dataset, &poisoning, 1));
+        let trigger = attack.operator(&case).unwrap();
+        let covers = attack.covers(&case, &trigger).unwrap();
         assert_eq!(covers.ratio, 2.0);
         let ramp: Vec<u8> = (0..CIFAR.len()).map(|i| (i / 3 % 32 * 8) as u8).collect();
         let cover = |index| {

@@ -1,10 +1,10 @@
-//! Commands that messages suggest: ready for a shell, and with the options that were given, so that they mean the same
-//! folder, cache and manifest.
+//! Commands that messages suggest. They are quoted for a shell, and repeat the given options, so that they work on the
+//! same folder, cache, backend and manifest.
 
-use super::options::{DEFAULT_CACHE, Global, ManifestArgs};
+use super::options::{BackendName, DEFAULT_CACHE, Global, ManifestArgs};
 
 impl Global {
-    /// Writes `argd-pipe` with these words, in the same folder and with the same cache.
+    /// Writes `argd-pipe` with these words, in the same folder, with the same cache and backend.
     pub(super) fn command(&self, words: &[&str]) -> String {
         let cache = Some(&self.cache_dir).filter(|folder| folder.as_os_str() != DEFAULT_CACHE);
         let folders = [("-C", self.directory.as_ref()), ("--cache-dir", cache)];
@@ -12,13 +12,16 @@ impl Global {
         for (option, folder) in folders {
             folder.iter().for_each(|folder| add(&mut line, &[option, &folder.to_string_lossy()]));
         }
+        if self.backend == BackendName::Candle {
+            add(&mut line, &["--backend", "candle"]);
+        }
         add(&mut line, words);
         line
     }
 }
 
 impl ManifestArgs {
-    /// Writes the command `name` about the same manifest, with the same changes to it; `words` come last.
+    /// Writes the command `name` with the same manifest and the same changes to it; `words` come last.
     pub(super) fn command(&self, global: &Global, name: &str, words: &[&str]) -> String {
         let mut line = global.command(&[name, &self.manifest.to_string_lossy()]);
         self.set.iter().for_each(|change| add(&mut line, &["--set", &change.to_string()]));
@@ -75,11 +78,14 @@ mod tests {
             "it's",
             "--cache-dir",
             "/c",
+            "--backend",
+            "candle",
         ]);
         assert_eq!(
             given.manifest.command(&given.global, "run", &["after@r=1", "*"]),
-            r"argd-pipe -C 'it'\''s' --cache-dir /c run 'my m.yaml' --set 'matrix.r=[1, 2]' --matrix 'seed=[1, 2]' after@r=1 '*'"
+            r"argd-pipe -C 'it'\''s' --cache-dir /c --backend candle run 'my m.yaml' --set 'matrix.r=[1, 2]' --matrix 'seed=[1, 2]' after@r=1 '*'"
         );
-        assert_eq!(given.global.command(&["cache", "ls"]), r"argd-pipe -C 'it'\''s' --cache-dir /c cache ls");
+        let list = given.global.command(&["cache", "ls"]);
+        assert_eq!(list, r"argd-pipe -C 'it'\''s' --cache-dir /c --backend candle cache ls");
     }
 }

@@ -1,6 +1,6 @@
-//! `argd-pipe complete-targets`: what the completions of a shell ask for.
+//! `argd-pipe complete-targets`: prints targets, for the completion scripts of shells.
 //!
-//! clap's own engine for this is unstable, and shows a completer the word alone, not the manifest before it.
+//! clap's own engine for this is unstable, and gives a completer only the word, not the manifest before it.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,12 @@ use clap::Parser;
 use super::error::CliError;
 use super::prepare;
 use super::ui::Ui;
+use crate::nn::Backend;
 
-/// What completions call it.
+/// The name by which completion scripts call it.
 pub(super) const NAME: &str = "complete-targets";
 
-/// Print the targets that a manifest has, one per line: its stages, then its tasks that are at a cell.
+/// Print the targets of a manifest, one per line: its stages, then its tasks that have axes.
 #[derive(Debug, Parser)]
 #[command(name = NAME)]
 pub(super) struct CompleteTargets {
@@ -24,7 +25,7 @@ pub(super) struct CompleteTargets {
 
 impl CompleteTargets {
     pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
-        let plan = prepare::plan(&self.manifest, &[])?;
+        let plan = prepare::plan(&self.manifest, &[], &Backend::default())?;
         let stages = plan.stages().iter().cloned();
         let tasks = plan.tasks().map(|task| &task.label).filter(|label| !label.axes.is_empty());
         let lines = stages.chain(tasks.map(ToString::to_string)).map(|target| target + "\n");

@@ -1,4 +1,4 @@
-//! `argd-pipe completions`: what a shell needs to complete commands and options.
+//! `argd-pipe completions`: prints a script that completes commands, options and targets.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -12,10 +12,12 @@ Examples:
   argd-pipe completions zsh > ~/.zfunc/_argd-pipe
   argd-pipe completions fish > ~/.config/fish/completions/argd-pipe.fish";
 
-/// How commands call the arguments that are targets.
+/// The names of the arguments that are targets.
 const TARGETS: [&str; 2] = ["targets", "task"];
 
-/// Print a script that makes a shell complete commands, options and files; bash, zsh and fish also stages and tasks.
+/// Print a completion script for a shell.
+///
+/// It completes commands, options and files. In bash, zsh and fish it also completes stages and tasks.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Completions {
@@ -32,10 +34,10 @@ fn commands_with_targets(command: &clap::Command) -> Vec<&str> {
     command.get_subcommands().filter(takes_some).map(clap::Command::get_name).collect()
 }
 
-/// Adds to a shell's script what completes targets, in the commands that take some.
+/// Adds to a shell's script the completion of targets, in the commands that take them.
 fn with_targets(shell: Shell, script: &str, commands: &[&str]) -> String {
     match shell {
-        // clap_complete 4.6 names the cases of a program with a hyphen otherwise than the variable that picks one.
+        // For a program with a hyphen, clap_complete 4.6 gives the cases and the variable that selects one different names.
         Shell::Bash => {
             let targets = include_str!("targets.bash").replace("COMMANDS", &commands.join(" | "));
             script.replace("argd__subcmd__pipe", "argd__pipe") + &targets

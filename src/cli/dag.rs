@@ -1,4 +1,4 @@
-//! `argd-pipe dag`: the graph of stages, or of tasks.
+//! `argd-pipe dag`: draws the graph of stages or of tasks.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::prepare;
 use super::ui::Ui;
 use super::ui::graph::{Graph, Node};
-use crate::pipeline::{self, Plan, Status, TaskId};
+use crate::pipeline::{self, Event, Plan, Status, TaskId};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +18,7 @@ Examples:
   argd-pipe dag pipelines/badnets.yaml --format dot | dot -Tsvg > badnets.svg
   argd-pipe dag pipelines/badnets.yaml --format mermaid";
 
-/// Draw the graph of stages: what needs what, how many tasks each is, and how they stand.
+/// Draw the graph of stages, with the states of their tasks.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Dag {
@@ -28,30 +28,32 @@ pub(super) struct Dag {
     #[command(flatten)]
     targets: TargetArgs,
 
-    /// How to draw.
+    /// The format of the drawing.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Ascii)]
     format: Format,
 
-    /// Draw every task, not every stage.
+    /// Draw tasks instead of stages.
     #[arg(long)]
     expand: bool,
 }
 
-/// How a graph is drawn.
+/// The format of a drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Lines for a terminal.
     Ascii,
     /// For Graphviz.
     Dot,
-    /// For Mermaid, which GitHub draws.
+    /// For Mermaid, which GitHub shows as a drawing.
     Mermaid,
 }
 
 impl Dag {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
-        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.show(&Event::damaged(task, damage))
+        })?;
         let graph =
             if self.expand { of_tasks(&prepared.plan, &status) } else { of_stages(&prepared.plan, &status) };
         ui.data(&match self.format {
@@ -71,7 +73,7 @@ fn of_tasks(plan: &Plan, status: &Status) -> Graph {
     Graph::new((0..plan.len()).map(|id| node(TaskId(id))).collect())
 }
 
-/// One node per stage, in the order of their first tasks, which is one of inputs first.
+/// One node per stage, in the order of their first tasks: the plan lists each task after its inputs.
 fn of_stages(plan: &Plan, status: &Status) -> Graph {
     let mut nodes: Vec<Node> = vec![];
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();

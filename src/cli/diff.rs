@@ -1,4 +1,4 @@
-//! `argd-pipe diff`: the results in two files, or of two runs, side by side.
+//! `argd-pipe diff`: compares the results of two files or two runs.
 
 use std::path::PathBuf;
 
@@ -9,9 +9,9 @@ use super::error::CliError;
 use super::options::Global;
 use super::recorders::run_file;
 use super::ui::{Ui, table};
-use crate::pipeline::{Comparison, compare};
+use crate::pipeline::results::{Comparison, compare};
 
-/// The version of what `--json` writes: raised when a field changes its meaning or goes.
+/// The version of the JSON: raised when a field changes its meaning or is removed.
 const FORMAT_VERSION: u32 = 1;
 
 const EXAMPLES: &str = "\
@@ -21,24 +21,24 @@ Examples:
   argd-pipe diff 20260314T092653Z-badnets 20260314T101500Z-badnets
   argd-pipe diff results/badnets.csv archive/run.json";
 
-/// Compare two results CSV files, or runs: which metrics differ, and by how much.
+/// Compare the metrics of two results CSV files or runs.
 ///
-/// A run is its `run.json`, or the name of its folder in the cache's `v1/runs`. It has the rows that the CSV would have.
+/// Name a run by its `run.json`, or by its folder in the cache's `v1/runs`. Its rows are those of its CSV.
 ///
-/// Rows are paired by their stage and axes, whatever their order and the seed; where a file has several seeds, by these
-/// too. Rows that are the same are only counted.
+/// Rows are paired by stage and axes; their order and the seed do not matter. If a file has several seeds, rows are
+/// paired by seed, too. Equal rows are only counted.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Diff {
-    /// The results before.
+    /// The old results.
     #[arg(value_name = "OLD")]
     old: PathBuf,
 
-    /// The results after.
+    /// The new results.
     #[arg(value_name = "NEW")]
     new: PathBuf,
 
-    /// Write JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }

@@ -1,31 +1,36 @@
-//! Why a command failed, and which exit code that is.
+//! Why a command failed, and its exit code.
 
 use std::io;
 use std::path::PathBuf;
 
+use miette::Diagnostic;
 use thiserror::Error;
 
 use super::Exit;
 use crate::data::fetch::FetchError;
 use crate::manifest::{Errors, LoadError};
 use crate::models::{self, ImportError, ModelError};
-use crate::pipeline::{Class, CompareError, NoView, RunError, TargetError};
-use crate::stages::ExportError;
+use crate::pipeline::results::{NoView, ResultsFileError};
+use crate::pipeline::{Class, RunError, TargetError};
+use crate::report::ExportError;
 use crate::store::StoreError;
 
-/// Why a command failed. Hints are lines that start with `hint: `.
-#[derive(Debug, Error)]
+/// Why a command failed. What to do about it is the error's help, which [`super::ui`] draws.
+#[derive(Debug, Diagnostic, Error)]
 pub(super) enum CliError {
-    /// The manifest could not be read, or is wrong.
+    /// The manifest cannot be read.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Manifest(#[from] LoadError),
-    /// The pipeline that the manifest describes makes no sense.
+    /// The manifest has errors.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Plan(#[from] Errors),
-    /// The run, or the look at its results, failed.
+    /// The run failed, or its results cannot be used.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Run(#[from] RunError),
-    /// Tasks cannot be planned; what each said has been told.
+    /// Tasks cannot run; the cause of each has been reported.
     #[error("{tasks} of the tasks cannot run")]
     CannotRun {
         /// How many.
@@ -33,122 +38,146 @@ pub(super) enum CliError {
         /// The gravest kind of failure among them.
         class: Class,
     },
-    /// A task was asked for that there is not.
+    /// A target that matches no task.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Target(#[from] TargetError),
-    /// A column was asked for that there is not, or a value that is not in it.
+    /// An unknown column, or a value that no row has.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     View(#[from] NoView),
     /// Two tables cannot be compared.
     #[error(transparent)]
-    Compare(#[from] CompareError),
+    #[diagnostic(transparent)]
+    Compare(#[from] ResultsFileError),
     /// An artifact cannot be exported.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Export(#[from] ExportError),
-    /// A name on the command line that there is not.
-    #[error("{0}")]
-    Unknown(String),
+    /// An argument that names nothing known.
+    #[error("{what}")]
+    Unknown {
+        /// What is unknown.
+        what: String,
+        /// The names that are known.
+        #[help]
+        hint: Option<String>,
+    },
     /// A file could not be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Something was asked for that no run has computed.
-    #[error("{0}")]
-    NotComputed(String),
-    /// `status --exit-code`: tasks without a result.
-    #[error("{0} without a result that counts")]
+    /// A result that no run has computed.
+    #[error("{what}")]
+    NotComputed {
+        /// What is missing.
+        what: String,
+        /// The command that computes it.
+        #[help]
+        hint: Option<String>,
+    },
+    /// `status --exit-code`: tasks that are not cached.
+    #[error("not cached: {0}")]
     Stale(String),
-    /// Results were asked for, but the manifest does not say which.
-    #[error("the manifest has no `results`\nhint: add `results: {{csv: results/NAME.csv, from: [STAGE]}}`")]
+    /// The manifest has no results.
+    #[error("the manifest has no `results`")]
+    #[diagnostic(help("add `results: {{csv: results/NAME.csv, from: [STAGE]}}`"))]
     NoResults,
-    /// Files of the cache were bad; what each was has been told.
-    #[error("{0} bad in the cache; what needs them is computed again by the next run")]
+    /// Files of the cache were corrupt; each has been reported.
+    #[error("{0} corrupt in the cache; the next run computes the affected tasks again")]
     Corrupt(String),
-    /// Computing recorded tasks again gave something else; what has been told.
-    #[error(
-        "non-deterministic: {0} came out differently\nhint: results that rest on it cannot be reproduced"
-    )]
+    /// Recomputing tasks gave other outputs; the differences have been reported.
+    #[error("non-deterministic: computing {0} again gave different outputs")]
+    #[diagnostic(help("results that depend on it cannot be reproduced"))]
     Nondeterministic(String),
-    /// Manifests are wrong; what is wrong with each has been told.
+    /// Manifests have errors; each has been reported.
     #[error("{0} of the manifests cannot be used")]
     Invalid(usize),
-    /// Manifests cannot be read; why has been told.
+    /// Manifests cannot be read; the cause of each has been reported.
     #[error("{0} of the manifests cannot be read")]
     Unreadable(usize),
-    /// A file that would be made is there already.
-    #[error("`{}` is there already\nhint: name another file, or remove it first", .0.display())]
+    /// A file that the command would create already exists.
+    #[error("`{}` already exists", .0.display())]
+    #[diagnostic(help("name another file, or remove this one first"))]
     Exists(PathBuf),
-    /// A file that the command makes cannot be written.
+    /// A file that the command creates cannot be written.
     #[error("cannot write `{}`: {source}", path.display())]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The lock cannot be read.
-    #[error("cannot read the lock `{}`: {source}\nhint: `{command}` writes it", path.display())]
+    /// The lock file cannot be read.
+    #[error("cannot read the lock file `{}`: {source}", path.display())]
+    #[diagnostic(help("`{command}` writes it"))]
     Lock {
-        /// Where it would be.
+        /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
         /// The command that writes it.
         command: String,
     },
-    /// A run would give, or gave, other results than the locked ones; which has been told.
-    #[error("{tasks} not as locked\nhint: `{command}` locks what there is now")]
+    /// The results do not match the lock file; the differences have been reported.
+    #[error("{tasks} not match the lock file")]
+    #[diagnostic(help("`{command}` locks the current results"))]
     NotAsLocked {
-        /// How many tasks.
+        /// How many tasks, and the verb: `2 tasks do`.
         tasks: String,
-        /// The command that makes a new lock.
+        /// The command that writes a new lock file.
         command: String,
     },
     /// Tasks failed, and others have results.
-    #[error("{error}\nhint: `{command}` writes the results that there are ({rows})")]
+    #[error("{error}")]
+    #[diagnostic(help("`{command}` writes the available results ({rows})"))]
     Partial {
-        /// Which failed.
+        /// The tasks that failed.
         error: RunError,
-        /// How many rows there are.
+        /// How many rows are available.
         rows: String,
         /// The command that writes them.
         command: String,
     },
     /// A file or folder for a run's events cannot be written.
-    #[error("cannot write `{}`: {source}\nhint: nothing was run; give {option} another place", path.display())]
+    #[error("cannot write `{}`: {source}", path.display())]
+    #[diagnostic(help("nothing was run; give {option} another path"))]
     Unfit {
-        /// What named it.
+        /// The option that names it.
         option: &'static str,
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A data set could not be fetched.
+    /// A data set could not be downloaded.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Fetch(#[from] FetchError),
     /// A data set is not on this machine.
-    #[error("{name} is not there\nhint: `{command}` downloads it")]
+    #[error("{name} has not been downloaded")]
+    #[diagnostic(help("`{command}` downloads it"))]
     NotFetched {
-        /// Which.
+        /// The data set.
         name: &'static str,
-        /// The command that fetches it.
+        /// The command that downloads it.
         command: String,
     },
     /// The folder of `-C` cannot be entered.
-    #[error("-C {}: {source}", path.display())]
+    #[error("cannot enter the folder of -C, `{}`: {source}", path.display())]
     Folder {
-        /// Which.
+        /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file is not the model that it should be.
+    /// A file does not hold the expected model.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Import(#[from] ImportError),
     /// A model cannot be read or written.
     #[error(transparent)]
@@ -156,10 +185,11 @@ pub(super) enum CliError {
     /// A model cannot be exported.
     #[error(transparent)]
     ExportModel(#[from] models::ExportError),
-    /// A file's name does not tell a format.
-    #[error("{}: what format is it?\nhint: name it .pth or .safetensors, or give --format", .0.display())]
+    /// A file name without the extension of a known format.
+    #[error("{}: its name does not show the format", .0.display())]
+    #[diagnostic(help("name it .pth or .safetensors, or give --format"))]
     Format(PathBuf),
-    /// Signals cannot be caught, or threads not be started.
+    /// Signals cannot be caught, or threads cannot be started.
     #[error("cannot set up the run: {0}")]
     Setup(String),
     /// Standard output cannot be written.
@@ -174,6 +204,11 @@ impl From<StoreError> for CliError {
 }
 
 impl CliError {
+    /// An argument that names nothing known.
+    pub(super) fn unknown(what: impl Into<String>, hint: impl Into<Option<String>>) -> Self {
+        Self::Unknown { what: what.into(), hint: hint.into() }
+    }
+
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
@@ -187,8 +222,8 @@ impl CliError {
             Self::Import(error) if error.is_missing() => Exit::InputMissing,
             Self::Model(error) if error.is_missing() => Exit::InputMissing,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::InputMissing,
-            Self::Compare(CompareError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
-            Self::NotComputed(_) | Self::Stale(_) | Self::NotAsLocked { .. } => Exit::Stale,
+            Self::Compare(ResultsFileError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
+            Self::NotComputed { .. } | Self::Stale(_) | Self::NotAsLocked { .. } => Exit::Stale,
             Self::Corrupt(_) | Self::Nondeterministic(_) => Exit::CacheUnusable,
             Self::Folder { .. }
             | Self::Unfit { .. }
@@ -196,7 +231,7 @@ impl CliError {
             | Self::Target(_)
             | Self::View(_)
             | Self::Compare(_)
-            | Self::Unknown(_)
+            | Self::Unknown { .. }
             | Self::Exists(_)
             | Self::Export(ExportError::Exists(_) | ExportError::Format { .. }) => Exit::Usage,
             Self::Import(_) | Self::Model(_) | Self::Export(_) | Self::ExportModel(_) => Exit::StageFailed,
@@ -204,7 +239,7 @@ impl CliError {
         }
     }
 
-    /// The errors in the manifest, if it is those that failed the command.
+    /// The errors in the manifest, if they are why the command failed.
     pub(super) fn in_manifest(&self) -> Option<&Errors> {
         match self {
             Self::Plan(errors) => Some(errors),

@@ -1,30 +1,30 @@
-//! How the program ends.
+//! The exit codes.
 
 use std::process::ExitCode;
 
 use crate::pipeline::Class;
 
-/// The exit codes. Scripts rely on them, so they never change their meaning.
+/// The exit codes. Scripts depend on them, so their meaning never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked for is done.
+    /// The command is done.
     Done = 0,
-    /// The program is wrong; please report it.
+    /// A bug in argd-pipe.
     Bug = 1,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage = 2,
-    /// The manifest is wrong; nothing was run.
+    /// The manifest has errors; nothing was run.
     ManifestInvalid = 3,
     /// A stage failed, or the results could not be written.
     StageFailed = 4,
-    /// Results were asked for that have not been computed, or are not as locked.
+    /// Results have not been computed, or do not match the lock file.
     Stale = 5,
-    /// The cache is corrupt, or cannot be used: unreadable, read-only, or of a newer argd-pipe.
+    /// The cache is corrupt or cannot be used: unreadable, read-only, or written by a newer argd-pipe.
     CacheUnusable = 6,
-    /// A file or folder that was named is missing or cannot be read (`EX_NOINPUT`).
+    /// An input is missing or cannot be read (`EX_NOINPUT`).
     InputMissing = 66,
-    /// Stopped on request, with checkpoints; the same command goes on (`EX_TEMPFAIL`).
+    /// Stopped on request, with checkpoints; the same command resumes (`EX_TEMPFAIL`).
     Stopped = 75,
     /// Ended at once by a second SIGINT.
     Interrupted = 130,
@@ -51,7 +51,7 @@ impl From<Class> for Exit {
     }
 }
 
-/// The exit codes as the help tells them.
+/// The exit codes in the help.
 pub(super) const HELP: &str = "\
 Exit codes:
   0    done
@@ -59,8 +59,8 @@ Exit codes:
   2    wrong usage
   3    the manifest is invalid; nothing was run
   4    a stage failed
-  5    results have not been computed, or are not as locked
+  5    results have not been computed, or do not match the lock file
   6    the cache is corrupt or cannot be used
   66   an input is missing
-  75   stopped on request, with checkpoints; the same command goes on
+  75   stopped on request, with checkpoints; the same command resumes
   130  ended by a second Ctrl-C (143: by a second SIGTERM)";

@@ -1,4 +1,4 @@
-//! `argd-pipe export`: an artifact as files that other programs read.
+//! `argd-pipe export`: writes an artifact as files that other programs read.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,9 @@ use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
 use crate::manifest::suggest::did_you_mean;
-use crate::pipeline::{self, Target, Task};
-use crate::stages::{self, Output};
+use crate::pipeline::{self, Event, Target, Task};
+use crate::report;
+use crate::stages::Output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,15 +21,19 @@ Examples:
   argd-pipe export pipelines/badnets.yaml poisoned overlay poisoned-images --limit 20
   argd-pipe export pipelines/badnets.yaml images dataset images --limit 0";
 
-/// Write an output of a task as files: a model, a curve or evidence as safetensors, images and triggers as PNG.
+/// Write an output of a task for other programs.
 ///
-/// A model is a PyTorch `state_dict` where PATH ends in `.pth`, `.pt`, `.tar` or `.ckpt`, and else argd-pipe's own.
+/// A model becomes a PyTorch `state_dict` if PATH ends in `.pth`, `.pt`, `.tar` or `.ckpt`, and a safetensors file of
+/// argd-pipe's otherwise.
 ///
-/// Images go to a folder, one folder per class: a data set to `train/CLASS/N.png` and `test/CLASS/N.png`, which a
-/// stage `dataset` with `source: image-folder` reads again; poisoned images to `CLASS/N.png`, by their new label. A
-/// trigger that replaces pixels is drawn with its mask as opacity; one that is added, on grey. A curve is the
-/// parameters at its start, its control point and its end, and evidence the tensors that a detector's finding rests on.
-/// A report is JSON, a split a text of positions. What is there is not overwritten.
+/// Images become PNG files, in one folder per class. A data set becomes `train/CLASS/N.png` and `test/CLASS/N.png`. A
+/// `dataset` stage with `source: image-folder` reads them again. Poisoned images become `CLASS/N.png`, by their new
+/// label. A trigger becomes one PNG: a patch has its mask as opacity, and an additive trigger is drawn on gray.
+///
+/// A curve becomes a safetensors file with its start, its control point and its end. Evidence becomes a safetensors file
+/// with the tensors behind a detector's result. A report becomes JSON, and a split becomes a text file of positions.
+///
+/// Existing files are never overwritten.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
@@ -47,7 +52,7 @@ pub(super) struct Export {
     #[arg(value_name = "PATH")]
     path: PathBuf,
 
-    /// The most images to write of each kind, the first ones; 0 for all.
+    /// Write the first N images of each kind; 0 writes all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -57,16 +62,19 @@ impl Export {
         let (prepared, id) = one_task(&self.manifest, &self.task, global)?;
         let task = prepared.plan.task(id);
         let output = self.output(task)?;
-        let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.show(&Event::damaged(task, damage))
+        })?;
         let digest = survey.record(id).and_then(|record| record.output(output.name));
         let digest = digest.ok_or_else(|| {
             let label = task.label.to_string();
             let command = self.manifest.command(global, "run", &[&label]);
-            CliError::NotComputed(format!("{label} has no result yet\nhint: `{command}` computes it"))
+            let hint = Some(format!("`{command}` computes it"));
+            CliError::NotComputed { what: format!("{label} has no result yet"), hint }
         })?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let written = stages::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
-        ui.say(&format!("{written} in {}", self.path.display()));
+        let written = report::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
+        ui.say(&format!("wrote {written} to {}", self.path.display()));
         Ok(())
     }
 
@@ -75,7 +83,7 @@ impl Export {
         found.ok_or_else(|| {
             let names: Vec<&str> = task.outputs.iter().map(|output| output.name).collect();
             let (label, port, hint) = (&task.label, &self.port, did_you_mean(&self.port, "outputs", &names));
-            CliError::Unknown(format!("{label} has no output `{port}`\nhint: {hint}"))
+            CliError::unknown(format!("{label} has no output `{port}`"), hint)
         })
     }
 }

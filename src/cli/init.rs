@@ -1,4 +1,4 @@
-//! `argd-pipe init`: a manifest to begin with.
+//! `argd-pipe init`: writes a manifest to start from.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -16,9 +16,10 @@ Examples:
   argd-pipe init
   argd-pipe init experiments/first.yaml";
 
-/// Write a manifest to begin with, with comments, and beside it the schema that editors check it by.
+/// Write a manifest to start from, and its schema for editors.
 ///
-/// A manifest that is there is never overwritten; a schema that is there stays as it is.
+/// The manifest has comments. The schema is `manifest.schema.json` in the same folder. Existing files are never
+/// overwritten.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Init {
@@ -28,7 +29,7 @@ pub(super) struct Init {
 }
 
 const STARTER: &str = include_str!("starter.yaml");
-/// What the starter's first line calls the schema.
+/// The schema's file name in the starter's first line.
 const SCHEMA: &str = "manifest.schema.json";
 
 impl Init {
@@ -47,7 +48,7 @@ impl Init {
     }
 }
 
-/// Writes a file unless there is one; returns whether it did.
+/// Writes a file unless it exists; returns whether it did.
 fn create(path: &Path, text: &str) -> Result<bool, CliError> {
     match File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => Ok(true),

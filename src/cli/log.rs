@@ -1,4 +1,4 @@
-//! `argd-pipe log`: what a task said while it ran.
+//! `argd-pipe log`: shows the log of a task.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,10 +12,10 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
-use crate::pipeline::{self, Target};
+use crate::pipeline::{self, Event, Target};
 use crate::store::{Key, Store};
 
-/// How often a log that is followed is read.
+/// How often `--follow` reads the log.
 const POLL: Duration = Duration::from_millis(200);
 
 const EXAMPLES: &str = "\
@@ -23,9 +23,10 @@ Examples:
   argd-pipe log pipelines/badnets.yaml backdoored
   argd-pipe log pipelines/badnets.yaml 'erased@clean_ratio=0.05,defense=argd' -f";
 
-/// Show what a task said while it ran: notes, progress, and how it ended, attempt after attempt.
+/// Show the log of a task: its notes and progress.
 ///
-/// The log is that of the task as it is now, or if it has none, of its last result; then standard error says so.
+/// The log has every attempt, and how it ended. If the task has changed and has not run since, the log of its last
+/// result is shown, with a line about it on standard error.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Log {
@@ -36,7 +37,7 @@ pub(super) struct Log {
     #[arg(value_name = "TASK")]
     task: Target,
 
-    /// Go on as the log grows, until nobody computes the task any more.
+    /// Print more as the log grows, until no process computes the task.
     #[arg(short, long)]
     follow: bool,
 }
@@ -44,17 +45,22 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
-        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.show(&Event::damaged(task, damage))
+        })?;
         let status = status.of(task);
         let keys = [status.key, status.last];
         let logged = keys.into_iter().flatten().find(|key| prepared.store.log(key).is_file());
         let Some(key) = logged else {
             let task = &status.task;
-            return Err(CliError::NotComputed(format!("{task} has no log: it has not run in this cache")));
+            let what = format!("{task} has no log: it has not run in this cache");
+            return Err(CliError::NotComputed { what, hint: None });
         };
         if status.key != Some(key) {
             let (task, key) = (&status.task, key.short());
-            ui.say(&format!("{task} has not run as it is now; this is the log of its last result, {key}"));
+            ui.say(&format!(
+                "{task} has changed since it last ran; this is the log of its last result, {key}"
+            ));
         }
         self.print(&prepared.store, &key, ui)
     }
@@ -64,7 +70,7 @@ impl Log {
         let failed = |source| CliError::Read { path: path.clone(), source };
         let mut file = File::open(&path).map_err(failed)?;
         loop {
-            // In this order: what is written before the lock is given back is read after it was seen held.
+            // The lock is checked first: lines written before its holder released it are then still read.
             let running = self.follow && store.locked_by(key).is_some();
             ui.data(&read_on(&mut file, &path)?)?;
             if !running {
@@ -75,7 +81,7 @@ impl Log {
     }
 }
 
-/// Reads from where the last reading ended to the end of the file.
+/// Reads from the end of the last read to the end of the file.
 fn read_on(file: &mut File, path: &Path) -> Result<String, CliError> {
     let mut bytes = vec![];
     let read = file.read_to_end(&mut bytes);

@@ -1,6 +1,6 @@
-//! The command line: arguments in, a command's work, an exit code out.
+//! The command line: it reads the arguments, runs the command, and returns an exit code.
 //!
-//! One file per command. Commands return data or errors; only [`ui`] prints. Data goes to standard output, and
+//! One file per command. Commands return data or errors; only `ui` prints. Data goes to standard output, and
 //! everything else to standard error.
 
 mod bench;
@@ -12,12 +12,14 @@ mod dag;
 mod data;
 mod diff;
 mod error;
+mod executor;
 mod exit;
 mod export;
 mod init;
 mod log;
 mod model;
 mod options;
+mod perform;
 mod plan;
 mod prepare;
 mod recorders;
@@ -52,11 +54,11 @@ Examples:
   argd-pipe status pipelines/badnets.yaml --why
   argd-pipe results pipelines/badnets.yaml";
 
-/// Runs backdoor attacks and defenses that a YAML manifest describes, and keeps every result.
+/// Run backdoor attacks and defenses from a YAML manifest.
 ///
-/// A manifest is a DAG of stages: poison data, train the backdoored model, erase the backdoor, evaluate. A matrix
-/// sweeps any parameter. Every stage's result is kept under a hash of all that determined it, so that nothing is
-/// computed twice, and a run that was stopped goes on where it was.
+/// A manifest is a graph of stages: poison data, train the backdoored model, erase the backdoor, evaluate. A matrix
+/// sweeps any parameter. argd-pipe caches each result under a hash of everything that determines it. It computes
+/// nothing twice, and it resumes a stopped run.
 #[derive(Debug, Parser)]
 #[command(name = "argd-pipe", version, max_term_width = 100)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
@@ -86,6 +88,7 @@ enum Command {
     Validate(validate::Validate),
     Schema(schema::Schema),
     Completions(completions::Completions),
+    Perform(perform::Perform),
 }
 
 /// Describes the command line: for completions and the reference.
@@ -93,10 +96,10 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Does what the command line says, and returns the code to exit with.
+/// Runs the command of the command line, and returns the exit code.
 pub fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1).peekable();
-    // Were it one of the commands, completions would offer it.
+    // It is not among the commands, or shells would offer it as one.
     let done = if words.peek().is_some_and(|word| word == complete_targets::NAME) {
         CompleteTargets::try_parse_from(words)
             .map(|targets| perform(&Ui::new(Color::Never, 0), |ui| targets.perform(ui)))
@@ -105,7 +108,7 @@ pub fn main() -> ExitCode {
             .map(|cli| perform(&Ui::new(cli.global.color, cli.global.verbose), |ui| cli.perform(ui)))
     };
     let exit = done.unwrap_or_else(|answer| {
-        // Help and version are answers too. If nobody reads them, so be it.
+        // Help and version end up here too. A closed standard output is not an error.
         let _ = answer.print();
         if answer.use_stderr() { Exit::Usage } else { Exit::Done }
     });
@@ -120,7 +123,7 @@ fn perform(ui: &Ui, command: impl FnOnce(&Ui) -> Result<(), CliError>) -> Exit {
             error.exit()
         }
         Err(_) => {
-            ui.say("this is a bug in argd-pipe; please report it, with the command and the manifest");
+            ui.say("this is a bug in argd-pipe; report it, with the command and the manifest");
             Exit::Bug
         }
     }
@@ -129,7 +132,7 @@ fn perform(ui: &Ui, command: impl FnOnce(&Ui) -> Result<(), CliError>) -> Exit {
 impl Cli {
     fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         signals::survive_file_size_limit()?;
-        Level::forced().map_err(CliError::Unknown)?;
+        Level::forced().map_err(|what| CliError::unknown(what, None))?;
         if let Some(path) = &self.global.directory {
             let enter = std::env::set_current_dir(path);
             enter.map_err(|source| CliError::Folder { path: path.clone(), source })?;
@@ -152,6 +155,7 @@ impl Cli {
             Command::Validate(validate) => validate.perform(ui),
             Command::Schema(schema) => schema.perform(ui),
             Command::Completions(completions) => completions.perform(ui),
+            Command::Perform(perform) => perform.perform(&self.global, ui),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `argd-pipe model`: single models from and for PyTorch, without a manifest.
+//! `argd-pipe model`: converts single models from and to PyTorch, without a manifest.
 
 use std::path::PathBuf;
 
@@ -19,9 +19,9 @@ Examples:
   argd-pipe model export ours.safetensors theirs.pth
   argd-pipe model export cache/v1/objects/3f/3f0c... theirs.safetensors";
 
-/// Take a single model from PyTorch, or to it.
+/// Convert a model from or to PyTorch.
 ///
-/// In a manifest, a stage of the kind `checkpoint` brings a model in.
+/// In a manifest, a stage of kind `checkpoint` imports a model.
 #[derive(Debug, Args)]
 pub(super) struct ModelCommand {
     #[command(subcommand)]
@@ -34,17 +34,17 @@ enum Action {
     Export(Export),
 }
 
-/// Check that a PyTorch or safetensors file holds a network, and write it as a model of argd-pipe's.
+/// Check a PyTorch or safetensors file, and import its model.
 ///
-/// Nothing in the file is run.
+/// The file must hold exactly the tensors of the network. Code in the file is never run.
 #[derive(Debug, Args)]
 #[command(after_help = IMPORT_EXAMPLES)]
 struct Import {
-    /// The file: a `state_dict`, or a dict that has one.
+    /// The file: a `state_dict`, or a dict that contains one.
     #[arg(value_name = "FILE")]
     from: PathBuf,
 
-    /// Where to write the model.
+    /// The model file to write.
     #[arg(value_name = "MODEL")]
     to: PathBuf,
 
@@ -52,7 +52,7 @@ struct Import {
     #[arg(long, value_name = "NAME")]
     model: Architecture,
 
-    /// Height, width and channels of the images that it reads.
+    /// Height, width and channels of its input images.
     #[arg(long, value_name = "HxWxC", value_parser = shape, default_value = "32x32x3")]
     image: Shape,
 
@@ -61,19 +61,21 @@ struct Import {
     classes: u16,
 }
 
-/// Write a model as a file that PyTorch reads: a bare `state_dict` with PyTorch's names and layout.
+/// Write a model as a file that PyTorch reads.
+///
+/// The file is a bare `state_dict` with PyTorch's names and layout.
 #[derive(Debug, Args)]
 #[command(after_help = EXPORT_EXAMPLES)]
 struct Export {
-    /// The model: what `argd-pipe model import` wrote, or a model in the cache.
+    /// The model: a file from `argd-pipe model import`, or a model in the cache.
     #[arg(value_name = "MODEL")]
     from: PathBuf,
 
-    /// Where to write it.
+    /// The file to write.
     #[arg(value_name = "FILE")]
     to: PathBuf,
 
-    /// The format; if not given, the one that the name of FILE ends in.
+    /// The format [default: by the extension of FILE].
     #[arg(long, value_name = "FORMAT")]
     format: Option<As>,
 }
@@ -111,7 +113,7 @@ impl Import {
         let expected = Expected { architecture: self.model, image: self.image, classes };
         let model = models::import(&self.from, expected)?;
         model.save(&self.to)?;
-        ui.say(&format!("{} holds a {expected}, now in {}", self.from.display(), self.to.display()));
+        ui.say(&format!("imported a {expected} from {} to {}", self.from.display(), self.to.display()));
         Ok(())
     }
 }
@@ -122,11 +124,11 @@ impl Export {
         let format = format.ok_or_else(|| CliError::Format(self.to.clone()))?;
         let model = Model::load(&self.from)?;
         models::export(&model, &self.to, format)?;
-        ui.say(&format!("{} is in {}", model.architecture, self.to.display()));
+        ui.say(&format!("wrote {} to {}", model.architecture, self.to.display()));
         if let Some(normalise) = &model.normalise {
             let (mean, std) = (&normalise.mean, &normalise.std);
             ui.say(&format!(
-                "it wants images normalised by mean {mean:?} and std {std:?}, which no state dict says"
+                "its images must be normalized with mean {mean:?} and std {std:?}; the file does not record this"
             ));
         }
         Ok(())
@@ -140,6 +142,6 @@ fn shape(text: &str) -> Result<Shape, String> {
         Some(&[height, width, channels]) => {
             Ok(Shape { height: height.into(), width: width.into(), channels: channels.into() })
         }
-        _ => Err("three sizes, as in 32x32x3".to_owned()),
+        _ => Err("write height, width and channels, such as 32x32x3".to_owned()),
     }
 }

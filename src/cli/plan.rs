@@ -1,4 +1,4 @@
-//! `argd-pipe plan`: what a run would do.
+//! `argd-pipe plan`: shows what a run would do.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::ui::{Ui, format, table};
-use crate::pipeline::{self, Counts, State, Survey};
+use crate::pipeline::{self, Counts, Event, State, Survey};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,9 +15,9 @@ Examples:
   argd-pipe plan pipelines/badnets.yaml 'after@defense=argd' --json
   argd-pipe plan pipelines/badnets.yaml --set matrix.clean_ratio='[0.05]'";
 
-/// Show what a run would do: every task, and whether its result is cached.
+/// Show which tasks a run would compute and which are cached.
 ///
-/// Nothing is run. A task whose inputs have not been computed is shown as `pending`: it may turn out to be cached.
+/// This runs nothing. A task whose inputs have not been computed is `pending`: it may turn out to be cached.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Plan {
@@ -27,12 +27,12 @@ pub(super) struct Plan {
     #[command(flatten)]
     targets: TargetArgs,
 
-    /// Write JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// The version of what `--json` writes: raised when a field changes its meaning or goes.
+/// The version of the JSON: raised when a field changes its meaning or is removed.
 const FORMAT_VERSION: u32 = 1;
 
 impl Plan {
@@ -42,10 +42,10 @@ impl Plan {
     }
 }
 
-/// Shows the state of every task. Fails if a task cannot run: better now than in the middle of the night.
+/// Shows the state of every task. Fails if a task cannot run, so that the user learns it before the run.
 pub(super) fn show(prepared: &Prepared, json: bool, ui: &Ui) -> Result<(), CliError> {
     let Prepared { plan, store } = prepared;
-    let survey = pipeline::survey(plan, store, &mut |event| ui.tell(&event))?;
+    let survey = pipeline::survey(plan, store, &mut |task, damage| ui.show(&Event::damaged(task, damage)))?;
     if json {
         ui.data(&format!("{:#}\n", document(plan, &survey)))?;
     } else {
@@ -58,14 +58,14 @@ pub(super) fn show(prepared: &Prepared, json: bool, ui: &Ui) -> Result<(), CliEr
     let mut gravest = None;
     for task in plan.tasks() {
         if let State::Failed(error) = survey.state(task.id()) {
-            ui.failure(&task.label, &error.to_string());
+            ui.failure(&task.label, &error.to_string(), error.hint());
             gravest = gravest.max(Some(error.class()));
         }
     }
     gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: failed, class }))
 }
 
-/// The plan as JSON: tasks in an order in which inputs come first.
+/// The plan as JSON, each task after its inputs.
 fn document(plan: &pipeline::Plan, survey: &Survey) -> Value {
     let tasks = plan.tasks().map(|task| {
         let (state, key) = match survey.state(task.id()) {

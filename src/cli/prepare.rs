@@ -1,4 +1,4 @@
-//! What every command does first: the manifest becomes a plan, and the cache is opened.
+//! The first steps of every command: the manifest becomes a plan, and the cache is opened.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,13 +6,10 @@ use std::path::Path;
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
 use crate::manifest::{Draft, Override};
+use crate::nn::Backend;
 use crate::pipeline::{self, Plan, Target, TaskId};
 use crate::stages;
 use crate::store::Store;
-
-/// The class of arithmetic that all keys hold: results of the same class are interchangeable. Our kernels give the
-/// same bits on every CPU, so the instruction set is no part of it.
-pub(super) const NUMERICS: &str = "cpu/f32/kernels-2";
 
 /// A plan and the store that it runs in.
 pub(super) struct Prepared {
@@ -20,21 +17,21 @@ pub(super) struct Prepared {
     pub store: Store,
 }
 
-/// Reads and checks a manifest.
-pub(super) fn plan(manifest: &Path, overrides: &[Override]) -> Result<Plan, CliError> {
-    Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), NUMERICS)?)
+/// Reads and checks a manifest; `backend` computes its networks.
+pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -> Result<Plan, CliError> {
+    Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), backend)?)
 }
 
-/// Reads and checks the manifest, then opens the cache: what is wrong in the manifest leaves no trace.
+/// Reads and checks the manifest, then opens the cache, so that an invalid manifest creates no cache.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
-    let plan = plan(&args.manifest, &args.overrides())?;
+    let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
     let store = Store::open(&global.cache_dir)?;
     Ok(Prepared { plan, store })
 }
 
 impl Prepared {
-    /// Narrows the plan to what the targets pick and what that needs; returns what they pick. No targets pick
-    /// everything.
+    /// Narrows the plan to the tasks that the targets match and those that they need; returns the matching ones. Without
+    /// targets, all tasks match.
     pub(super) fn narrow(
         self,
         targets: &[Target],

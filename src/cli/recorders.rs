@@ -1,4 +1,4 @@
-//! What a run leaves beside its results: `run.json`, the lock, and events for other programs.
+//! The files that a run writes besides its results: `run.json`, the lock file, and events for other programs.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,12 +13,14 @@ use super::error::CliError;
 use super::prepare::Prepared;
 use super::ui::{Ui, format};
 use crate::manifest::Override;
-use crate::pipeline::provenance::{self, Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord};
-use crate::pipeline::sinks::{JsonLines, Sink, TensorBoard};
-use crate::pipeline::{Event, Lock, Mismatch, Run, Settings, Utc};
+use crate::pipeline::record::sinks::{JsonLines, Sink, TensorBoard};
+use crate::pipeline::record::{
+    self, Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord, Utc,
+};
+use crate::pipeline::{Event, Lock, Mismatch, Run, Settings};
 use crate::store::{self, Store};
 
-/// What is recorded on request.
+/// Options for these files.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recording")]
 pub(super) struct Recording {
@@ -26,23 +28,22 @@ pub(super) struct Recording {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     events: Option<PathBuf>,
 
-    /// Write losses and metrics to DIR for TensorBoard, a folder per task.
+    /// Write losses and metrics to DIR for TensorBoard, one folder per task.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     tensorboard: Option<PathBuf>,
 
-    /// Write down, in `results/<name>.lock`, what the results rest on: the key and the outputs of every task.
+    /// Write the lock file `results/<name>.lock`: the key and the outputs of every task.
     #[arg(long, conflicts_with_all = ["locked", "targets"])]
     lock: bool,
 
-    /// Refuse to give results that are not the locked ones; exits with 5.
+    /// Compare with the lock file, and exit with 5 if something differs.
     ///
-    /// What would be computed from something else is told before anything runs; what came out differently is told
-    /// at the end, and no results are written.
+    /// Keys are compared before anything runs, and outputs after the run. If something differs, no results are written.
     #[arg(long)]
     pub locked: bool,
 }
 
-/// Events that go to files. A file that cannot be written is told at the end, and does not stop the run.
+/// Files of events. If one cannot be written, this is reported at the end; the run does not stop.
 pub(super) struct Recorders {
     open: Vec<(PathBuf, Box<dyn Sink>)>,
     failed: Option<CliError>,
@@ -62,7 +63,7 @@ impl Recording {
         Ok(Recorders { open, failed: None })
     }
 
-    /// Before a run: whether it would give what is locked. `command` makes a lock.
+    /// Before a run: fails if its keys do not match the lock file. `command` writes a new one.
     pub(super) fn check_plan(&self, prepared: &Prepared, command: &str, ui: &Ui) -> Result<(), CliError> {
         match self.read_lock(prepared, command)? {
             Some(lock) => refuse(&lock.check_plan(&prepared.plan, &prepared.store)?, command, ui),
@@ -70,7 +71,7 @@ impl Recording {
         }
     }
 
-    /// After a run that is complete: whether it gave what is locked; or what it gave is locked.
+    /// After a complete run: fails if its outputs do not match the lock file, or writes the lock file.
     pub(super) fn check_run(
         &self,
         prepared: &Prepared,
@@ -80,11 +81,11 @@ impl Recording {
     ) -> Result<(), CliError> {
         let path = Lock::path(&prepared.plan);
         if let Some(lock) = self.read_lock(prepared, command)? {
-            refuse(&lock.check_run(&prepared.plan, run), command, ui)?;
-            ui.say(&format!("the results are those of {}", path.display()));
-        } else if let Some(lock) = Lock::of(&prepared.plan, run).filter(|_| self.lock) {
+            refuse(&lock.check_run(&prepared.plan, |id| run.record(id)), command, ui)?;
+            ui.say(&format!("the results match {}", path.display()));
+        } else if let Some(lock) = Lock::of(&prepared.plan, |id| run.record(id)).filter(|_| self.lock) {
             lock.write(&path).map_err(cannot_write(&path))?;
-            ui.say(&format!("what the results rest on is in {}", path.display()));
+            ui.say(&format!("wrote the key and the outputs of every task to {}", path.display()));
         }
         Ok(())
     }
@@ -100,15 +101,19 @@ impl Recording {
 }
 
 fn refuse(mismatches: &[Mismatch], command: &str, ui: &Ui) -> Result<(), CliError> {
-    mismatches.iter().for_each(|mismatch| ui.say(&format!("not as locked: {mismatch}")));
+    mismatches.iter().for_each(|mismatch| ui.say(&format!("does not match the lock file: {mismatch}")));
     match mismatches.len() {
         0 => Ok(()),
-        n => Err(CliError::NotAsLocked { tasks: format::count(n, "task"), command: command.to_owned() }),
+        n => {
+            let verb = if n == 1 { "does" } else { "do" };
+            let tasks = format!("{} {verb}", format::count(n, "task"));
+            Err(CliError::NotAsLocked { tasks, command: command.to_owned() })
+        }
     }
 }
 
 impl Recorders {
-    /// Writes an event wherever that is still possible.
+    /// Writes an event to all files that can still be written.
     pub(super) fn observe(&mut self, event: &Event) {
         let failed = &mut self.failed;
         self.open.retain_mut(|(path, sink)| match sink.observe(event) {
@@ -120,7 +125,7 @@ impl Recorders {
         });
     }
 
-    /// Whether everything could be written.
+    /// Fails if a file could not be written.
     pub(super) fn finish(self) -> Result<(), CliError> {
         self.failed.map_or(Ok(()), Err)
     }
@@ -130,16 +135,16 @@ fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> CliError {
     move |source| CliError::Write { path: path.to_owned(), source }
 }
 
-/// Nothing has been run yet when a place for events turns out to be none.
+/// The error of a file for events that cannot be created. Nothing has run yet.
 fn unfit(path: &Path, option: &'static str) -> impl FnOnce(io::Error) -> CliError {
     move |source| CliError::Unfit { option, path: path.to_owned(), source }
 }
 
-/// What the file in the folder of a run is called.
+/// The name of the file in the folder of a run.
 const RUN_FILE: &str = "run.json";
 
-/// The file of the run that is meant by a path: that file, its folder, or the name of its folder in the cache. `None` if
-/// it is something else.
+/// The `run.json` of a run, named by this file, by its folder, or by the name of its folder in the cache. `None` if the
+/// path is something else.
 pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
     let in_cache = Store::run_in(cache, named);
     match () {
@@ -149,15 +154,15 @@ pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
     }
 }
 
-/// The `run.json` of a run, from its start on. It is worth a warning, and no more, if it cannot be written: all that
-/// it says can be said without it.
+/// The `run.json` of a run. It is written at the start and at the end. If it cannot be written, a warning is enough:
+/// nothing depends on it.
 pub(super) struct RunFile {
     record: RunRecord,
     path: Option<PathBuf>,
 }
 
 impl RunFile {
-    /// Writes what is known before anything runs: should the run be killed, this is left of it.
+    /// Writes the file before anything runs, so that a killed run leaves one, too.
     pub(super) fn start(prepared: &Prepared, overrides: &[Override], settings: &Settings, ui: &Ui) -> Self {
         let (plan, source) = (&prepared.plan, prepared.plan.source());
         let started = Utc::from(SystemTime::now());
@@ -176,11 +181,11 @@ impl RunFile {
             started: started.to_string(),
             finished: None,
             outcome: None,
-            tasks: provenance::task_records(plan),
+            tasks: record::task_records(plan),
         };
         let folder = prepared.store.run_folder(&format!("{}-{}", started.compact(), plan.name()));
         let path = folder.map(|folder| folder.join(RUN_FILE));
-        let path = path.inspect_err(|error| ui.say(&format!("no run.json is written: {error}"))).ok();
+        let path = path.inspect_err(|error| ui.say(&format!("cannot write run.json: {error}"))).ok();
         let file = Self { record, path };
         file.write(ui);
         file
@@ -203,7 +208,7 @@ impl RunFile {
 
 fn program() -> Program {
     let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    Program { version: env!("CARGO_PKG_VERSION"), arguments }
+    Program { version: env!("CARGO_PKG_VERSION").to_owned(), arguments }
 }
 
 fn machine() -> Machine {
@@ -211,7 +216,7 @@ fn machine() -> Machine {
     Machine {
         host: store::host(),
         system: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
-        architecture: std::env::consts::ARCH,
+        architecture: std::env::consts::ARCH.to_owned(),
         processors: available_parallelism().map_or(1, Into::into),
     }
 }

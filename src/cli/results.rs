@@ -1,4 +1,4 @@
-//! `argd-pipe results`: the results again, from the cache.
+//! `argd-pipe results`: writes the results again, from the cache.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -9,9 +9,9 @@ use super::prepare::prepare;
 use super::ui::table::{self, Executed};
 use super::ui::{Ui, format};
 use crate::pipeline::results::{self, Summary, Table};
-use crate::pipeline::{self, Plan, TaskId};
+use crate::pipeline::{self, Event, Plan, TaskId};
 
-/// The version of what `--format json` writes: raised when a field changes its meaning or goes.
+/// The version of the JSON: raised when a field changes its meaning or is removed.
 const FORMAT_VERSION: u32 = 1;
 
 const EXAMPLES: &str = "\
@@ -22,31 +22,30 @@ Examples:
   argd-pipe results pipelines/badnets.yaml --format md > table.md
   argd-pipe results pipelines/badnets.yaml --partial";
 
-/// Write the results CSV again, from the cache, without computing anything.
+/// Write the results CSV again from the cache.
 ///
-/// The file is the same, byte for byte, as the one that the run wrote. Fails if a result has not been computed, unless
-/// `--partial` is given. With `--format`, `--filter` or `--sort` the file is left alone, and only standard output is
-/// written.
+/// This computes nothing. The file is the same, byte for byte, as the run wrote it. The command fails if a result has
+/// not been computed, unless `--partial` is given. With `--format`, `--filter` or `--sort` it prints the results and
+/// does not write the file.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Results {
     #[command(flatten)]
     manifest: ManifestArgs,
 
-    /// Write the rows that there are, and tell on standard error which are missing.
+    /// Write the available rows, and report the missing ones on standard error.
     #[arg(long)]
     partial: bool,
 
-    /// Write the results in this format to standard output.
+    /// Print the results in this format.
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<Format>,
 
-    /// Keep the rows with this value in a column of the CSV; `*` and `?` stand for any text and any character. Can be
-    /// given again.
+    /// Keep the rows with this value in a column of the CSV. `*` matches any text, `?` any character. Can be repeated.
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = column_and_value)]
     filter: Vec<(String, String)>,
 
-    /// Sort by a column of the CSV; `-COLUMN` with the largest first.
+    /// Sort by a column of the CSV; with `-COLUMN` the largest value comes first.
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     sort: Option<String>,
 }
@@ -54,13 +53,13 @@ pub(super) struct Results {
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Columns for people: the metrics of the field, and the time.
+    /// A table for people: the metrics and the time.
     Table,
-    /// As in the file.
+    /// The same as the file.
     Csv,
     /// A Markdown table with all columns.
     Md,
-    /// An object for each row, with numbers as they are.
+    /// One object per row.
     Json,
 }
 
@@ -74,13 +73,14 @@ impl Results {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let prepared = prepare(&self.manifest, global)?;
         let (plan, store) = (&prepared.plan, &prepared.store);
-        let survey = pipeline::survey(plan, store, &mut |event| ui.tell(&event))?;
+        let survey =
+            pipeline::survey(plan, store, &mut |task, damage| ui.show(&Event::damaged(task, damage)))?;
         let mut table = results::table(plan, |id| survey.record(id)).ok_or(CliError::NoResults)?;
         for (column, value) in &self.filter {
             table.filter(column, value)?;
         }
         match table.complete(&self.manifest.command(global, "run", &[])) {
-            Err(missing) if self.partial && !table.rows.is_empty() => ui.warn(&missing.to_string()),
+            Err(missing) if self.partial && !table.rows.is_empty() => ui.warn(&missing),
             complete => complete?,
         }
         self.sort.as_ref().map_or(Ok(()), |column| table.sort(column))?;
@@ -98,7 +98,7 @@ impl Results {
     }
 }
 
-/// Rows as objects; a field that is empty in the CSV is left out.
+/// Rows as objects, without the fields that are empty in the CSV.
 fn document(plan: &Plan, table: &Table) -> Value {
     let value = |field: &String| match field.parse::<serde_json::Number>() {
         Ok(number) => Value::Number(number),
@@ -112,7 +112,7 @@ fn document(plan: &Plan, table: &Table) -> Value {
     json!({"format_version": FORMAT_VERSION, "pipeline": plan.name(), "columns": table.header, "rows": rows})
 }
 
-/// Shows the results, row by row and over the seeds.
+/// Shows the results: each row, then the means over the seeds.
 pub(super) fn show(
     plan: &Plan,
     table: &Table,
@@ -123,22 +123,21 @@ pub(super) fn show(
     Summary::of(plan, table).map_or(Ok(()), |summary| ui.data(&table::of_summary(&summary)))
 }
 
-/// Writes the CSV, and the one over the seeds, and says where they are.
+/// Writes the CSV and the one over the seeds, and reports their paths.
 pub(super) fn write(plan: &Plan, table: &Table, ui: &Ui) -> Result<(), CliError> {
     let Some(spec) = plan.results() else { return Ok(()) };
     results::check_place(&spec.csv)?;
     let (summary, path) = (Summary::of(plan, table), Summary::path(&spec.csv));
-    // Before the CSV is replaced: at no moment do means of other results lie beside it.
+    // This comes before the CSV is replaced, so that it never lies beside the means of other results.
     if summary.is_none() && Summary::discard(&path)? {
-        ui.say(&format!("removed {}: it was of a run over several seeds", path.display()));
+        ui.say(&format!("removed {}: it belonged to a run over several seeds", path.display()));
     }
     table.write(&spec.csv)?;
     let rows = format::count(table.rows.len(), "row");
-    let are = if table.rows.len() == 1 { "is" } else { "are" };
-    ui.say(&format!("{rows} {are} in {}", spec.csv.display()));
+    ui.say(&format!("wrote {rows} to {}", spec.csv.display()));
     if let Some(summary) = summary {
         summary.write(plan.name(), &path)?;
-        ui.say(&format!("means over the seeds are in {}", path.display()));
+        ui.say(&format!("wrote the means over the seeds to {}", path.display()));
     }
     Ok(())
 }

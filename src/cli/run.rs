@@ -1,4 +1,4 @@
-//! `argd-pipe run`: computes what the cache does not have, and writes the results.
+//! `argd-pipe run`: computes what is not cached, and writes the results.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 
 use super::error::CliError;
+use super::executor;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::recorders::{Recording, RunFile};
@@ -30,13 +31,13 @@ Examples:
   argd-pipe run pipelines/badnets.yaml -j 4 --memory 12G
   argd-pipe run pipelines/cifar10/badnets.yaml -j 2 --cache-dir /data/argd-cache";
 
-/// Run a manifest: compute what is not cached, and write the results CSV.
+/// Compute what is not cached, and write the results CSV.
 ///
-/// With targets, only these tasks and what they need. When a task fails, all that does not need it runs on; the run
-/// ends with code 4, and the same command goes on from there.
+/// With targets, only these tasks and those that they need run. When a task fails, tasks that do not depend on it still
+/// run. The exit code is then 4; run the same command again to resume.
 ///
-/// Ctrl-C stops the run: running stages write checkpoints, and the same command goes on from there. A second
-/// Ctrl-C ends the program at once; finished results are kept in any case.
+/// Ctrl-C stops the run: running stages write checkpoints, and the same command resumes from them. A second Ctrl-C ends
+/// the program at once. Finished results are always kept.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Run {
@@ -46,49 +47,53 @@ pub(super) struct Run {
     #[command(flatten)]
     targets: TargetArgs,
 
-    /// Run everything that needs the targets, too.
+    /// Also run all tasks that depend on the targets.
     #[arg(long, requires = "targets")]
     downstream: bool,
 
-    /// Run nothing that the targets need: it must be cached.
+    /// Run the targets alone: their inputs must be cached.
     #[arg(long, requires = "targets")]
     only: bool,
 
-    /// Run the targets, or all tasks if there are none, though they are cached; with `=TARGET`, those tasks.
+    /// Run tasks even if they are cached: the targets, or all tasks; with `=TARGET`, the tasks that it matches.
     ///
-    /// What needs them runs again only if they make something else than before.
+    /// Tasks that depend on them run again only if the outputs differ.
     #[arg(long, value_name = "TARGET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     force: Vec<Target>,
 
-    /// After a failure, run on with all that does not need what failed [default].
+    /// After a failure, still run the tasks that do not depend on the failed one [default].
     #[arg(short, long, overrides_with = "fail_fast")]
     keep_going: bool,
 
-    /// After a failure, start nothing more; what is running ends.
+    /// After a failure, start no more tasks; running tasks end.
     #[arg(long, overrides_with = "keep_going")]
     fail_fast: bool,
 
-    /// Tasks to run at once.
+    /// Number of tasks to run at once.
     #[arg(short, long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
 
-    /// Threads for all tasks together [default: one per core].
+    /// Number of threads for all tasks together [default: one per core].
     ///
-    /// Running tasks share them. Results do not depend on it, nor on `--jobs`.
+    /// Running tasks share them. Results depend neither on it nor on `--jobs`.
     #[arg(long, value_name = "N", env = "ARGD_PIPE_THREADS", hide_env_values = true)]
     threads: Option<NonZeroUsize>,
 
     /// Memory for all tasks together: `800M`, `12G` [default: no limit].
     ///
-    /// With `--jobs`, a task waits until what it needs and what the running tasks need fits. That is estimated: by the
-    /// peaks that records tell of the same stage or kind, else by the sizes of its inputs. A task that needs more than
-    /// SIZE runs alone.
+    /// With `--jobs`, a task waits until there is memory for it beside the running tasks. What a task needs is estimated
+    /// from the peak memory of earlier tasks of the same stage or kind, or from the sizes of its inputs. A task that
+    /// needs more than SIZE runs alone.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
 
-    /// Show what would run, as `argd-pipe plan` does, and run nothing.
+    /// Show what would run, as `argd-pipe plan` does; run nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
+
+    /// How tasks are executed.
+    #[arg(long, value_name = "EXECUTOR", value_enum, default_value_t, hide = true)]
+    executor: executor::Choice,
 
     #[command(flatten)]
     recording: Recording,
@@ -108,7 +113,7 @@ impl Run {
         self.execute(&prepared, &settings, &stop, global, ui)
     }
 
-    /// Says which tasks run in any case, and which in none.
+    /// Sets which tasks always run, and which never do.
     fn set_policies(&self, plan: &mut Plan, picked: &BTreeSet<TaskId>) -> Result<(), CliError> {
         if self.only {
             let others = (0..plan.len()).map(TaskId).filter(|id| !picked.contains(id));
@@ -136,7 +141,8 @@ impl Run {
         let run_file = RunFile::start(prepared, &self.manifest.overrides(), settings, ui);
         let run = {
             let mut watcher = ui.watch(stop);
-            pipeline::run(plan, store, settings, stop, &mut |event| {
+            let executor = self.executor.start(store, stop, plan.backend(), global)?;
+            pipeline::run(plan, store, settings, &*executor, stop, &mut |event| {
                 recorders.observe(&event);
                 watcher.observe(&event);
             })?
@@ -148,18 +154,18 @@ impl Run {
         self.recording.check_run(prepared, &run, &self.lock_command(global), ui)?;
         match table {
             Some(table) if self.targets.targets.is_empty() => results::write(plan, &table, ui)?,
-            Some(_) => ui.say("only a part was run: the results CSV is left as it is"),
+            Some(_) => ui.say("only some tasks ran, so the results CSV is unchanged"),
             None => {}
         }
         recorders.finish()
     }
 
-    /// The command that locks what there is now.
+    /// The command that locks the current results.
     fn lock_command(&self, global: &Global) -> String {
         self.manifest.command(global, "run", &["--lock"])
     }
 
-    /// Says how to have the rows that there are, if a failure keeps the others away.
+    /// Adds the command that writes the available rows, if tasks failed.
     fn incomplete(&self, error: RunError, rows: usize, global: &Global) -> CliError {
         match error {
             RunError::Failed { .. } if rows > 0 && self.targets.targets.is_empty() => {
@@ -174,7 +180,7 @@ impl Run {
         }
     }
 
-    /// Settles the number of threads, for running tasks as for hashing files.
+    /// Sets the number of threads, for tasks and for hashing files.
     fn settings(&self) -> Result<Settings, CliError> {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.threads.map_or_else(cores, NonZeroUsize::get);
@@ -189,7 +195,7 @@ impl Run {
     }
 }
 
-/// Shows the results that there are.
+/// Shows the available results.
 fn show(plan: &Plan, run: &pipeline::Run, ui: &Ui) -> Result<Option<Table>, CliError> {
     let table = pipeline::results::table(plan, |id| run.record(id));
     let executed = |id: TaskId| match run.ending(id) {

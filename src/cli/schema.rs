@@ -1,4 +1,4 @@
-//! `argd-pipe schema`: what a manifest may be, for editors.
+//! `argd-pipe schema`: prints the schema of manifests, for editors.
 
 use clap::Args;
 
@@ -11,10 +11,12 @@ const EXAMPLES: &str = "\
 Examples:
   argd-pipe schema > manifest.schema.json
 
-In an editor that speaks YAML, the first line of a manifest turns it on:
+Editors with a YAML language server check a manifest that begins with this line:
   # yaml-language-server: $schema=manifest.schema.json";
 
-/// Print the JSON Schema of manifests: every field, stage kind and parameter, with its documentation.
+/// Print the JSON Schema of manifests, for editors.
+///
+/// It has every field, stage kind and parameter, with its documentation.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Schema {}
@@ -25,7 +27,7 @@ impl Schema {
     }
 }
 
-/// The schema as a file holds it.
+/// The text of the schema file.
 pub(super) fn text() -> String {
     format!("{:#}\n", manifest_schema(&stages::all()))
 }

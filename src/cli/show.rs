@@ -1,4 +1,4 @@
-//! `argd-pipe show`: everything that is known about one task.
+//! `argd-pipe show`: shows everything about one task.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,10 +12,11 @@ use super::ui::Ui;
 use super::ui::card::Card;
 use super::ui::format::{bytes, count, duration};
 use super::ui::table;
-use crate::pipeline::{self, Status, Target, Task, Utc};
+use crate::pipeline::record::Utc;
+use crate::pipeline::{self, Event, Status, Target, Task};
 use crate::store::{Digest, Execution, Record};
 
-/// The version of what `--json` writes: raised when a field changes its meaning or goes.
+/// The version of the JSON: raised when a field changes its meaning or is removed.
 const FORMAT_VERSION: u32 = 1;
 
 const EXAMPLES: &str = "\
@@ -23,8 +24,9 @@ Examples:
   argd-pipe show pipelines/badnets.yaml backdoored
   argd-pipe show pipelines/badnets.yaml 'after@clean_ratio=0.05,defense=argd' --json";
 
-/// Show everything that is known about a task: its key and what is in it, inputs, outputs, metrics, and how it was
-/// executed.
+/// Show the key, inputs, outputs and metrics of a task.
+///
+/// This also shows the components of the key, and where, when and how the task was executed.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Show {
@@ -35,7 +37,7 @@ pub(super) struct Show {
     #[arg(value_name = "TASK")]
     task: Target,
 
-    /// Write JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +45,9 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
-        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
+            ui.show(&Event::damaged(task, damage))
+        })?;
         let look = Look { prepared: &prepared, status: &status, task: prepared.plan.task(task) };
         ui.data(&if self.json { format!("{:#}\n", look.document()) } else { look.card() })
     }
@@ -59,7 +63,7 @@ pub(super) fn one_task(
     prepared.plan.picked_one(target)?;
     let (prepared, picked) = prepared.narrow(std::slice::from_ref(target), false)?;
     let task = picked.first().copied();
-    // What was picked before is picked after.
+    // The plan still has the task that the target matched.
     Ok((prepared, task.unwrap_or(pipeline::TaskId(0))))
 }
 
@@ -69,13 +73,13 @@ struct Look<'a> {
     task: &'a Task,
 }
 
-/// An artifact that goes in or comes out.
+/// An input or an output.
 struct Artifact {
     port: String,
-    /// The task that makes it, of an input.
+    /// Of an input: the task that it comes from.
     from: Option<String>,
     digest: Digest,
-    /// In bytes; none if it is not in the cache.
+    /// In bytes; `None` if it is not in the cache.
     size: Option<u64>,
 }
 
@@ -84,7 +88,7 @@ impl Look<'_> {
         self.status.record(self.task.id())
     }
 
-    /// The inputs that are known.
+    /// The inputs that have been computed.
     fn inputs(&self) -> Vec<Artifact> {
         let connections = self
             .task
@@ -132,7 +136,7 @@ impl Look<'_> {
             record.metrics.iter().for_each(|(name, value)| card.line("metrics", &format!("{name}: {value}")));
             execution(&record.exec).iter().for_each(|fact| card.line("executed", fact));
             if record.nondeterministic {
-                card.line("warning", "the same key once gave other outputs: something is not in it");
+                card.line("warning", "non-deterministic: computing this key twice gave different outputs");
             }
         }
         let log = status.key.or(status.last).map(|key| self.prepared.store.log(&key));
@@ -181,7 +185,6 @@ fn execution(exec: &Execution) -> Vec<String> {
         format!("on {host}, by argd-pipe {argd_version}"),
         format!("from {started}, in {}, on {}", duration(*seconds), count(*threads, "thread")),
     ];
-    facts
-        .extend(peak_bytes.map(|peak| format!("in at most {} of memory, of the whole process", bytes(peak))));
+    facts.extend(peak_bytes.map(|peak| format!("peak memory of the whole process: {}", bytes(peak))));
     facts
 }

@@ -21,10 +21,10 @@ impl FromStr for Size {
             "MIB" => 1 << 20,
             "GIB" => 1 << 30,
             "TIB" => 1 << 40,
-            other => return Err(format!("`{other}` is no unit of size; write K, M, G or T")),
+            other => return Err(format!("`{other}` is not a unit of size; write K, M, G or T")),
         };
         let number = digits.parse().ok().filter(|number: &f64| *number >= 0.0);
-        let number = number.ok_or_else(|| format!("`{text}` is no size; write `20G`"))?;
+        let number = number.ok_or_else(|| format!("`{text}` is not a size; write `20G`"))?;
         Ok(Self((number * unit as f64) as u64))
     }
 }
@@ -39,7 +39,7 @@ mod tests {
         assert_eq!(read("0"), Ok(0));
         assert_eq!(read("500"), Ok(500));
         assert_eq!((read("2k"), read("1.5G"), read("3MiB")), (Ok(2_000), Ok(1_500_000_000), Ok(3 << 20)));
-        assert!(read("20X").unwrap_err().contains("no unit"));
+        assert!(read("20X").unwrap_err().contains("not a unit"));
         assert!(read("").is_err() && read("G").is_err() && read("-1G").is_err() && read("1..2").is_err());
     }
 }

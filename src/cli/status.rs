@@ -1,4 +1,4 @@
-//! `argd-pipe status`: what is cached, and why the rest is not.
+//! `argd-pipe status`: shows which results are cached, and why others are not.
 
 use clap::Args;
 use serde_json::json;
@@ -7,9 +7,9 @@ use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::prepare;
 use super::ui::{Ui, format, table};
-use crate::pipeline::{self, Standing, TaskStatus};
+use crate::pipeline::{self, Event, Standing, TaskStatus};
 
-/// The version of what `--json` writes: raised when a field changes its meaning or goes.
+/// The version of the JSON: raised when a field changes its meaning or is removed.
 const FORMAT_VERSION: u32 = 1;
 
 const EXAMPLES: &str = "\
@@ -17,14 +17,15 @@ Examples:
   argd-pipe status pipelines/badnets.yaml
   argd-pipe status pipelines/badnets.yaml --why
   argd-pipe status pipelines/badnets.yaml 'erased@defense=argd' --why --set seed=3
-  argd-pipe status pipelines/badnets.yaml --exit-code && echo all results are there";
+  argd-pipe status pipelines/badnets.yaml --exit-code && echo all results are cached";
 
-/// Show which results are cached, and why the others are not.
+/// Show which results are cached and why others are not.
 ///
-/// A task is `cached`; `stale`: it had a result once, and what determines it has changed; `missing`: it has none;
-/// `running`: another process computes it; `failed`: as it is, it failed last time; or it `cannot run`, because a file
-/// is missing. A task that needs one of these is stale or missing itself until that has run; it may turn out to be
-/// cached.
+/// A `cached` task has a result that is up to date. A `stale` task has one that is out of date: its parameters, inputs
+/// or code have changed. A `missing` task has none. A `running` task is being computed by another process. A `failed`
+/// task failed when it last ran, and nothing has changed since. A task that `cannot run` lacks a file.
+///
+/// A task whose inputs are not cached is stale or missing; once they have run it may turn out to be cached.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Status {
@@ -34,7 +35,7 @@ pub(super) struct Status {
     #[command(flatten)]
     targets: TargetArgs,
 
-    /// Say what has changed since the last result: which part of the key, its old and its new value.
+    /// Show what has changed since the last result: the part of the key, its old value and its new value.
     #[arg(long)]
     why: bool,
 
@@ -42,7 +43,7 @@ pub(super) struct Status {
     #[arg(long)]
     exit_code: bool,
 
-    /// Write JSON, with the reasons.
+    /// Print JSON, with the reasons.
     #[arg(long)]
     json: bool,
 }
@@ -51,7 +52,9 @@ impl Status {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, picked) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
         let plan = &prepared.plan;
-        let status = pipeline::status(plan, &prepared.store, &mut |event| ui.tell(&event))?;
+        let status = pipeline::status(plan, &prepared.store, &mut |task, damage| {
+            ui.show(&Event::damaged(task, damage))
+        })?;
         let shown: Vec<&TaskStatus> = picked.iter().map(|&id| status.of(id)).collect();
         let counts = counts(&shown);
         if self.json {

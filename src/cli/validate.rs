@@ -1,4 +1,4 @@
-//! `argd-pipe validate`: whether manifests are right, without a cache and without data.
+//! `argd-pipe validate`: checks manifests, without a cache and without data.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,17 @@ use super::error::CliError;
 use super::prepare;
 use super::ui::{Ui, format};
 use crate::manifest::LoadError;
+use crate::nn::Backend;
 
 const EXAMPLES: &str = "\
 Examples:
   argd-pipe validate pipelines/badnets.yaml
   argd-pipe validate pipelines/*.yaml";
 
-/// Check manifests: fields, kinds, parameters, ports, the matrix and the results.
+/// Check manifests without running them.
 ///
-/// Neither the cache nor data is looked at. Everything that is wrong is told at once; then the exit code is 3, or 66 if
-/// manifests cannot be read and the others are valid.
+/// This checks fields, kinds, parameters, ports, the matrix and the results. It reads neither the cache nor data. All
+/// errors are reported at once. The exit code is then 3, or 66 if files cannot be read and all other manifests are valid.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Validate {
@@ -30,13 +31,13 @@ impl Validate {
     pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         let (mut wrong, mut unreadable) = (0, 0);
         for path in &self.manifests {
-            match prepare::plan(path, &[]) {
+            match prepare::plan(path, &[], &Backend::default()) {
                 Ok(plan) => {
                     let stages = format::count(plan.stages().len(), "stage");
                     let tasks = format::count(plan.len(), "task");
                     ui.data(&format!("{}: valid: {stages}, {tasks}\n", path.display()))?;
                 }
-                // A file that is not there may be a mistyped name, and so is no verdict on a manifest.
+                // A missing file may be a mistyped name; it does not make a manifest invalid.
                 Err(error @ CliError::Manifest(LoadError::Io { .. })) => {
                     ui.report(&error);
                     unreadable += 1;

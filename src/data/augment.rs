@@ -1,4 +1,4 @@
-//! Augmentation: random crop, horizontal flip, cutout, in that order, as ARGD's and NAD's loaders chain them.
+//! Augmentation: random crop, horizontal flip and cutout, in the order of the ARGD and NAD loaders.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::ImageShape;
 use crate::rng::{Stream, stream};
 
-/// How training images are varied. The defaults are the reference implementation's for everything that it trains
-/// on clean images (teacher, NAD, ARGD).
+/// How training images are augmented. The defaults are those of the reference implementation for training on clean
+/// images (teacher, NAD, ARGD).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// Crop to the image's own size at a random place of the image padded by this many black pixels; 0 is off.
+    /// Pad the image by this many black pixels, and crop it to its own size at a random place; 0 is off.
     #[schemars(range(max = 4096))]
     pub crop_padding: u32,
     /// Mirror left and right with probability 0.5.
@@ -19,8 +19,8 @@ pub struct Augment {
     /// Black out a square of this side at a random place; 0 is off.
     #[schemars(range(max = 4096))]
     pub cutout: u32,
-    /// Black out what the reference's cutout does for this side, not a true square: rows and columns from
-    /// `centre - cutout/2` up to but without `centre + cutout/2`, so that side 3 gives 2x2.
+    /// Black out the same pixels as the cutout of the reference, which is not a true square: rows and columns from
+    /// `center - cutout/2` to before `center + cutout/2`, so that side 3 gives 2x2.
     pub cutout_quirk: bool,
 }
 
@@ -31,15 +31,15 @@ impl Default for Augment {
 }
 
 impl Augment {
-    /// Crops and flips, without a cutout: what most implementations of defenses vary images by.
+    /// Crops and flips without a cutout, as in most implementations of defenses.
     pub const CROP_AND_FLIP: Self = Self { crop_padding: 4, flip: true, cutout: 0, cutout_quirk: true };
 
-    /// No augmentation: what the reference does while training the backdoored model.
+    /// No augmentation, as when the reference trains the backdoored model.
     pub const NONE: Self = Self { crop_padding: 0, flip: false, cutout: 0, cutout_quirk: false };
 
-    /// Writes `image` varied and scaled to [0, 1] to `out`, both `[height, width, channels]`.
+    /// Writes `image`, augmented and scaled to [0, 1], to `out`, both `[height, width, channels]`.
     ///
-    /// What is drawn depends on (`seed`, `epoch`, `index`) alone, not on the order of work.
+    /// The random numbers depend only on (`seed`, `epoch`, `index`), not on the order of work.
     pub fn write(&self, image: &[u8], shape: ImageShape, name: (u64, u64, u64), out: &mut [f32]) {
         if *self == Self::NONE {
             return scale(image, out);
@@ -59,7 +59,7 @@ impl Augment {
         }
     }
 
-    /// Draws which of `size` rows or columns the cutout blacks out; an edge clips them.
+    /// Draws the rows or columns, of `size`, that the cutout blacks out; the edge clips them.
     fn hole(&self, size: usize, stream: &mut Stream) -> std::ops::Range<usize> {
         let (centre, side) = (stream.below(size as u32) as usize, self.cutout as usize);
         let end =
@@ -68,7 +68,7 @@ impl Augment {
     }
 }
 
-/// Where a crop lies in the padded image.
+/// The place of a crop in the padded image.
 struct Crop {
     padding: usize,
     top: usize,
@@ -81,8 +81,7 @@ impl Crop {
         Self { padding, top: offset(), left: offset() }
     }
 
-    /// Copies row by row: of each row the padding on the left, the pixels that the crop shares with the image,
-    /// and the padding on the right.
+    /// Copies row by row: the padding on the left, the pixels of the image, and the padding on the right.
     fn write(&self, image: &[u8], shape: ImageShape, flip: bool, out: &mut [f32]) {
         let ImageShape { height, width, channels } = shape;
         let (row_len, padding) = (width * channels, self.padding);
@@ -110,9 +109,9 @@ impl Crop {
 }
 
 /// Bytes to [0, 1].
-fn scale(bytes: &[u8], out: &mut [f32]) {
+pub(super) fn scale(bytes: &[u8], out: &mut [f32]) {
     for (out, &byte) in out.iter_mut().zip(bytes) {
-        *out = unit(byte);
+        *out = to_unit(f32::from(byte));
     }
 }
 
@@ -123,9 +122,10 @@ fn mirror(bytes: &[u8], channels: usize, out: &mut [f32]) {
     }
 }
 
-/// A division, as PyTorch's `ToTensor` does: a product with 1/255 rounds differently.
-fn unit(byte: u8) -> f32 {
-    f32::from(byte) / 255.0
+/// From the scale of bytes to the one on which 1 is white. A division, as PyTorch's `ToTensor` does: a product with
+/// 1/255 rounds differently.
+pub fn to_unit(value: f32) -> f32 {
+    value / 255.0
 }
 
 #[cfg(test)]
@@ -193,7 +193,7 @@ mod tests {
         assert_ne!(draw(1, 2), draw(1, 3));
     }
 
-    /// The blackened rectangles (rows, columns) of many draws of a white image.
+    /// The blacked-out rectangles (rows, columns) of many draws of a white image.
     fn holes(cutout_quirk: bool) -> std::collections::BTreeSet<(usize, usize)> {
         let augment = Augment { cutout: 3, cutout_quirk, ..Augment::NONE };
         let hole = |index| {

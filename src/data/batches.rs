@@ -1,12 +1,14 @@
-//! Batches: images scaled to [0, 1] in one block, in seeded order, prepared ahead of the training that eats them.
+//! Batches: images scaled to [0, 1] in one block, in a seeded order, prepared ahead of the training.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{Augment, Samples};
+use super::augment::scale;
+use super::{Augment, ImageShape, Samples};
 use crate::rng::stream;
 
 /// Images and labels of one training or evaluation step.
@@ -20,20 +22,44 @@ pub struct Batch {
     pub labels: Vec<u32>,
 }
 
-/// In which order batches take images, and how they vary them.
+impl Batch {
+    /// A batch of images in which 1 is white, `[B, height, width, channels]`.
+    pub fn new(images: Vec<f32>, shape: ImageShape, labels: Vec<u32>) -> Self {
+        let count = images.len() / shape.len();
+        Self { images, shape: [count, shape.height, shape.width, shape.channels], labels }
+    }
+
+    /// A batch of images as bytes, `[B, height, width, channels]`, without augmentation.
+    pub fn of_bytes(bytes: &[u8], shape: ImageShape, labels: Vec<u32>) -> Self {
+        let mut images = vec![0.0; bytes.len()];
+        scale(bytes, &mut images);
+        Self::new(images, shape, labels)
+    }
+
+    /// The images as the input of a network. This is the only way from pixels to a tensor.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no memory left.
+    pub fn tensor(&self, device: &Device) -> Result<Tensor> {
+        Tensor::from_slice(&self.images, self.shape.as_slice(), device)
+    }
+}
+
+/// The order of the images, and their augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// As they lie, unchanged: evaluation.
+    /// The order of the data set, without augmentation: for evaluation.
     Sequential,
     /// An epoch of training.
     Epoch {
         /// Names the random streams.
         seed: u64,
-        /// Counted from 0; names the random streams.
+        /// From 0; names the random streams.
         epoch: u64,
-        /// Whether images come in an order drawn from (`seed`, `epoch`), or as they lie.
+        /// Whether the order is drawn from (`seed`, `epoch`) or is that of the data set.
         shuffle: bool,
-        /// How images are varied.
+        /// How images are augmented.
         augment: Augment,
     },
 }
@@ -72,7 +98,7 @@ impl<S: Samples> Batches<S> {
             augment.write(self.samples.pixels(i), shape, (seed, epoch, self.samples.index(i)), out);
         });
         let labels = positions.iter().map(|&position| self.samples.label(position as usize)).collect();
-        Batch { images, shape: [positions.len(), shape.height, shape.width, shape.channels], labels }
+        Batch::new(images, shape, labels)
     }
 }
 
@@ -95,8 +121,8 @@ impl<S: Samples> Iterator for Batches<S> {
 impl<S: Samples> ExactSizeIterator for Batches<S> {}
 
 impl<S: Samples + 'static> Batches<S> {
-    /// Prepares the next batch on a thread of its own while the caller works on the current one. The batches and
-    /// their order stay the same.
+    /// Prepares the next batch on its own thread while the caller works on the current one. The batches and their order do
+    /// not change.
     pub fn prefetched(self) -> Prefetched {
         let left = self.len();
         let (sender, receiver) = sync_channel(1);
@@ -111,7 +137,7 @@ impl<S: Samples + 'static> Batches<S> {
     }
 }
 
-/// Batches that are prepared ahead; see [`Batches::prefetched`].
+/// Batches prepared ahead; see [`Batches::prefetched`].
 pub struct Prefetched {
     receiver: Receiver<Batch>,
     producer: Option<JoinHandle<()>>,
@@ -125,7 +151,7 @@ impl Iterator for Prefetched {
         let batch = self.receiver.recv().ok();
         match &batch {
             Some(_) => self.left -= 1,
-            // A producer that panicked must not pass for the end of an epoch.
+            // A panic of the producer must not look like the end of an epoch.
             None => {
                 if let Some(Err(panic)) = self.producer.take().map(JoinHandle::join) {
                     std::panic::resume_unwind(panic);
@@ -183,6 +209,18 @@ mod tests {
             assert_eq!(batch.labels, pixels.iter().map(|pixel| pixel % 4).collect::<Vec<_>>());
             assert_eq!(batch.shape, [batch.labels.len(), 8, 8, 3]);
         }
+    }
+
+    #[test]
+    fn a_tensor_has_the_pixels_divided_by_255() {
+        let samples = view(None);
+        let batch = Batches::new(Arc::clone(&samples), 8, Order::Sequential).next().unwrap();
+        let bytes: Vec<u8> = (0..8).flat_map(|i| samples.pixels(i).to_vec()).collect();
+        assert_eq!(Batch::of_bytes(&bytes, SHAPE, batch.labels.clone()), batch);
+        let tensor = batch.tensor(&Device::Cpu).unwrap();
+        assert_eq!(tensor.dims(), [8, 8, 8, 3]);
+        let expected: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        assert_eq!(tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap(), expected);
     }
 
     #[test]

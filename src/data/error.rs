@@ -2,70 +2,72 @@
 
 use std::path::{Path, PathBuf};
 
+use miette::Diagnostic;
 use thiserror::Error;
 
-/// Why data could not be read, written or used; the message says what, where and what to do.
-#[derive(Debug, Error)]
+/// Why data could not be read, written or used.
+#[derive(Debug, Diagnostic, Error)]
 pub enum DataError {
-    /// A file or folder is not there.
-    #[error("{}: not found; {hint}", path.display())]
+    /// A file or folder is missing.
+    #[error("{}: not found", path.display())]
     Missing {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What to do.
+        #[help]
         hint: String,
     },
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file's content is not what its format demands.
+    /// The content of a file does not match its format.
     #[error("{}{}: {problem}", path.display(), at(*offset))]
     Damaged {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Byte offset of the fault, where the format makes it known.
+        /// Byte offset of the fault, if it is known.
         offset: Option<u64>,
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// The parts do not fit together.
+    /// Parts do not match.
     #[error("{0}")]
     Mismatch(String),
 }
 
-/// What is wrong with one parameter, beyond what its schema says.
+/// An error in a parameter that its schema cannot find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidParam {
-    /// The parameter's name.
+    /// The name of the parameter.
     pub field: &'static str,
     /// What is wrong, and what to do.
     pub message: String,
 }
 
 impl InvalidParam {
-    /// Says that `field` is wrong, and why.
+    /// Reports that `field` is wrong, and why.
     pub fn new(field: &'static str, message: impl Into<String>) -> Self {
         Self { field, message: message.into() }
     }
 }
 
 impl DataError {
-    /// A fault in the content of `path`, at a byte offset if there is one to name.
+    /// A fault in the content of `path`, at a byte offset if it is known.
     pub(crate) fn damaged(path: &Path, offset: impl Into<Option<u64>>, problem: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), offset: offset.into(), problem: problem.into() }
     }
 
-    /// Wraps an I/O error with the file that it concerns.
+    /// Adds the path to an I/O error.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
-    /// Like [`DataError::io`], but a missing file is told with a hint.
+    /// Like [`DataError::io`], with a hint for a missing file.
     pub(crate) fn open(path: &Path, hint: &str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| match source.kind() {
             std::io::ErrorKind::NotFound => Self::Missing { path: path.to_owned(), hint: hint.to_owned() },

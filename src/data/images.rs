@@ -51,7 +51,7 @@ impl Images {
     pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u32>) -> Result<Self, DataError> {
         if pixels.len() != shape.len() * labels.len() {
             let (bytes, count) = (pixels.len(), labels.len());
-            let problem = format!("{bytes} bytes of pixels are not {count} images of {shape}");
+            let problem = format!("{bytes} bytes of pixels do not match {count} images of {shape}");
             return Err(DataError::Mismatch(problem));
         }
         Ok(Self { shape, pixels, labels })
@@ -83,7 +83,7 @@ impl Images {
         &self.pixels
     }
 
-    /// Gives up the pixels.
+    /// Returns the pixels.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
     }
@@ -108,7 +108,7 @@ impl Images {
         let (mut pixels, mut labels) = (vec![], vec![]);
         for part in parts {
             if part.shape != shape {
-                let problem = format!("images of {shape} and of {} do not go together", part.shape);
+                let problem = format!("images of {shape} and of {} do not match", part.shape);
                 return Err(DataError::Mismatch(problem));
             }
             pixels.extend_from_slice(&part.pixels);
@@ -126,7 +126,7 @@ impl Images {
         ]
     }
 
-    /// Reads back what [`Images::tensors`] made, and checks that labels are below `classes`.
+    /// Reads the tensors of [`Images::tensors`], and checks that labels are below `classes`.
     pub(super) fn read(
         file: &mut TensorFile,
         pixels_name: &str,
@@ -148,7 +148,7 @@ impl Images {
 /// Training and test images of one shape, and the names of their classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
-    /// Names of the classes; a label is a position in it.
+    /// Names of the classes; a label is a position in this list.
     pub classes: Vec<String>,
     /// Training images.
     pub train: Images,
@@ -169,7 +169,7 @@ impl Dataset {
     pub fn new(classes: Vec<String>, train: Images, test: Images) -> Result<Self, DataError> {
         if train.shape != test.shape {
             let problem = format!("training images are {}, test images {}", train.shape, test.shape);
-            return Err(DataError::Mismatch(format!("{problem}; give both one size")));
+            return Err(DataError::Mismatch(format!("{problem}; use one size for both")));
         }
         if train.is_empty() || test.is_empty() || train.shape.is_empty() {
             let problem = "a data set needs at least one training image and one test image";

@@ -1,7 +1,8 @@
 //! Images with labels: data sets and their readers, splits, augmentation and batches.
 //!
-//! Pixels are `u8` in NHWC order from the reader to the batch; a batch is `f32` in [0, 1]. Nothing here knows
-//! networks, stages or manifests. Artifacts of this module are safetensors files with deterministic bytes.
+//! Pixels are `u8` in NHWC order from the reader to the batch; a batch is `f32` in [0, 1], and gives the input tensor
+//! of a network. Nothing here knows networks, stages or manifests. The artifacts of this module are safetensors files with
+//! deterministic bytes.
 
 mod augment;
 mod batches;
@@ -14,7 +15,7 @@ mod split;
 mod tensor_file;
 mod view;
 
-pub use augment::Augment;
+pub use augment::{Augment, to_unit};
 pub use batches::{Batch, Batches, Order, Prefetched};
 pub use error::{DataError, InvalidParam};
 pub use images::{Dataset, ImageShape, Images};

@@ -1,4 +1,4 @@
-//! What an attack changed in the training images: the clean data set itself is never copied.
+//! The training images that an attack changed. The clean data set is never copied.
 
 use std::path::Path;
 
@@ -19,10 +19,10 @@ struct Config {
 }
 
 impl Overlay {
-    /// Joins positions in the training images, strictly ascending, and what stands there instead.
+    /// Joins strictly ascending positions in the training images, and their replacements.
     ///
     /// # Errors
-    /// If positions are not strictly ascending, or there is not one image for each.
+    /// If positions are not strictly ascending, or their number is not that of the images.
     pub fn new(indices: Vec<u32>, images: Images) -> Result<Self, DataError> {
         one_for_each(&indices, &images)?;
         if !indices.is_sorted_by(|a, b| a < b) {
@@ -33,10 +33,10 @@ impl Overlay {
         Ok(Self { indices, images })
     }
 
-    /// Joins several lists of positions and what stands there instead, in any order.
+    /// Joins lists of positions and their replacements, in any order.
     ///
     /// # Errors
-    /// If a position comes twice, there is not one image for each, or the images differ in shape.
+    /// If a position is repeated, the number of positions is not that of the images, or the images differ in shape.
     pub fn join(parts: &[(Vec<u32>, Images)]) -> Result<Self, DataError> {
         let images = Images::concat(parts.iter().map(|(_, images)| images))?;
         let indices: Vec<u32> = parts.iter().flat_map(|(indices, _)| indices).copied().collect();
@@ -57,7 +57,7 @@ impl Overlay {
         &self.images
     }
 
-    /// Where in [`Overlay::images`] the replacement of training image `index` is, if it has one.
+    /// The position in [`Overlay::images`] of the replacement of training image `index`, if it has one.
     pub fn find(&self, index: u32) -> Option<usize> {
         self.indices.binary_search(&index).ok()
     }

@@ -5,23 +5,23 @@ use std::path::Path;
 use super::{DataError, NamedTensor, TensorFile, write_tensors};
 use crate::rng::stream;
 
-/// How to choose a part of some images.
+/// How to choose a part of the images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Split {
-    /// The share to choose, in (0, 1].
+    /// The fraction to choose, in (0, 1].
     pub ratio: f64,
-    /// Whether every class keeps its share.
+    /// Whether every class keeps its proportion.
     pub stratified: bool,
 }
 
 impl Split {
-    /// Chooses `int(ratio * pool.len())` positions of `pool`, at least one; they come sorted.
+    /// Chooses `int(ratio * pool.len())` positions of `pool`, at least one, and sorts them.
     ///
-    /// `labels` are those of all training images, `excluded` (ascending) are positions never to choose. For one
-    /// seed a smaller ratio chooses a part of what a larger one does, unless stratified.
+    /// `labels` are those of all training images. `excluded` are ascending positions that are never chosen. With one seed,
+    /// the choice of a smaller ratio is a part of the choice of a larger one, unless it is stratified.
     ///
     /// # Errors
-    /// If too few positions are left beside the excluded ones, or a position has no label.
+    /// If too few positions are not excluded, or a position has no label.
     pub fn draw(
         &self,
         labels: &[u32],
@@ -38,7 +38,7 @@ impl Split {
         stream(seed, "split", 0, 0).shuffle(&mut order);
         order.retain(|position| excluded.binary_search(position).is_err());
         if order.len() < count {
-            let left = format!("a split of {count} images, but only {} are not poisoned", order.len());
+            let left = format!("the split needs {count} images, but only {} are not poisoned", order.len());
             return Err(DataError::Mismatch(format!("{left}; lower its ratio")));
         }
         let mut chosen =
@@ -53,8 +53,8 @@ pub(crate) fn share(ratio: f64, of: usize) -> usize {
     (ratio * of as f64) as usize
 }
 
-/// The first positions of `order` that fill every class's quota of `count`: its proportional share rounded down,
-/// and one more for the classes with the largest remainders.
+/// The first positions of `order` that fill the quota of every class. A quota is the proportional part of `count`, rounded
+/// down, and one more for the classes with the largest remainders.
 fn stratified(order: &[u32], labels: &[u32], count: usize) -> Vec<u32> {
     let class = |position: &u32| labels[*position as usize] as usize;
     let classes = order.iter().map(|position| class(position) + 1).max().unwrap_or(0);
@@ -130,7 +130,7 @@ mod tests {
         assert!(chosen.len() == 90 && chosen.iter().all(|position| !excluded.contains(position)));
         let split = Split { ratio: 1.0, stratified: false };
         let message = split.draw(&labels(100), &all(100), &excluded, 1).unwrap_err().to_string();
-        assert_eq!(message, "a split of 100 images, but only 94 are not poisoned; lower its ratio");
+        assert_eq!(message, "the split needs 100 images, but only 94 are not poisoned; lower its ratio");
         assert!(split.draw(&labels(100), &[100], &[], 1).is_err());
     }
 

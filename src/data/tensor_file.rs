@@ -1,7 +1,7 @@
 //! Safetensors files with deterministic bytes: named tensors and one JSON text, `config`.
 //!
-//! The crate `safetensors` orders tensors by type and name, so equal content gives equal bytes as long as there
-//! is at most one metadata key. Tensors are read one by one: a file is never held in memory beside its tensors.
+//! The crate `safetensors` orders tensors by type and name, so equal content gives equal bytes if there is at most one
+//! metadata key. Tensors are read one by one: the file itself is never in memory.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::DataError;
 
 const CONFIG: &str = "config";
-/// Headers are a few hundred bytes; a larger one is not ours.
+/// The limit on the size of a header: ours have a few hundred bytes.
 const MAX_HEADER: u64 = 1 << 20;
 
 /// A tensor to write.
@@ -105,10 +105,10 @@ impl TensorFile {
         Ok(Self { path: path.to_owned(), file, metadata, start })
     }
 
-    /// Reads the JSON text that goes with the tensors.
+    /// Reads the JSON text in the metadata.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C, DataError> {
         let text = self.metadata.metadata().as_ref().and_then(|metadata| metadata.get(CONFIG));
-        let text = text.ok_or_else(|| self.wrong(None, format!("its metadata lacks `{CONFIG}`")))?;
+        let text = text.ok_or_else(|| self.wrong(None, format!("its metadata has no `{CONFIG}`")))?;
         serde_json::from_str(text)
             .map_err(|error| self.wrong(None, format!("its metadata `{CONFIG}` is unreadable: {error}")))
     }
@@ -132,13 +132,13 @@ impl TensorFile {
         Ok((shape, words.iter().map(|word| f32::from_le_bytes(*word)).collect()))
     }
 
-    /// A fault in the tensor `name`, told with its byte offset.
+    /// A fault in the tensor `name`, with its byte offset.
     pub(crate) fn damaged(&self, name: &str, problem: impl std::fmt::Display) -> DataError {
         let offset = self.metadata.info(name).map(|info| self.offset(info));
         self.wrong(offset, format!("tensor `{name}`: {problem}"))
     }
 
-    /// Says that the file was read but its content is of no use.
+    /// A fault in the content of the file.
     pub fn unusable(&self, problem: impl std::fmt::Display) -> DataError {
         self.wrong(None, problem.to_string())
     }
@@ -149,12 +149,12 @@ impl TensorFile {
         dtype: Dtype,
     ) -> Result<([usize; RANK], Vec<u8>), DataError> {
         let info = self.metadata.info(name);
-        let info = info.ok_or_else(|| self.wrong(None, format!("it lacks the tensor `{name}`")))?;
+        let info = info.ok_or_else(|| self.wrong(None, format!("the tensor `{name}` is missing")))?;
         let shape: [usize; RANK] = match info.shape.as_slice().try_into() {
             Ok(shape) if info.dtype == dtype => shape,
             _ => {
                 let found = format!("is {:?} of shape {:?}", info.dtype, info.shape);
-                return Err(self.damaged(name, format!("{found}; wanted {dtype:?} with {RANK} dimensions")));
+                return Err(self.damaged(name, format!("{found}; expected {dtype:?} with {RANK} dimensions")));
             }
         };
         let (offset, len) = (self.offset(info), info.data_offsets.1 - info.data_offsets.0);
@@ -202,9 +202,9 @@ mod tests {
             file.f32::<1>("y")
                 .unwrap_err()
                 .to_string()
-                .contains("tensor `y`: is U32 of shape [1]; wanted F32")
+                .contains("tensor `y`: is U32 of shape [1]; expected F32")
         );
-        assert!(file.u8::<1>("z").unwrap_err().to_string().contains("lacks the tensor `z`"));
+        assert!(file.u8::<1>("z").unwrap_err().to_string().contains("the tensor `z` is missing"));
 
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();

@@ -1,4 +1,4 @@
-//! What training reads: a data set, some of its training images, or some of them changed. No pixels are copied.
+//! The images of a training: a data set, a part of its training images, or a part with changes. No pixels are copied.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::split::share;
 use super::{DataError, Dataset, ImageShape, Images, Overlay};
 use crate::rng::stream;
 
-/// Images with labels that batches are made of.
+/// Images with labels, for batches.
 pub trait Samples: Send + Sync {
     /// The number of images.
     fn len(&self) -> usize;
@@ -51,7 +51,7 @@ impl Samples for Images {
     }
 }
 
-/// The training images of a data set, restricted to a split and changed by an overlay where there is one.
+/// The training images of a data set, restricted to an optional split and changed by an optional overlay.
 #[derive(Clone, Debug)]
 pub struct TrainView {
     dataset: Arc<Dataset>,
@@ -60,11 +60,11 @@ pub struct TrainView {
 }
 
 impl TrainView {
-    /// Looks at the training images of `dataset`: those at `indices`, with `overlay` in place of what it covers.
+    /// Joins the training images of `dataset`, the positions `indices` to use, and the replacements in `overlay`.
     ///
     /// # Errors
-    /// If a position is beyond the data set, no image is left, or the overlay's images have another shape or
-    /// unknown labels.
+    /// If a position is not in the data set, there are no images, or the images of the overlay have another shape or unknown
+    /// labels.
     pub fn new(
         dataset: Arc<Dataset>,
         indices: Option<Vec<u32>>,
@@ -74,12 +74,10 @@ impl TrainView {
         let positions = indices.iter().flatten().chain(overlay.iter().flat_map(Overlay::indices));
         if let Some(beyond) = positions.into_iter().find(|&&index| index as usize >= count) {
             let problem = format!("position {beyond}, but there are {count} training images");
-            return Err(DataError::Mismatch(format!(
-                "{problem}; connect the data set that it was made from"
-            )));
+            return Err(DataError::Mismatch(format!("{problem}; connect the data set of the split")));
         }
         if indices.as_ref().is_some_and(Vec::is_empty) {
-            return Err(DataError::Mismatch("the split holds no image; raise its ratio".to_owned()));
+            return Err(DataError::Mismatch("the split has no images; raise its ratio".to_owned()));
         }
         if let Some(overlay) = &overlay {
             let images = overlay.images();
@@ -90,26 +88,26 @@ impl TrainView {
                 return Err(DataError::Mismatch(problem));
             }
             if images.labels().iter().any(|&label| label as usize >= classes) {
-                let problem = format!("a poisoned label has no class; the data set has {classes} classes");
+                let problem = format!("a poisoned label has no class: the data set has {classes} classes");
                 return Err(DataError::Mismatch(problem));
             }
         }
         Ok(Self { dataset, indices, overlay })
     }
 
-    /// The data set that it looks at.
+    /// The data set.
     pub fn dataset(&self) -> &Arc<Dataset> {
         &self.dataset
     }
 
-    /// Cuts a share of the images off, by seed: the rest, and the share; each holds at least one image.
+    /// Splits off a fraction of the images, by seed. Returns the rest and the fraction; each has at least one image.
     ///
     /// # Errors
     /// If there are fewer than two images.
     pub fn hold_out(&self, ratio: f64, seed: u64) -> Result<(Self, Self), DataError> {
         let count = self.len();
         if count < 2 {
-            let problem = "one clean image cannot be divided into images to train on and images to decide by";
+            let problem = "one clean image cannot be divided into a training and a validation part";
             return Err(DataError::Mismatch(format!("{problem}; raise the split's ratio")));
         }
         let order = stream(seed, "hold out", 0, 0).permutation(count);
@@ -129,15 +127,15 @@ impl TrainView {
         Images::new(self.shape(), pixels, (0..self.len()).map(|i| self.label(i)).collect())
     }
 
-    /// The same images with `overlay` in place of what it covers, and of the overlay that there was.
+    /// The same images with the replacements of `overlay` only.
     ///
     /// # Errors
-    /// If the overlay does not fit the data set, as in [`TrainView::new`].
+    /// If the overlay does not match the data set, as in [`TrainView::new`].
     pub fn with_overlay(&self, overlay: Overlay) -> Result<Self, DataError> {
         Self::new(Arc::clone(&self.dataset), self.indices.clone(), Some(overlay))
     }
 
-    /// Image `i`: the images that hold it, and where in them it is.
+    /// Image `i`: the images that contain it, and its position in them.
     fn locate(&self, i: usize) -> (&Images, usize) {
         let index = self.position(i);
         match self.overlay.as_ref().and_then(|overlay| Some((overlay, overlay.find(index as u32)?))) {
@@ -146,7 +144,7 @@ impl TrainView {
         }
     }
 
-    /// Where in the data set's training images image `i` is.
+    /// The position of image `i` in the training images of the data set.
     fn position(&self, i: usize) -> usize {
         self.indices.as_ref().map_or(i, |indices| indices[i] as usize)
     }

@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::held_out::accuracy;
-use super::{Defense, Erased, Task};
-use crate::data::{Augment, Images, InvalidParam, Samples, TrainView};
+use super::{Case, Defense, Erased};
+use crate::data::{Augment, Images, Samples, TrainView};
 use crate::nn::graph::{Graph, Op};
 use crate::rng::stream;
 use crate::train::{
@@ -81,28 +81,20 @@ impl Default for Anp {
 }
 
 impl Defense for Anp {
-    fn needs_teacher(&self) -> bool {
-        false
-    }
-
-    fn check(&self) -> Vec<InvalidParam> {
-        vec![]
-    }
-
-    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
-        let channels = channels(task.network.graph());
+    fn erase(&self, case: Case<'_>) -> Result<Erased, TrainError> {
+        let channels = channels(case.network.graph());
         let (mask, threshold) = match self.threshold {
-            Some(threshold) => (self.masks(&task, &channels, &task.samples)?, Some(threshold)),
+            Some(threshold) => (self.masks(&case, &channels, &case.samples)?, Some(threshold)),
             None => {
-                let (samples, held_out) = task.hold_out(self.held_out)?;
-                let mask = self.masks(&task, &channels, &samples)?;
-                let threshold = self.choose(&task, &channels, &mask, &held_out)?;
+                let (samples, held_out) = case.hold_out(self.held_out)?;
+                let mask = self.masks(&case, &channels, &samples)?;
+                let threshold = self.choose(&case, &channels, &mask, &held_out)?;
                 (mask, threshold)
             }
         };
         let pruned = threshold.map_or(0, |threshold| below(&mask, threshold).count());
-        task.session.watch.note(&format!("pruned {pruned} of {} channels", mask.len()));
-        let weights = prune(task.student, &channels, &mask, threshold);
+        case.session.observer.note(&format!("pruned {pruned} of {} channels", mask.len()));
+        let weights = prune(case.student, &channels, &mask, threshold);
         let counts = [("pruned", json!(pruned)), ("channels", json!(mask.len()))];
         let threshold = threshold.map(|threshold| ("threshold", json!(threshold)));
         let metrics = counts.into_iter().chain(threshold).map(|(name, value)| (name.to_owned(), value));
@@ -114,46 +106,46 @@ impl Anp {
     /// Trains the masks.
     fn masks(
         &self,
-        task: &Task<'_>,
+        case: &Case<'_>,
         channels: &[Channel],
         samples: &Arc<TrainView>,
     ) -> Result<Vec<f32>, TrainError> {
-        let start = Values { trainable: vec![1.0; channels.len()], state: task.student.state.clone() };
+        let start = Values { trainable: vec![1.0; channels.len()], state: case.student.state.clone() };
         let mut loss = Masked {
-            plain: Supervised { network: task.network, objective: &mut CrossEntropy },
-            theta: &task.student.theta,
+            plain: Supervised { network: case.network, objective: &mut CrossEntropy },
+            theta: &case.student.theta,
             channels,
-            seed: task.session.seed,
+            seed: case.session.seed,
             anp: self,
         };
         let settings = self.settings(samples.len());
-        Ok(descend(&mut loss, start, Arc::clone(samples), &settings, task.session)?.trainable)
+        Ok(descend(&mut loss, start, Arc::clone(samples), &settings, case.session)?.trainable)
     }
 
     /// Chooses a threshold by the held-out images; none if none costs little enough.
     fn choose(
         &self,
-        task: &Task<'_>,
+        case: &Case<'_>,
         channels: &[Channel],
         mask: &[f32],
         held_out: &Images,
     ) -> Result<Option<f64>, TrainError> {
-        let watch = task.session.watch;
+        let observer = case.session.observer;
         let at = |threshold: Option<f64>| {
-            let weights = prune(task.student.clone(), channels, mask, threshold);
-            accuracy(task.network, &weights, held_out, watch)
+            let weights = prune(case.student.clone(), channels, mask, threshold);
+            accuracy(case.network, &weights, held_out, observer)
         };
         let enough = at(None)? * (1.0 - self.max_drop);
         highest(enough, |threshold| {
             let accuracy = at(Some(threshold))?;
-            watch.note(&format!("threshold {threshold:.2}: held-out accuracy {:.2}", 100.0 * accuracy));
+            observer.note(&format!("threshold {threshold:.2}: held-out accuracy {:.2}", 100.0 * accuracy));
             Ok(accuracy)
         })
     }
 
     fn settings(&self, images: usize) -> Settings {
         let &Self { iterations, batch, augment, .. } = self;
-        let sgd = Sgd { momentum: self.momentum as f32, nesterov: false, weight_decay: 0.0 };
+        let sgd = Sgd::plain(self.momentum, 0.0);
         let epochs = iterations.div_ceil(images.div_ceil(batch));
         Settings { epochs, batch, schedule: Schedule::steps(&[(0, self.lr)]), sgd, augment, shuffle: true }
     }
@@ -217,6 +209,10 @@ struct Masked<'a> {
 }
 
 impl Loss for Masked<'_> {
+    fn device(&self) -> &Device {
+        self.plain.device()
+    }
+
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
         let undisturbed = vec![[0.0; 2]; self.channels.len()];
         let clean = self.under(at, &undisturbed, images, labels)?;
@@ -282,13 +278,13 @@ impl Masked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::super::tests::Bench;
     use super::*;
     use crate::nn::finite_differences::slope as slope_of;
     use crate::nn::loss::cross_entropy;
-    use crate::nn::{Mode, Network, Numerics};
+    use crate::nn::{Backend, Mode, Network};
 
     fn images() -> (Tensor, Vec<u32>) {
         let pixels: Vec<f32> = (0..4 * 192).map(|i| 0.5 + 0.5 * (i as f32 * 0.37).sin()).collect();
@@ -297,12 +293,12 @@ mod tests {
 
     /// The loss of masks and its gradient with a fixed disturbance of half an epsilon drawn, and no climbing.
     fn slope(bench: &Bench, anp: &Anp, mask: &[f32]) -> Slope {
-        let task = bench.task();
-        let channels = channels(task.network.graph());
-        let plain = Supervised { network: task.network, objective: &mut CrossEntropy };
-        let mut masked = Masked { plain, theta: &task.student.theta, channels: &channels, seed: 1, anp };
+        let case = bench.case();
+        let channels = channels(case.network.graph());
+        let plain = Supervised { network: case.network, objective: &mut CrossEntropy };
+        let mut masked = Masked { plain, theta: &case.student.theta, channels: &channels, seed: 1, anp };
         let (images, labels) = images();
-        let at = Point { trainable: mask, state: &task.student.state, epoch: 0, step: 0 };
+        let at = Point { trainable: mask, state: &case.student.state, epoch: 0, step: 0 };
         masked.slope(&at, &images, &labels).unwrap()
     }
 
@@ -374,7 +370,7 @@ mod tests {
         let gradient = masked.under(&at, &noise, &images, &labels).unwrap().gradient;
         masked.climb(&mut moved, &gradient);
 
-        let network = Network::with_numerics(bench.network.graph().clone(), Numerics::Reference);
+        let network = Network::new(bench.network.graph().clone(), &Backend::candle()).unwrap();
         let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
         let tensor = |values: Vec<f64>| Tensor::new(values, &Device::Cpu).unwrap();
         let (state, images) = (tensor(wide(state)), images.to_dtype(DType::F64).unwrap());

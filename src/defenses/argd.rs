@@ -3,16 +3,17 @@
 //! A network's graph has its normalised attention maps as nodes and their distances as edges. Nodes, edges and an
 //! embedding of the whole graph are pulled to a fine-tuned teacher's.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attention::{edge, mean_square, node_loss, normalise_all};
 use super::embedding::Embedding;
-use super::{Defense, Erased, Frozen, Task, WithTraining};
+use super::{Case, Defense, Erased, Frozen, WithTraining};
 use crate::data::InvalidParam;
+use crate::methods::Beside;
 use crate::nn::loss::cross_entropy;
-use crate::train::{Objective, Step, Term, TrainError};
+use crate::train::{Objective, Step, Term, TrainError, Training};
 
 /// Attention maps of a network.
 const TAPS: usize = 3;
@@ -58,21 +59,23 @@ impl Default for Own {
     }
 }
 
+impl Beside<Training> for Own {}
+
 impl Defense for Argd {
     fn needs_teacher(&self) -> bool {
         true
     }
 
     fn check(&self) -> Vec<InvalidParam> {
-        self.training.check()
+        self.shared.check()
     }
 
-    fn erase(&self, mut task: Task<'_>) -> std::result::Result<Erased, TrainError> {
+    fn erase(&self, mut case: Case<'_>) -> std::result::Result<Erased, TrainError> {
         let own = self.own.clone();
         let embedding = Embedding { taps: TAPS, dim: own.embed_dim };
-        let drawn = embedding.draw(task.session.seed);
-        let mut objective = Align { teacher: task.take_teacher()?, own, embedding, drawn };
-        Ok(task.fit(&mut objective, &self.training)?.into())
+        let drawn = embedding.draw(case.session.seed);
+        let mut objective = Align { teacher: case.take_teacher()?, own, embedding, drawn };
+        Ok(case.fit(&mut objective, &self.shared)?.into())
     }
 }
 
@@ -94,7 +97,7 @@ impl Objective for Align {
         let teacher = normalise_all(&self.teacher.forward(step.images)?.attention, TAPS)?;
         let parameters = match self.own.train_attention {
             true => step.parameters.clone(),
-            false => Tensor::from_slice(&self.drawn, self.drawn.len(), &Device::Cpu)?,
+            false => Tensor::from_slice(&self.drawn, self.drawn.len(), self.teacher.network.device())?,
         };
         let Own { node_weights, w_node, w_edge, w_embed, .. } = self.own;
         let ce = cross_entropy(&step.forward.logits, step.labels)?;

@@ -9,11 +9,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Defense, Erased, Task, WithTraining};
+use super::{Case, Defense, Erased, WithTraining};
 use crate::data::{Images, InvalidParam};
+use crate::methods::Beside;
 use crate::nn::Network;
 use crate::nn::graph::{Graph, Id, Op};
-use crate::train::{CrossEntropy, Objective, Step, Term, TrainError, Watch, Weights, highest, scores};
+use crate::train::{
+    CrossEntropy, Objective, Observer, Step, Term, TrainError, Training, Weights, highest, scores,
+};
 
 /// Fine-Pruning and its training.
 pub type FinePruning = WithTraining<Own>;
@@ -41,32 +44,30 @@ impl Default for Own {
     }
 }
 
+impl Beside<Training> for Own {}
+
 impl Defense for FinePruning {
-    fn needs_teacher(&self) -> bool {
-        false
-    }
-
     fn check(&self) -> Vec<InvalidParam> {
-        self.training.check()
+        self.shared.check()
     }
 
-    fn erase(&self, mut task: Task<'_>) -> Result<Erased, TrainError> {
-        let head = Head::of(task.network.graph())?;
-        let (ranking, held_out) = task.hold_out(self.own.held_out)?;
+    fn erase(&self, mut case: Case<'_>) -> Result<Erased, TrainError> {
+        let head = Head::of(case.network.graph())?;
+        let (ranking, held_out) = case.hold_out(self.own.held_out)?;
         let ranking = ranking.to_images().map_err(|error| TrainError::Mismatch(error.to_string()))?;
-        let watch = task.session.watch;
-        let order = by_activity(&head.activations(task.network, &task.student, &ranking, watch)?);
-        let features = head.activations(task.network, &task.student, &held_out, watch)?;
+        let observer = case.session.observer;
+        let order = by_activity(&head.activations(case.network, &case.student, &ranking, observer)?);
+        let features = head.activations(case.network, &case.student, &held_out, observer)?;
         let at_once = (self.own.prune_step * head.channels as f64).ceil() as usize;
         let count = how_many(order.len(), at_once, self.own.max_drop, |count| {
-            let mut theta = task.student.theta.clone();
+            let mut theta = case.student.theta.clone();
             head.prune(&order[..count], &mut theta);
             head.accuracy(&theta, &features, held_out.labels())
         });
         let pruned = &order[..count];
-        watch.note(&format!("pruned {count} of {} channels", head.channels));
-        head.prune(pruned, &mut task.student.theta);
-        let weights = task.fit(&mut Pruned { head, pruned }, &self.training)?;
+        observer.note(&format!("pruned {count} of {} channels", head.channels));
+        head.prune(pruned, &mut case.student.theta);
+        let weights = case.fit(&mut Pruned { head, pruned }, &self.shared)?;
         let metrics = [("pruned".to_owned(), json!(count)), ("channels".to_owned(), json!(order.len()))];
         Ok(Erased { metrics: metrics.into_iter().collect(), ..Erased::from(weights) })
     }
@@ -104,7 +105,7 @@ impl Head {
         network: &Network,
         weights: &Weights,
         images: &Images,
-        watch: &dyn Watch,
+        observer: &dyn Observer,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let mut graph = network.graph().clone();
         graph.nodes.truncate(graph.logits.0);
@@ -113,7 +114,7 @@ impl Head {
         let mut weights = weights.clone();
         weights.theta.extend((0..n * n).map(|i| if i % (n + 1) == 0 { 1.0 } else { 0.0 }));
         weights.theta.extend(vec![0.0; n]);
-        scores(&Network::new(graph), &weights, images, None, watch)
+        scores(&Network::new(graph, network.backend())?, &weights, images, None, observer)
     }
 
     /// Cuts channels off from the classes.
@@ -176,7 +177,7 @@ mod tests {
     use super::super::held_out::accuracy;
     use super::super::tests::Bench;
     use super::*;
-    use crate::train::UNWATCHED;
+    use crate::train::SILENT;
 
     #[test]
     fn the_least_active_channels_come_first() {
@@ -202,14 +203,14 @@ mod tests {
     fn the_head_classifies_its_activations_as_the_network_does() {
         for (name, after_relu) in [("wrn-10-1", true), ("preactresnet18", false)] {
             let bench = Bench::of(name);
-            let task = bench.task();
-            let head = Head::of(task.network.graph()).unwrap();
-            let images = task.samples.to_images().unwrap();
-            let activations = head.activations(task.network, &task.student, &images, &UNWATCHED).unwrap();
+            let case = bench.case();
+            let head = Head::of(case.network.graph()).unwrap();
+            let images = case.samples.to_images().unwrap();
+            let activations = head.activations(case.network, &case.student, &images, &SILENT).unwrap();
             assert_eq!((activations.len(), activations[0].len()), (images.len(), head.channels));
             assert_eq!(activations.iter().flatten().all(|&value| value >= 0.0), after_relu, "{name}");
-            let expected = accuracy(task.network, &task.student, &images, &UNWATCHED).unwrap();
-            assert_eq!(head.accuracy(&task.student.theta, &activations, images.labels()), expected, "{name}");
+            let expected = accuracy(case.network, &case.student, &images, &SILENT).unwrap();
+            assert_eq!(head.accuracy(&case.student.theta, &activations, images.labels()), expected, "{name}");
         }
     }
 

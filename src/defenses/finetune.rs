@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Defense, Erased, Task, WithTraining};
+use super::{Case, Defense, Erased, WithTraining};
 use crate::data::InvalidParam;
-use crate::train::{CrossEntropy, TrainError};
+use crate::methods::Beside;
+use crate::train::{CrossEntropy, TrainError, Training};
 
 /// Fine-tuning, which is its training alone.
 pub type Finetune = WithTraining<Own>;
@@ -15,16 +16,14 @@ pub type Finetune = WithTraining<Own>;
 #[serde(deny_unknown_fields)]
 pub struct Own {}
 
+impl Beside<Training> for Own {}
+
 impl Defense for Finetune {
-    fn needs_teacher(&self) -> bool {
-        false
-    }
-
     fn check(&self) -> Vec<InvalidParam> {
-        self.training.check()
+        self.shared.check()
     }
 
-    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
-        Ok(task.fit(&mut CrossEntropy, &self.training)?.into())
+    fn erase(&self, case: Case<'_>) -> Result<Erased, TrainError> {
+        Ok(case.fit(&mut CrossEntropy, &self.shared)?.into())
     }
 }

@@ -6,13 +6,13 @@
 
 use std::f64::consts::PI;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use candle_nn::ops::log_softmax;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Defense, Erased, Task};
-use crate::data::{Augment, InvalidParam};
+use super::{Case, Defense, Erased};
+use crate::data::Augment;
 use crate::nn::Network;
 use crate::nn::loss::cross_entropy;
 use crate::train::{
@@ -69,21 +69,13 @@ impl Default for FtSam {
 }
 
 impl Defense for FtSam {
-    fn needs_teacher(&self) -> bool {
-        false
-    }
-
-    fn check(&self) -> Vec<InvalidParam> {
-        vec![]
-    }
-
-    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
+    fn erase(&self, case: Case<'_>) -> Result<Erased, TrainError> {
         let mut objective = SmoothedCrossEntropy { smoothing: self.label_smoothing };
-        let plain = Supervised { network: task.network, objective: &mut objective };
+        let plain = Supervised { network: case.network, objective: &mut objective };
         let mut sharp = Sharp { plain, rho: self.rho, adaptive: self.adaptive };
-        let Weights { theta, state } = task.student;
+        let Weights { theta, state } = case.student;
         let start = Values { trainable: theta, state };
-        let end = descend(&mut sharp, start, task.samples, &self.settings(), task.session)?;
+        let end = descend(&mut sharp, start, case.samples, &self.settings(), case.session)?;
         Ok(Weights { theta: end.trainable, state: end.state }.into())
     }
 }
@@ -92,8 +84,7 @@ impl FtSam {
     fn settings(&self) -> Settings {
         let &Self { epochs, batch, lr, augment, .. } = self;
         let cosine = |epoch| lr / 2.0 * (1.0 + libm::cos(PI * epoch as f64 / epochs as f64));
-        let (momentum, weight_decay) = (self.momentum as f32, self.weight_decay as f32);
-        let sgd = Sgd { momentum, nesterov: false, weight_decay };
+        let sgd = Sgd::plain(self.momentum, self.weight_decay);
         Settings { epochs, batch, schedule: Schedule::by_epoch(epochs, cosine), sgd, augment, shuffle: true }
     }
 }
@@ -122,6 +113,10 @@ struct Sharp<L> {
 }
 
 impl<L: Loss> Loss for Sharp<L> {
+    fn device(&self) -> &Device {
+        self.plain.device()
+    }
+
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
         let here = self.plain.slope(at, images, labels)?;
         let worst = self.worst(at.trainable, &here.gradient);
@@ -147,7 +142,7 @@ impl<L> Sharp<L> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::*;
     use crate::nn::Forward;
@@ -157,6 +152,10 @@ mod tests {
     struct Bowl;
 
     impl Loss for Bowl {
+        fn device(&self) -> &Device {
+            &Device::Cpu
+        }
+
         fn slope(&mut self, at: &Point<'_>, _: &Tensor, _: &[u32]) -> Result<Slope, TrainError> {
             let gradient = at.trainable.iter().enumerate().map(|(i, w)| w * (i + 1) as f32).collect();
             Ok(Slope { terms: vec![], gradient, state: None })

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Task;
+use super::Case;
 use crate::data::{DataError, Images, TrainView};
 use crate::nn::Network;
-use crate::train::{TrainError, Watch, Weights, predict};
+use crate::train::{Observer, TrainError, Weights, predict};
 
-impl Task<'_> {
+impl Case<'_> {
     /// Divides the clean images into those to work with and a share, in (0, 1), to decide by.
     ///
     /// # Errors
@@ -25,9 +25,9 @@ pub(super) fn accuracy(
     network: &Network,
     weights: &Weights,
     images: &Images,
-    watch: &dyn Watch,
+    observer: &dyn Observer,
 ) -> Result<f64, TrainError> {
-    let classes = predict(network, weights, images, None, watch)?;
+    let classes = predict(network, weights, images, None, observer)?;
     let right = classes.iter().zip(images.labels()).filter(|(found, label)| found == label).count();
     Ok(right as f64 / images.len() as f64)
 }

@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::held_out::accuracy;
-use super::{Defense, Erased, Task};
-use crate::data::{Augment, Images, InvalidParam, TrainView};
+use super::{Case, Defense, Erased};
+use crate::data::{Augment, Images, TrainView};
 use crate::rng::stream;
 use crate::train::{
     CrossEntropy, Curve, CurveForm, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError,
@@ -88,28 +88,24 @@ impl Defense for Mcr {
         true
     }
 
-    fn check(&self) -> Vec<InvalidParam> {
-        vec![]
-    }
-
-    fn erase(&self, mut task: Task<'_>) -> Result<Erased, TrainError> {
-        let teacher = task.take_teacher()?;
-        if teacher.network.graph() != task.network.graph() {
+    fn erase(&self, mut case: Case<'_>) -> Result<Erased, TrainError> {
+        let teacher = case.take_teacher()?;
+        if teacher.network.graph() != case.network.graph() {
             let problem = "mcr connects student and teacher, which must be of one architecture";
             return Err(TrainError::Mismatch(problem.to_owned()));
         }
-        let ends = [task.student.theta.clone(), teacher.theta.to_vec1()?];
+        let ends = [case.student.theta.clone(), teacher.theta.to_vec1()?];
         let (curve, t) = match self.t {
-            Some(t) => (self.connect(ends, &task, &task.samples)?, t),
+            Some(t) => (self.connect(ends, &case, &case.samples)?, t),
             None => {
-                let (samples, held_out) = task.hold_out(self.held_out)?;
-                let curve = self.connect(ends, &task, &samples)?;
-                let t = self.choose(&curve, &task, &samples, &held_out)?;
+                let (samples, held_out) = case.hold_out(self.held_out)?;
+                let curve = self.connect(ends, &case, &samples)?;
+                let t = self.choose(&curve, &case, &samples, &held_out)?;
                 (curve, t)
             }
         };
-        task.session.watch.note(&format!("the result is at t = {t}"));
-        let weights = self.point(&curve, t, &task, &task.samples)?;
+        case.session.observer.note(&format!("the result is at t = {t}"));
+        let weights = self.point(&curve, t, &case, &case.samples)?;
         let metrics = [("t".to_owned(), json!(t))].into_iter().collect();
         Ok(Erased { weights, curve: Some(curve), metrics })
     }
@@ -120,19 +116,19 @@ impl Mcr {
     fn connect(
         &self,
         [start, end]: [Vec<f32>; 2],
-        task: &Task<'_>,
+        case: &Case<'_>,
         samples: &Arc<TrainView>,
     ) -> Result<Curve, TrainError> {
         let middle = start.iter().zip(&end).map(|(start, end)| 0.5 * (start + end)).collect();
-        let first = Values { trainable: middle, state: task.student.state.clone() };
+        let first = Values { trainable: middle, state: case.student.state.clone() };
         let mut loss = OnCurve {
-            plain: Supervised { network: task.network, objective: &mut CrossEntropy },
+            plain: Supervised { network: case.network, objective: &mut CrossEntropy },
             form: self.form,
             ends: [&start, &end],
             weight_decay: self.weight_decay,
-            seed: task.session.seed,
+            seed: case.session.seed,
         };
-        let control = descend(&mut loss, first, Arc::clone(samples), &self.settings(), task.session)?;
+        let control = descend(&mut loss, first, Arc::clone(samples), &self.settings(), case.session)?;
         Ok(Curve { form: self.form, points: [start, control.trainable, end] })
     }
 
@@ -145,7 +141,7 @@ impl Mcr {
         };
         let schedule = Schedule::by_epoch(epochs, |epoch| lr * factor(epoch));
         // The loss has the weight decay, since it is not of what is trained.
-        let sgd = Sgd { momentum: self.momentum as f32, nesterov: false, weight_decay: 0.0 };
+        let sgd = Sgd::plain(self.momentum, 0.0);
         Settings { epochs, batch, schedule, sgd, augment, shuffle: true }
     }
 
@@ -153,16 +149,16 @@ impl Mcr {
     fn choose(
         &self,
         curve: &Curve,
-        task: &Task<'_>,
+        case: &Case<'_>,
         samples: &Arc<TrainView>,
         held_out: &Images,
     ) -> Result<f64, TrainError> {
         let mut tried = vec![];
         for k in 1..self.grid {
             let t = k as f64 / self.grid as f64;
-            let weights = self.point(curve, t, task, samples)?;
-            let accuracy = accuracy(task.network, &weights, held_out, task.session.watch)?;
-            task.session.watch.note(&format!("t {t:.3}: held-out accuracy {:.2}", 100.0 * accuracy));
+            let weights = self.point(curve, t, case, samples)?;
+            let accuracy = accuracy(case.network, &weights, held_out, case.session.observer)?;
+            case.session.observer.note(&format!("t {t:.3}: held-out accuracy {:.2}", 100.0 * accuracy));
             tried.push((t, accuracy));
         }
         Ok(nearest_to_the_middle(&tried, self.max_drop))
@@ -173,11 +169,11 @@ impl Mcr {
         &self,
         curve: &Curve,
         t: f64,
-        task: &Task<'_>,
+        case: &Case<'_>,
         samples: &Arc<TrainView>,
     ) -> Result<Weights, TrainError> {
         let theta = curve.at(t);
-        let state = batch_norm_statistics(task.network, &theta, samples, self.augment, task.session)?;
+        let state = batch_norm_statistics(case.network, &theta, samples, self.augment, case.session)?;
         Ok(Weights { theta, state })
     }
 }
@@ -200,6 +196,10 @@ struct OnCurve<'a> {
 }
 
 impl Loss for OnCurve<'_> {
+    fn device(&self) -> &Device {
+        self.plain.device()
+    }
+
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
         let t = f64::from(stream(self.seed, "curve", at.epoch as u64, at.step as u64).uniform());
         let phi = self.form.at(t, [self.ends[0], at.trainable, self.ends[1]]);
@@ -216,38 +216,36 @@ impl Loss for OnCurve<'_> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::super::tests::{Bench, teacher};
     use super::*;
 
     #[test]
     fn the_control_points_gradient_agrees_with_finite_differences() {
         let bench = Bench::new();
-        let task = bench.task();
+        let case = bench.case();
         let end = teacher("wrn-10-1").theta.to_vec1().unwrap();
         let pixels: Vec<f32> = (0..4 * 192).map(|i| 0.5 + 0.5 * (i as f32 * 0.37).sin()).collect();
         let images = Tensor::from_vec(pixels, (4, 8, 8, 3), &Device::Cpu).unwrap();
         for (form, step) in [(CurveForm::Bezier, 0), (CurveForm::Polygon, 0), (CurveForm::Polygon, 1)] {
             let slope = |control: &[f32]| {
                 let mut loss = OnCurve {
-                    plain: Supervised { network: task.network, objective: &mut CrossEntropy },
+                    plain: Supervised { network: case.network, objective: &mut CrossEntropy },
                     form,
-                    ends: [&task.student.theta, &end],
+                    ends: [&case.student.theta, &end],
                     weight_decay: 0.1,
                     seed: 3,
                 };
-                let at = Point { trainable: control, state: &task.student.state, epoch: 0, step };
+                let at = Point { trainable: control, state: &case.student.state, epoch: 0, step };
                 loss.slope(&at, &images, &[0, 1, 2, 1]).unwrap()
             };
-            let gradient = slope(&task.student.theta).gradient;
+            let gradient = slope(&case.student.theta).gradient;
             // Along the gradient the loss rises by its squared norm.
             let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
             let value = |slope: &Slope| slope.terms.iter().map(|(_, value)| value).sum::<f64>();
             let by = 1e-3 / norm.sqrt();
             let moved = |by: f64| {
                 let moved = |(w, g): (&f32, &f32)| w + (by * f64::from(*g)) as f32;
-                let control: Vec<f32> = task.student.theta.iter().zip(&gradient).map(moved).collect();
+                let control: Vec<f32> = case.student.theta.iter().zip(&gradient).map(moved).collect();
                 value(&slope(&control))
             };
             let found = (moved(by) - moved(-by)) / (2.0 * by);

@@ -14,24 +14,25 @@ mod held_out;
 mod mcr;
 mod nad;
 mod neural_cleanse;
-mod with_training;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::data::{InvalidParam, TrainView};
+use crate::methods::{With, registry};
 use crate::nn::Network;
 use crate::train::{Curve, Frozen, Objective, Session, TrainError, Training, Weights, fit};
 
-pub use with_training::WithTraining;
+/// A method's own parameters and, beside them, those of its training.
+pub type WithTraining<Own> = With<Own, Training>;
 
 /// A defense with its parameters.
 pub trait Defense {
     /// Whether it learns from a teacher.
-    fn needs_teacher(&self) -> bool;
+    fn needs_teacher(&self) -> bool {
+        false
+    }
 
     /// Whether it finds a curve between student and teacher.
     fn makes_curve(&self) -> bool {
@@ -39,18 +40,20 @@ pub trait Defense {
     }
 
     /// Checks what the schema cannot: relations between parameters.
-    fn check(&self) -> Vec<InvalidParam>;
+    fn check(&self) -> Vec<InvalidParam> {
+        vec![]
+    }
 
     /// Removes the backdoor from the student.
     ///
     /// # Errors
     ///
     /// A stop, a loss that diverged, or parts that do not fit each other.
-    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError>;
+    fn erase(&self, case: Case<'_>) -> Result<Erased, TrainError>;
 }
 
 /// What a defense works on.
-pub struct Task<'a> {
+pub struct Case<'a> {
     /// The student's layers.
     pub network: &'a Network,
     /// The student's numbers before the defense.
@@ -80,8 +83,8 @@ impl From<Weights> for Erased {
     }
 }
 
-impl Task<'_> {
-    /// Takes the teacher out of the task.
+impl Case<'_> {
+    /// Takes the teacher out of the case.
     ///
     /// # Errors
     ///
@@ -99,37 +102,10 @@ impl Task<'_> {
     }
 }
 
-macro_rules! registry {
-    ($($name:literal => $module:ident::$Method:ident,)*) => {
-        $(pub use $module::$Method;)*
-
-        /// A registered defense with its parameters, chosen by `method`.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(tag = "method")]
-        #[expect(missing_docs, reason = "a variant is documented by its parameters, and so is its schema")]
-        pub enum AnyDefense {
-            $(#[serde(rename = $name)] $Method($Method),)*
-        }
-
-        impl AnyDefense {
-            /// The defense's name.
-            pub fn name(&self) -> &'static str {
-                match self {
-                    $(Self::$Method(_) => $name,)*
-                }
-            }
-
-            /// The defense.
-            pub fn defense(&self) -> &dyn Defense {
-                match self {
-                    $(Self::$Method(defense) => defense,)*
-                }
-            }
-        }
-    };
-}
-
 registry! {
+    /// A registered defense with its parameters, chosen by `method`.
+    enum AnyDefense by "method" as Defense;
+
     "finetune" => finetune::Finetune,
     "nad" => nad::Nad,
     "argd" => argd::Argd,

@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attention::{node_loss, normalise_all};
-use super::{Defense, Erased, Frozen, Task, WithTraining};
+use super::{Case, Defense, Erased, Frozen, WithTraining};
 use crate::data::InvalidParam;
+use crate::methods::Beside;
 use crate::nn::loss::cross_entropy;
-use crate::train::{Objective, Step, Term, TrainError};
+use crate::train::{Objective, Step, Term, TrainError, Training};
 
 /// NAD and its training.
 pub type Nad = WithTraining<Own>;
@@ -67,18 +68,20 @@ impl Default for Own {
     }
 }
 
+impl Beside<Training> for Own {}
+
 impl Defense for Nad {
     fn needs_teacher(&self) -> bool {
         true
     }
 
     fn check(&self) -> Vec<InvalidParam> {
-        self.training.check()
+        self.shared.check()
     }
 
-    fn erase(&self, mut task: Task<'_>) -> Result<Erased, TrainError> {
-        let mut objective = Distil { teacher: task.take_teacher()?, betas: self.own.betas.0 };
-        Ok(task.fit(&mut objective, &self.training)?.into())
+    fn erase(&self, mut case: Case<'_>) -> Result<Erased, TrainError> {
+        let mut objective = Distil { teacher: case.take_teacher()?, betas: self.own.betas.0 };
+        Ok(case.fit(&mut objective, &self.shared)?.into())
     }
 }
 

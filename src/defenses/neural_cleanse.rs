@@ -5,11 +5,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Defense, Erased, Task, WithTraining};
+use super::{Case, Defense, Erased, WithTraining};
 use crate::data::{DataError, Images, InvalidParam, Overlay, Samples, TrainView};
 use crate::detectors::{NeuralCleanse, Reversal};
+use crate::methods::Beside;
 use crate::rng::stream;
-use crate::train::{CrossEntropy, Frozen, TrainError};
+use crate::train::{CrossEntropy, Frozen, TrainError, Training};
 
 /// Unlearning and its training.
 pub type Unlearning = WithTraining<Own>;
@@ -35,28 +36,26 @@ impl Default for Own {
     }
 }
 
+impl Beside<Training> for Own {}
+
 impl Defense for Unlearning {
-    fn needs_teacher(&self) -> bool {
-        false
-    }
-
     fn check(&self) -> Vec<InvalidParam> {
-        self.training.check()
+        self.shared.check()
     }
 
-    fn erase(&self, task: Task<'_>) -> Result<Erased, TrainError> {
-        let suspect = Frozen::new(task.network.clone(), &task.student)?;
-        let diagnosis = self.own.reverse.diagnose(&suspect, &task.samples, task.session)?;
+    fn erase(&self, case: Case<'_>) -> Result<Erased, TrainError> {
+        let suspect = Frozen::new(case.network.clone(), &case.student)?;
+        let diagnosis = self.own.reverse.diagnose(&suspect, &case.samples, case.session)?;
         let (flagged, metrics) = (&diagnosis.flagged, diagnosis.metrics());
-        task.session.watch.note(&format!("flagged classes: {flagged:?}"));
+        case.session.observer.note(&format!("flagged classes: {flagged:?}"));
         if flagged.is_empty() {
-            return Ok(Erased { metrics, ..Erased::from(task.student) });
+            return Ok(Erased { metrics, ..Erased::from(case.student) });
         }
         let triggers: Vec<&Reversal> = flagged.iter().map(|&class| &diagnosis.reversals[class]).collect();
-        let samples = stamped(&task.samples, &triggers, self.own.share, task.session.seed)
+        let samples = stamped(&case.samples, &triggers, self.own.share, case.session.seed)
             .map_err(|error| TrainError::Mismatch(error.to_string()))?;
-        let task = Task { samples: Arc::new(samples), ..task };
-        let weights = task.fit(&mut CrossEntropy, &self.training)?;
+        let case = Case { samples: Arc::new(samples), ..case };
+        let weights = case.fit(&mut CrossEntropy, &self.shared)?;
         Ok(Erased { metrics, ..Erased::from(weights) })
     }
 }

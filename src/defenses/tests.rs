@@ -1,5 +1,6 @@
 //! A small student, its clean images, and any defense run on them.
 
+mod parameters;
 mod setup;
 
 use std::path::Path;
@@ -9,8 +10,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::data::{Dataset, ImageShape, Images};
 use crate::models::Architecture;
+use crate::nn::Backend;
 use crate::nn::graph::Shape;
-use crate::train::UNWATCHED;
+use crate::train::SILENT;
 
 pub(super) use setup::{Setup, assert_close, scalar};
 
@@ -32,7 +34,7 @@ impl Bench {
     /// The same with a student of another architecture.
     pub fn of(name: &str) -> Self {
         let network = network(name);
-        let (theta, state) = network.init(1);
+        let (theta, state) = network.graph().init(1);
         let shape = ImageShape { height: 8, width: 8, channels: 3 };
         let labels: Vec<u32> = (0..IMAGES as u32).map(|i| i % 3).collect();
         let pixel = |i: usize| ((i * 31 + i / 192 % 3 * 80) % 256) as u8;
@@ -44,18 +46,18 @@ impl Bench {
         Self { network, student: Weights { theta, state }, samples, folder }
     }
 
-    /// The student as a task without a teacher.
-    pub fn task(&self) -> Task<'_> {
-        self.task_in(self.folder.path())
+    /// The student as a case without a teacher.
+    pub fn case(&self) -> Case<'_> {
+        self.case_in(self.folder.path())
     }
 
-    fn task_in<'a>(&'a self, checkpoints: &'a Path) -> Task<'a> {
-        Task {
+    fn case_in<'a>(&'a self, checkpoints: &'a Path) -> Case<'a> {
+        Case {
             network: &self.network,
             student: self.student.clone(),
             teacher: None,
             samples: Arc::clone(&self.samples),
-            session: Session { seed: 5, watch: &UNWATCHED, checkpoints },
+            session: Session { seed: 5, observer: &SILENT, checkpoints },
         }
     }
 
@@ -68,20 +70,20 @@ impl Bench {
     pub fn erase_with(&self, with: Value, teacher: Option<Frozen>) -> Result<Erased, TrainError> {
         let defense: AnyDefense = serde_json::from_value(with).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        defense.defense().erase(Task { teacher, ..self.task_in(folder.path()) })
+        defense.get().erase(Case { teacher, ..self.case_in(folder.path()) })
     }
 }
 
 /// A network by name.
 fn network(name: &str) -> Network {
     let shape = Shape { height: 8, width: 8, channels: 3 };
-    Network::new(name.parse::<Architecture>().unwrap().graph(shape, 3))
+    Network::new(name.parse::<Architecture>().unwrap().graph(shape, 3), &Backend::default()).unwrap()
 }
 
 /// A teacher of some architecture.
 pub(super) fn teacher(name: &str) -> Frozen {
     let network = network(name);
-    let (theta, state) = network.init(2);
+    let (theta, state) = network.graph().init(2);
     Frozen::new(network, &Weights { theta, state }).unwrap()
 }
 

@@ -9,11 +9,10 @@ mod strip;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::data::{Images, InvalidParam, NamedTensor, TrainView};
+use crate::methods::registry;
 use crate::train::{Frozen, Session, TrainError};
 
 pub use neural_cleanse::{Diagnosis, Reversal};
@@ -64,30 +63,10 @@ pub struct Finding {
     pub evidence: Vec<NamedTensor<'static>>,
 }
 
-macro_rules! registry {
-    ($($name:literal => $module:ident::$Method:ident,)*) => {
-        $(pub use $module::$Method;)*
-
-        /// A registered detector with its parameters, chosen by `method`.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(tag = "method")]
-        #[expect(missing_docs, reason = "a variant is documented by its parameters, and so is its schema")]
-        pub enum AnyDetector {
-            $(#[serde(rename = $name)] $Method($Method),)*
-        }
-
-        impl AnyDetector {
-            /// The detector.
-            pub fn detector(&self) -> &dyn Detector {
-                match self {
-                    $(Self::$Method(detector) => detector,)*
-                }
-            }
-        }
-    };
-}
-
 registry! {
+    /// A registered detector with its parameters, chosen by `method`.
+    enum AnyDetector by "method" as Detector;
+
     "neural-cleanse" => neural_cleanse::NeuralCleanse,
     "strip" => strip::Strip,
 }

@@ -105,7 +105,7 @@ impl NeuralCleanse {
                 return Ok(kept);
             }
             let reversal = reverse::reverse(self, suspect, samples, class, session)?;
-            session.watch.note(&reversal.summary());
+            session.observer.note(&reversal.summary());
             session.keep(&name, &reversal)?;
             Ok(reversal)
         };

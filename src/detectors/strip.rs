@@ -5,11 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use candle_core::{Device, Tensor};
-
 use super::statistics::{auroc, moments, normal_quantile};
 use super::{Case, Detector, Finding};
-use crate::data::{NamedTensor, Samples};
+use crate::data::{Batch, NamedTensor, Samples, to_unit};
 use crate::rng::stream;
 use crate::train::{Progress, TrainError};
 
@@ -90,20 +88,21 @@ impl Strip {
         chosen.sort_unstable();
         let mut entropies = Vec::with_capacity(chosen.len());
         for &i in &chosen {
-            if case.session.watch.stopped() {
+            if case.session.observer.stopped() {
                 return Err(TrainError::Stopped);
             }
             let mut stream = stream(seed, purpose, 1, u64::from(i));
             let others = case.samples.len() as u32;
             let overlays: Vec<u32> = (0..self.overlays).map(|_| stream.below(others)).collect();
-            let batch = self.superimposed(tested.pixels(i as usize), case.samples.as_ref(), &overlays)?;
+            let batch = self.superimposed(tested.pixels(i as usize), case.samples.as_ref(), &overlays);
+            let batch = batch.tensor(case.suspect.network.device())?;
             let logits = case.suspect.forward(&batch)?.logits.to_vec2::<f32>()?;
             let sum: f64 = logits.iter().map(|scores| entropy(scores)).sum();
             if !sum.is_finite() {
                 return Err(TrainError::NotFinite { image: i as usize });
             }
             entropies.push(sum / self.overlays as f64);
-            case.session.watch.progress(&Progress {
+            case.session.observer.progress(&Progress {
                 epochs: 1,
                 step: entropies.len(),
                 steps: chosen.len(),
@@ -113,28 +112,23 @@ impl Strip {
         Ok(entropies)
     }
 
-    /// An image under each of the overlays, (overlays, height, width, channels); 1 is white.
-    fn superimposed(
-        &self,
-        image: &[u8],
-        samples: &dyn Samples,
-        overlays: &[u32],
-    ) -> candle_core::Result<Tensor> {
+    /// An image under each of the overlays; 1 is white.
+    fn superimposed(&self, image: &[u8], samples: &dyn Samples, overlays: &[u32]) -> Batch {
         let shape = samples.shape();
         let mut batch = vec![0.0; overlays.len() * shape.len()];
         batch.par_chunks_exact_mut(shape.len()).zip(overlays).for_each(|(out, &overlay)| {
             let both = image.iter().zip(samples.pixels(overlay as usize));
             out.iter_mut().zip(both).for_each(|(out, (&x, &overlay))| *out = self.pixel(x, overlay));
         });
-        Tensor::from_vec(batch, (overlays.len(), shape.height, shape.width, shape.channels), &Device::Cpu)
+        Batch::new(batch, shape, vec![])
     }
 
     fn pixel(&self, x: u8, overlay: u8) -> f32 {
         let alpha = self.alpha as f32;
-        match self.superimpose {
-            Superimpose::Sum => (f32::from(x) + f32::from(overlay)) / 255.0,
-            Superimpose::Blend => (alpha * f32::from(x) + (1.0 - alpha) * f32::from(overlay)) / 255.0,
-        }
+        to_unit(match self.superimpose {
+            Superimpose::Sum => f32::from(x) + f32::from(overlay),
+            Superimpose::Blend => alpha * f32::from(x) + (1.0 - alpha) * f32::from(overlay),
+        })
     }
 }
 

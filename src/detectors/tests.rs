@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::*;
 use crate::data::{Dataset, ImageShape};
-use crate::nn::Network;
 use crate::nn::graph::{Graph, Shape};
-use crate::train::{Unheard, Weights};
+use crate::nn::{Backend, Network};
+use crate::train::{Silent, Weights};
 
 const SHAPE: ImageShape = ImageShape { height: 4, width: 4, channels: 1 };
 
@@ -25,7 +25,7 @@ pub(super) fn backdoored() -> (Network, Weights) {
     let (conv, gamma, beta) = ([1.0, 1.0], [1.0, 1.0], [0.0, -0.4]);
     let (fc, bias) = ([0.0, 4.0, 0.0, 0.0, 0.0, 100.0], [1.0, 0.0, 0.0]);
     let theta = [&conv[..], &gamma, &beta, &fc, &bias].concat();
-    (Network::new(graph), Weights { theta, state: vec![0.0, 0.0, 1.0, 1.0] })
+    (Network::new(graph, &Backend::default()).unwrap(), Weights { theta, state: vec![0.0, 0.0, 1.0, 1.0] })
 }
 
 /// Dark images; with the trigger, one pixel is white.
@@ -52,9 +52,9 @@ fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Resu
         suspect: Frozen::new(network, &weights).unwrap(),
         samples: Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap()),
         attacked: attacked.then(|| Attacked { images: images(20, true), target: Some(2) }),
-        session: Session { seed: 3, watch: &Unheard(&stop), checkpoints: folder },
+        session: Session { seed: 3, observer: &Silent(&stop), checkpoints: folder },
     };
-    detector.detector().detect(&case)
+    detector.get().detect(&case)
 }
 
 #[test]

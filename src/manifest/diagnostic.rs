@@ -1,46 +1,51 @@
-//! What is wrong with a manifest, where, and what to do: one [`Diagnostic`] per error, all of them at once.
+//! Errors in a manifest: one [`Diagnostic`] per error, with its place and what to do.
 
 use std::fmt;
 
 use miette::{LabeledSpan, SourceCode};
 use thiserror::Error;
 
-use super::source::Place;
 use super::suggest;
+use super::text::source::Place;
 
-/// One error in a manifest, with the line at fault.
+/// Returns the path of `name` below `path`.
+pub(super) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// One error in a manifest.
 ///
-/// Displayed alone it is its message; [`Diagnostic::line`] is the form for logs, and its `miette::Diagnostic`
-/// shows path, file:line:column, the source line and the help.
+/// Its `Display` is the message alone. [`Diagnostic::line`] is the form for logs. Its `miette::Diagnostic` has the path,
+/// file:line:column, the source line and the help.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{message}")]
 pub struct Diagnostic {
     /// What is wrong.
     pub message: String,
-    /// Where in the manifest's structure: `stages.erased.with.method`. Empty for the manifest itself.
+    /// The path of the value: `stages.erased.with.method`. Empty for the manifest itself.
     pub path: String,
-    /// Where in the text: what the user should change.
+    /// The text that the user should change.
     pub place: Place,
-    /// A few words under the place; may be empty.
+    /// A few words below the place; may be empty.
     pub label: String,
     /// What to do about it.
     pub help: Option<String>,
-    /// Other places that the error is about, with a few words each.
+    /// Other places that belong to the error, with a few words each.
     pub related: Vec<Related>,
 }
 
-/// Another place that an error is about.
+/// Another place that belongs to an error.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{message}")]
 pub struct Related {
-    /// Where.
+    /// The place.
     pub place: Place,
     /// A few words about it.
     pub message: String,
 }
 
 impl Diagnostic {
-    /// Returns an error at `place`, of which the first line is shown.
+    /// Returns an error at the first line of `place`.
     pub fn new(path: impl Into<String>, place: &Place, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -52,7 +57,7 @@ impl Diagnostic {
         }
     }
 
-    /// Adds a few words under the place.
+    /// Adds a few words below the place.
     pub fn with_label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
@@ -65,23 +70,23 @@ impl Diagnostic {
         self
     }
 
-    /// Adds the nearest of the `valid` names if one is near `wrong`, and then all of them.
+    /// Adds the nearest of the `valid` names, if one is near `wrong`, and the list of all of them.
     pub fn with_names<'a>(self, what: &str, wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
         let valid: Vec<&str> = valid.into_iter().collect();
-        let mut labelled = self;
+        let mut labeled = self;
         if let Some(nearest) = suggest::nearest(wrong, valid.iter().copied()) {
-            labelled = labelled.with_label(format!("did you mean `{nearest}`?"));
+            labeled = labeled.with_label(format!("did you mean `{nearest}`?"));
         }
-        labelled.with_help(suggest::listed(what, &valid))
+        labeled.with_help(suggest::listed(what, &valid))
     }
 
-    /// Adds another place that the error is about.
+    /// Adds another place that belongs to the error.
     pub fn with_related(mut self, place: &Place, message: impl Into<String>) -> Self {
         self.related.push(Related { place: place.first_line(), message: message.into() });
         self
     }
 
-    /// Adds where a value written elsewhere (in `vars`, in `matrix`, by `--set`) is used, if it is.
+    /// Adds the place of use of a value that is written elsewhere: in `vars`, in `matrix` or by `--set`.
     pub fn with_use(self, used_at: Option<&Place>) -> Self {
         match used_at {
             Some(place) => self.with_related(place, "used here"),
@@ -89,12 +94,12 @@ impl Diagnostic {
         }
     }
 
-    /// Returns the line and the column at fault, both from 1.
+    /// Returns the line and the column, both from 1.
     pub fn line_column(&self) -> (usize, usize) {
         self.place.line_column()
     }
 
-    /// Returns all that fits a line: `file:line:column: path: message`.
+    /// Returns the error as one line: `file:line:column: path: message`.
     pub fn line(&self) -> String {
         let (line, column) = self.line_column();
         let path = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
@@ -124,10 +129,10 @@ impl miette::Diagnostic for Diagnostic {
         let (own, words) = (self.place.span, Some(self.label.clone()).filter(|label| !label.is_empty()));
         let primary = LabeledSpan::new_primary_with_span(words, (own.offset, own.len));
         let others = self.related.iter().filter(|other| other.place.shares_source(&self.place));
-        Some(Box::new(std::iter::once(primary).chain(others.map(Related::labelled))))
+        Some(Box::new(std::iter::once(primary).chain(others.map(Related::labeled))))
     }
 
-    /// Only what is in another text than the error: a report's labels are in one text.
+    /// Only the places in another text: all labels of a report are in one text.
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
         let elsewhere = self.related.iter().filter(|other| !other.place.shares_source(&self.place));
         Some(Box::new(elsewhere.map(|other| other as &dyn miette::Diagnostic)))
@@ -135,7 +140,7 @@ impl miette::Diagnostic for Diagnostic {
 }
 
 impl Related {
-    fn labelled(&self) -> LabeledSpan {
+    fn labeled(&self) -> LabeledSpan {
         LabeledSpan::new(Some(self.message.clone()), self.place.span.offset, self.place.span.len)
     }
 }
@@ -155,7 +160,7 @@ impl miette::Diagnostic for Related {
     }
 }
 
-/// Everything that is wrong with a manifest, in the order of the text.
+/// The errors of a manifest, in the order of the text.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{}", self.0.iter().map(Diagnostic::line).collect::<Vec<_>>().join("\n"))]
 pub struct Errors(
@@ -164,7 +169,7 @@ pub struct Errors(
 );
 
 impl Errors {
-    /// Puts errors in the order of the text, each once: a mistake seen from many cells is one mistake.
+    /// Sorts errors by their place, and keeps each once: many cells can report the same mistake.
     pub(super) fn new(mut errors: Vec<Diagnostic>) -> Self {
         errors.sort_by(|a, b| a.order().cmp(&b.order()));
         errors.dedup_by(|a, b| a.order() == b.order());

@@ -1,16 +1,16 @@
-//! The nearest valid name to a misspelled one, and how valid names are listed.
+//! Suggests the nearest valid name for a misspelled one, and lists the valid names.
 
-/// Returns the candidate that `wrong` was probably meant to be, if one is near enough.
+/// Returns the candidate that is most likely meant by `wrong`, if one is near enough.
 ///
-/// Near: equal but for case, `-` and `_`; or at most a third of its letters (and at least one) wrong, missing,
-/// added or swapped with a neighbour; or one is the beginning of the other.
+/// Two names are near if they differ only in case, `-` and `_`; or if at most a third of their letters (and at least one)
+/// is wrong, missing, added or swapped with its neighbor; or if one begins with the other.
 pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(wrong);
     let ranked = candidates.into_iter().filter_map(|name| Some((rank(&folded, &fold(name))?, name)));
     ranked.min_by_key(|&(rank, _)| rank).map(|(_, name)| name)
 }
 
-/// Says what the valid names are: ``fields: `a`, `b` ``, or that there are none.
+/// Lists the valid names: ``fields: `a`, `b` ``, or `there are no fields`.
 pub fn listed(what: &str, names: &[&str]) -> String {
     if names.is_empty() {
         return format!("there are no {what}");
@@ -19,7 +19,7 @@ pub fn listed(what: &str, names: &[&str]) -> String {
     format!("{what}: {}", quoted.join(", "))
 }
 
-/// Says what a misspelled name was probably meant to be, if one is near enough, and what the valid names are.
+/// Suggests the nearest valid name, if one is near enough, and lists the valid names.
 pub fn did_you_mean(wrong: &str, what: &str, names: &[&str]) -> String {
     let listed = listed(what, names);
     nearest(wrong, names.iter().copied())
@@ -30,7 +30,7 @@ fn fold(name: &str) -> String {
     name.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 
-/// The lower, the nearer; none if too far.
+/// The lower, the nearer; `None` if too far.
 fn rank(wrong: &str, name: &str) -> Option<usize> {
     let distance = strsim::damerau_levenshtein(wrong, name);
     let letters = wrong.chars().count().max(name.chars().count());
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_what_was_meant() {
+    fn the_nearest_name_is_found() {
         let names = ["finetune", "nad", "argd", "learning_rate"];
         assert_eq!(nearest("agrd", names), Some("argd"));
         assert_eq!(nearest("Fine-Tune", names), Some("finetune"));

@@ -1,6 +1,7 @@
 //! Tests of whole manifests: references, the matrix, and what a stage gets in a cell.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -197,7 +198,7 @@ fn a_million_cells_are_refused_at_once() {
     let text =
         one_stage(&format!("matrix: {{{}, {}}}", axis("a"), axis("b")), r#"{p: "${matrix.a}${matrix.b}"}"#);
     let errors = lines(&text);
-    assert_eq!(errors, ["m.yaml:2:1: matrix: the matrix has 1000000 cells; at most 100000 are possible"]);
+    assert_eq!(errors, ["m.yaml:2:1: matrix: the matrix has 1000000 cells; the limit is 100000"]);
     let included =
         "name: m\nmatrix: {a: [1, 2], include: [{a: 3}]}\nstages: {s: {kind: k, with: {p: \"${matrix.a}\"}}}";
     assert_eq!(manifest(included).cells().len(), 3);
@@ -217,7 +218,23 @@ fn long_chains_of_stages_are_no_problem() {
     let last_first = format!("name: m\nstages:\n{chain}  s0: {{kind: k}}\n");
     assert_eq!(manifest(&last_first).stages.len(), 20_000);
     let circle = format!("name: m\nstages:\n{chain}  s0: {{kind: k, needs: {{a: s19999}}}}\n");
-    assert_eq!(lines(&circle).len(), 1);
+    let errors = Manifest::parse("m.yaml", circle, &[]).unwrap_err();
+    let [error] = errors.0.as_slice() else { panic!("{errors}") };
+    assert!(
+        error.message.starts_with("20000 stages need each other in a circle: s1 → s0 → s19999 → "),
+        "{error}"
+    );
+    assert!(error.message.ends_with(" → s19994 → … → s1"), "{error}");
+    assert_eq!(error.related.len(), 7, "a few of the needs are shown, not all");
+}
+
+#[test]
+fn of_circles_that_share_stages_one_is_reported() {
+    let text = "name: m\nstages:\n  a: {kind: k, needs: {x: b, y: a}}\n  b: {kind: k, needs: {x: a}}\n  c: {kind: k, needs: {x: c}}\n";
+    let found = lines(text);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].ends_with("stages need each other in a circle: a → b → a"), "{found:?}");
+    assert!(found[1].ends_with("the stage `c` needs itself"), "{found:?}");
 }
 
 #[test]

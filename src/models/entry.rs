@@ -63,7 +63,6 @@ pub(super) fn entries(model: &Model) -> Vec<Entry> {
 mod tests {
     use super::super::Architecture;
     use super::*;
-    use crate::nn::Network;
     use crate::nn::graph::Shape;
 
     /// The entries of PyTorch's `state_dict`, of the same networks with 10 classes.
@@ -72,7 +71,7 @@ mod tests {
         for (name, expected) in [("wrn-16-1", 82), ("preactresnet18", 102)] {
             let architecture: Architecture = name.parse().unwrap();
             let image = Shape { height: 8, width: 8, channels: 3 };
-            let (theta, state) = Network::new(architecture.graph(image, 10)).init(0);
+            let (theta, state) = architecture.graph(image, 10).init(0);
             let entries = entries(&Model { architecture, image, classes: 10, normalise: None, theta, state });
             assert_eq!(entries.len(), expected, "{name}");
             assert!(entries.iter().all(|entry| entry.values.len() == entry.shape.iter().product::<usize>()));

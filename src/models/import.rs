@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use miette::Diagnostic;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use thiserror::Error;
@@ -48,11 +49,13 @@ impl fmt::Display for Expected {
 }
 
 /// Why a file is no such model.
-#[derive(Debug, Error)]
+#[derive(Debug, Diagnostic, Error)]
 #[error("{}: {problem}", path.display())]
 pub struct ImportError {
     path: PathBuf,
     problem: Problem,
+    #[help]
+    hint: Option<String>,
 }
 
 impl ImportError {
@@ -75,12 +78,22 @@ enum Problem {
     PyTorch(#[from] pytorch::Problem),
     #[error("not a PyTorch file, and no safetensors file either ({0})")]
     Safetensors(#[from] safetensors::SafeTensorError),
-    #[error("it holds no {expected}: {faults}{hint}")]
-    Mismatch { expected: String, faults: String, hint: String },
+    #[error("it holds no {expected}: {faults}")]
+    Mismatch { expected: String, faults: String, hint: Option<String> },
     #[error("tensor `{0}` is of integers")]
     Integers(String),
     #[error("tensor `{0}` has values that are not finite numbers")]
     NotFinite(String),
+}
+
+impl Problem {
+    /// What to do about it, if that is known.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Mismatch { hint, .. } => hint.clone(),
+            _ => None,
+        }
+    }
 }
 
 /// Reads the model `expected` from the file `path`.
@@ -89,9 +102,11 @@ enum Problem {
 ///
 /// The file cannot be read, is damaged, or does not hold exactly the tensors of the network.
 pub fn import(path: &Path, expected: Expected) -> Result<Model, ImportError> {
-    open(path)
-        .and_then(|mut tensors| take(&mut tensors, expected))
-        .map_err(|problem| ImportError { path: path.to_owned(), problem })
+    open(path).and_then(|mut tensors| take(&mut tensors, expected)).map_err(|problem| ImportError {
+        path: path.to_owned(),
+        hint: problem.hint(),
+        problem,
+    })
 }
 
 /// Shapes by name.
@@ -201,8 +216,8 @@ fn faults(shapes: &Shapes, graph: &Graph) -> impl Iterator<Item = String> {
     wrong.chain(unknown.map(|(name, found)| format!("`{name}`, {found:?}, does not belong to it")))
 }
 
-/// The model or number of classes with which the tensors would fit, as a line of advice.
-fn hint(shapes: &Shapes, expected: Expected) -> String {
+/// The model or number of classes with which the tensors would fit.
+fn hint(shapes: &Shapes, expected: Expected) -> Option<String> {
     let models = NAMES.iter().filter_map(|name| name.parse().ok());
     let models = models.map(|architecture| Expected { architecture, ..expected });
     let head = expected.graph().theta.last().and_then(|bias| shapes.get(&bias.name)?.first().copied());
@@ -210,14 +225,13 @@ fn hint(shapes: &Shapes, expected: Expected) -> String {
     let other = classes.map(|classes| Expected { classes, ..expected });
     let fits = |expected: &Expected| faults(shapes, &expected.graph()).next().is_none();
     let fitting = models.chain(other).find(fits);
-    fitting.map(|fitting| format!("\nhint: its tensors are those of {fitting}")).unwrap_or_default()
+    fitting.map(|fitting| format!("its tensors are those of {fitting}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Format, export};
     use super::*;
-    use crate::nn::Network;
 
     const IMAGE: Shape = Shape { height: 8, width: 8, channels: 3 };
 
@@ -227,7 +241,7 @@ mod tests {
 
     fn model(name: &str) -> Model {
         let expected = expected(name, 4);
-        let (theta, state) = Network::new(expected.graph()).init(3);
+        let (theta, state) = expected.graph().init(3);
         let architecture = expected.architecture;
         Model { architecture, image: IMAGE, classes: 4, normalise: None, theta, state }
     }
@@ -253,15 +267,15 @@ mod tests {
     #[test]
     fn another_architecture_is_refused_by_the_first_tensors_at_fault() {
         for format in [Format::PyTorch, Format::Safetensors] {
-            let message =
-                import_as(&model("wrn-10-2"), format, expected("wrn-10-1", 4)).unwrap_err().to_string();
+            let error = import_as(&model("wrn-10-2"), format, expected("wrn-10-1", 4)).unwrap_err();
+            let message = error.to_string();
             let faults = "model.pth: it holds no wrn-10-1 for images of 8x8x3 in 4 classes: \
                           `block1.layer.0.conv1.weight` is [32, 16, 3, 3], expected [16, 16, 3, 3]; \
                           `block1.layer.0.bn2.weight` is [32], expected [16]; \
                           `block1.layer.0.bn2.bias` is [32], expected [16]; and ";
             assert!(message.contains(faults), "{message}");
-            let hint = "\nhint: its tensors are those of wrn-10-2 for images of 8x8x3 in 4 classes";
-            assert!(message.ends_with(hint), "{message}");
+            let hint = "its tensors are those of wrn-10-2 for images of 8x8x3 in 4 classes";
+            assert_eq!(error.help().unwrap().to_string(), hint);
         }
     }
 
@@ -275,12 +289,11 @@ mod tests {
 
     #[test]
     fn another_number_of_classes_is_refused_with_the_right_one() {
-        let result = import_as(&model("wrn-10-1"), Format::PyTorch, expected("wrn-10-1", 5));
-        let message = result.unwrap_err().to_string();
+        let error = import_as(&model("wrn-10-1"), Format::PyTorch, expected("wrn-10-1", 5)).unwrap_err();
+        let message = error.to_string();
         assert!(message.contains("`fc.weight` is [4, 64], expected [5, 64]"), "{message}");
-        assert!(
-            message.ends_with("hint: its tensors are those of wrn-10-1 for images of 8x8x3 in 4 classes")
-        );
+        let hint = "its tensors are those of wrn-10-1 for images of 8x8x3 in 4 classes";
+        assert_eq!(error.help().unwrap().to_string(), hint);
     }
 
     #[test]

@@ -208,12 +208,11 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Network;
 
     fn model() -> Model {
         let architecture: Architecture = "wrn-10-1".parse().unwrap();
         let image = Shape { height: 8, width: 8, channels: 3 };
-        let (theta, state) = Network::new(architecture.graph(image, 4)).init(3);
+        let (theta, state) = architecture.graph(image, 4).init(3);
         Model { architecture, image, classes: 4, normalise: None, theta, state }
     }
 

@@ -7,6 +7,7 @@
 //! another, `state`; [`Slot`] says where in them a named tensor lies.
 
 use super::Normalise;
+use crate::rng;
 
 /// The index of a node, and of the activation that it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -257,5 +258,77 @@ impl Graph {
         let weight = place(&mut self.theta, format!("{name}.weight"), vec![cin, channels], init);
         let bias = place(&mut self.theta, format!("{name}.bias"), vec![channels], Init::Constant(0.0));
         self.push(Op::Linear { x, weight, bias }, Shape { height: 1, width: 1, channels })
+    }
+
+    /// Draws initial parameters and running statistics, as the slots say.
+    ///
+    /// Each slot has its own stream (`"init"`, index = its number), so the values of one do not depend on the rest.
+    pub fn init(&self, seed: u64) -> (Vec<f32>, Vec<f32>) {
+        let draw_all = |slots: &[Slot]| {
+            slots.iter().enumerate().flat_map(|(index, slot)| draw(slot, seed, index as u64)).collect()
+        };
+        (draw_all(&self.theta), draw_all(&self.state))
+    }
+
+    /// What messages call a layer: its operation, its parameters' name if it has any, and its position.
+    pub(super) fn name(&self, id: Id) -> String {
+        let (op, weight) = match self.nodes[id.0].op {
+            Op::Input => ("input", None),
+            Op::Conv { weight, .. } => ("conv", Some(weight)),
+            Op::BatchNorm { weight, .. } => ("batch_norm", Some(weight)),
+            Op::Relu { .. } => ("relu", None),
+            Op::Add { .. } => ("add", None),
+            Op::GlobalAvgPool { .. } => ("global_avg_pool", None),
+            Op::Linear { weight, .. } => ("linear", Some(weight)),
+        };
+        let of = |slot: usize| format!(" `{}`", self.theta[slot].name.trim_end_matches(".weight"));
+        format!("{op}{} (layer {})", weight.map(of).unwrap_or_default(), id.0)
+    }
+}
+
+fn draw(slot: &Slot, seed: u64, index: u64) -> Vec<f32> {
+    let mut stream = rng::stream(seed, "init", 0, index);
+    let mut value = || match slot.init {
+        Init::Normal { std } => std * stream.normal(),
+        Init::Uniform { bound } => stream.between(-bound, bound),
+        Init::Constant(value) => value,
+    };
+    (0..slot.len()).map(|_| value()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> Graph {
+        let (mut graph, x) = Graph::new(Shape { height: 4, width: 4, channels: 3 });
+        let x = graph.conv("conv", x, 64, 3, 1);
+        let x = graph.batch_norm("bn", x);
+        let x = graph.global_avg_pool(x);
+        graph.logits = graph.linear("fc", x, 10);
+        graph
+    }
+
+    #[test]
+    fn init_follows_the_slots() {
+        let graph = tiny();
+        let (theta, state) = graph.init(1);
+        assert_eq!(theta.len(), graph.theta_len());
+        assert_eq!(state, [vec![0.0; 64], vec![1.0; 64]].concat());
+
+        let slots = &graph.theta;
+        let conv = &theta[slots[0].range()];
+        let variance = conv.iter().map(|w| f64::from(w * w)).sum::<f64>() / conv.len() as f64;
+        let expected = 2.0 / (9.0 * 64.0);
+        assert!((variance / expected - 1.0).abs() < 0.15, "{variance} instead of {expected}");
+        assert!(theta[slots[1].range()].iter().all(|&gamma| gamma == 1.0));
+        let fc = &theta[slots[3].range()];
+        assert!(fc.iter().all(|w| w.abs() <= 0.125) && fc.iter().any(|w| w.abs() > 0.12));
+    }
+
+    #[test]
+    fn init_depends_on_the_seed_alone() {
+        assert_eq!(tiny().init(5), tiny().init(5));
+        assert_ne!(tiny().init(5).0, tiny().init(6).0);
     }
 }

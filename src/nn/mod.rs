@@ -3,6 +3,7 @@
 //! A [`Network`] is one differentiable function of a flat parameter vector and a batch of images, so that a caller
 //! can put any candle expression where the parameters go. No file here knows data sets, files or training.
 
+mod backend;
 pub mod batch_norm;
 mod fast;
 #[cfg(test)]
@@ -16,13 +17,13 @@ pub mod rowwise;
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 pub use crate::kernels::Level;
-use crate::rng;
 use fast::Engine;
-use graph::{Graph, Init, Slot};
+use graph::Graph;
 
+pub use backend::Backend;
 pub use normalise::Normalise;
 
 /// How batch normalisation gets its statistics.
@@ -32,15 +33,6 @@ pub enum Mode {
     Train,
     /// From the running statistics in `state`.
     Eval,
-}
-
-/// What computes the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numerics {
-    /// The project's own CPU kernels (f32), at a level that the processor has. All levels give the same bits.
-    Kernels(Level),
-    /// candle's own operations: slow, any float type and device; what the kernels are checked against.
-    Reference,
 }
 
 /// What a network returns for a batch of B images.
@@ -58,29 +50,35 @@ pub struct Forward {
 #[derive(Clone, Debug)]
 pub struct Network {
     graph: Arc<Graph>,
-    /// None in reference numerics, and for a graph that the kernels do not cover.
+    backend: Backend,
+    /// The kernels made ready for the graph; none if candle computes it.
     engine: Option<Arc<Engine>>,
 }
 
 impl Network {
-    /// Makes a network that the kernels compute, at the best level of this processor.
-    pub fn new(graph: Graph) -> Self {
-        Self::with_numerics(graph, Numerics::Kernels(Level::current()))
-    }
-
-    /// Makes a network and says what computes it. A graph that the kernels do not cover runs on candle's operations.
-    pub fn with_numerics(graph: Graph, numerics: Numerics) -> Self {
-        let graph = Arc::new(graph);
-        let engine = match numerics {
-            Numerics::Kernels(level) => Engine::new(Arc::clone(&graph), level).ok().map(Arc::new),
-            Numerics::Reference => None,
+    /// Makes a network that `backend` computes.
+    ///
+    /// # Errors
+    ///
+    /// An operation of the graph that the kernels do not cover, by name. Nothing else computes it instead: its numerics
+    /// would not be those that the keys hold.
+    pub fn new(graph: Graph, backend: &Backend) -> Result<Self> {
+        let (graph, backend) = (Arc::new(graph), backend.clone());
+        let engine = match backend {
+            Backend::Kernels(level) => Some(Arc::new(Engine::new(Arc::clone(&graph), level)?)),
+            Backend::Candle(_) => None,
         };
-        Self { graph, engine }
+        Ok(Self { graph, backend, engine })
     }
 
-    /// Whether the kernels compute it, rather than candle's operations.
-    pub fn runs_on_kernels(&self) -> bool {
-        self.engine.is_some()
+    /// What computes it.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Where the tensors that it reads must be.
+    pub fn device(&self) -> &Device {
+        self.backend.device()
     }
 
     /// The layers.
@@ -105,26 +103,6 @@ impl Network {
             None => reference::forward(&self.graph, theta, state, images, mode),
         }
     }
-
-    /// Draws initial parameters and running statistics, as the graph's slots say.
-    ///
-    /// Each slot has its own stream (`"init"`, index = its number), so the values of one do not depend on the rest.
-    pub fn init(&self, seed: u64) -> (Vec<f32>, Vec<f32>) {
-        let draw_all = |slots: &[Slot]| {
-            slots.iter().enumerate().flat_map(|(index, slot)| draw(slot, seed, index as u64)).collect()
-        };
-        (draw_all(&self.graph.theta), draw_all(&self.graph.state))
-    }
-}
-
-fn draw(slot: &Slot, seed: u64, index: u64) -> Vec<f32> {
-    let mut stream = rng::stream(seed, "init", 0, index);
-    let mut value = || match slot.init {
-        Init::Normal { std } => std * stream.normal(),
-        Init::Uniform { bound } => stream.between(-bound, bound),
-        Init::Constant(value) => value,
-    };
-    (0..slot.len()).map(|_| value()).collect()
 }
 
 #[cfg(test)]
@@ -132,35 +110,37 @@ mod tests {
     use super::graph::Shape;
     use super::*;
 
-    fn tiny() -> Network {
+    /// Why the kernels refuse a graph; candle's operations compute it.
+    fn refusal(build: impl Fn(&mut Graph, graph::Id)) -> String {
         let (mut graph, x) = Graph::new(Shape { height: 4, width: 4, channels: 3 });
-        let x = graph.conv("conv", x, 64, 3, 1);
-        let x = graph.batch_norm("bn", x);
-        let x = graph.global_avg_pool(x);
-        graph.logits = graph.linear("fc", x, 10);
-        Network::new(graph)
+        build(&mut graph, x);
+        assert!(Network::new(graph.clone(), &Backend::candle()).is_ok());
+        Network::new(graph, &Backend::default()).unwrap_err().to_string()
     }
 
     #[test]
-    fn init_follows_the_slots() {
-        let network = tiny();
-        let (theta, state) = network.init(1);
-        assert_eq!(theta.len(), network.graph().theta_len());
-        assert_eq!(state, [vec![0.0; 64], vec![1.0; 64]].concat());
-
-        let slots = &network.graph().theta;
-        let conv = &theta[slots[0].range()];
-        let variance = conv.iter().map(|w| f64::from(w * w)).sum::<f64>() / conv.len() as f64;
-        let expected = 2.0 / (9.0 * 64.0);
-        assert!((variance / expected - 1.0).abs() < 0.15, "{variance} instead of {expected}");
-        assert!(theta[slots[1].range()].iter().all(|&gamma| gamma == 1.0));
-        let fc = &theta[slots[3].range()];
-        assert!(fc.iter().all(|w| w.abs() <= 0.125) && fc.iter().any(|w| w.abs() > 0.12));
+    fn what_the_kernels_do_not_cover_is_an_error_that_names_the_operation() {
+        let of_images = refusal(|graph, x| {
+            let x = graph.batch_norm("bn", x);
+            let x = graph.global_avg_pool(x);
+            graph.logits = graph.linear("fc", x, 2);
+        });
+        assert!(of_images.contains("batch_norm `bn` (layer 1)"), "{of_images}");
+        let without_pool = refusal(|graph, x| graph.logits = graph.linear("fc", x, 2));
+        assert!(without_pool.contains("linear `fc` (layer 1)"), "{without_pool}");
+        let without_head = refusal(|graph, x| graph.logits = graph.conv("conv", x, 2, 3, 1));
+        assert!(without_head.contains("conv `conv` (layer 1)"), "{without_head}");
     }
 
     #[test]
-    fn init_depends_on_the_seed_alone() {
-        assert_eq!(tiny().init(5), tiny().init(5));
-        assert_ne!(tiny().init(5).0, tiny().init(6).0);
+    fn a_network_is_where_its_backend_is() {
+        let network = |backend: &Backend| {
+            let (mut graph, x) = Graph::new(Shape { height: 4, width: 4, channels: 3 });
+            let x = graph.global_avg_pool(x);
+            graph.logits = graph.linear("fc", x, 2);
+            Network::new(graph, backend).unwrap()
+        };
+        assert!(matches!(network(&Backend::default()).backend(), Backend::Kernels(_)));
+        assert!(network(&Backend::candle()).device().is_cpu());
     }
 }

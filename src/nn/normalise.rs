@@ -44,7 +44,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::super::graph::{Graph, Shape};
-    use super::super::{Mode, Network};
+    use super::super::{Backend, Mode, Network};
     use super::*;
 
     fn normalise(mean: [f32; 2], std: [f32; 2]) -> Normalise {
@@ -57,12 +57,11 @@ mod tests {
         let y = graph.conv("conv", x, 8, 3, 1);
         let y = graph.global_avg_pool(y);
         graph.logits = graph.linear("fc", y, 3);
-        let plain = Network::new(graph.clone());
+        let plain = Network::new(graph.clone(), &Backend::default()).unwrap();
         graph.normalise = Some(normalise([0.25, 0.5], [0.5, 0.25]));
-        let network = Network::new(graph);
-        assert!(network.runs_on_kernels());
+        let network = Network::new(graph, &Backend::default()).unwrap();
 
-        let (theta, _) = network.init(1);
+        let (theta, _) = network.graph().init(1);
         let theta = Tensor::new(theta, &Device::Cpu).unwrap();
         let state = Tensor::new(&[0f32; 0], &Device::Cpu).unwrap();
         let values = (0..32u8).map(|i| f32::from(i) / 32.0);

@@ -125,7 +125,7 @@ mod tests {
     use candle_core::{DType, Device, Var};
 
     use super::super::graph::{Id, Shape};
-    use super::super::{Network, Numerics};
+    use super::super::{Backend, Network};
     use super::*;
 
     const CPU: Device = Device::Cpu;
@@ -143,7 +143,7 @@ mod tests {
         let x = graph.batch_norm("bn2", x);
         let x = graph.global_avg_pool(x);
         graph.logits = graph.linear("fc", x, 3);
-        Network::with_numerics(graph, Numerics::Reference)
+        Network::new(graph, &Backend::candle()).unwrap()
     }
 
     fn wave(n: usize, frequency: f64) -> Vec<f64> {
@@ -207,7 +207,7 @@ mod tests {
         let (mut graph, x) = Graph::new(Shape { height: 1, width: 2, channels: 1 });
         graph.logits = graph.batch_norm("bn", x);
         graph.taps = vec![Id(1)];
-        let (theta, state) = Network::new(graph.clone()).init(0);
+        let (theta, state) = graph.init(0);
         let (theta, state) = (Tensor::new(theta, &CPU).unwrap(), Tensor::new(state, &CPU).unwrap());
         let images = Tensor::new(vec![1f32, 2.0, 3.0, 6.0], &CPU).unwrap().reshape((2, 1, 2, 1)).unwrap();
         let out = forward(&graph, &theta, &state, &images, Mode::Train).unwrap();

@@ -1,58 +1,32 @@
-//! From a manifest to results: the plan, the keys, and the scheduler that runs what the store does not have.
+//! From a manifest to results, in five stories: `plan` (the DAG of tasks), `state` (keys, what the store
+//! has, why a result is stale), `run` (the scheduler and its executors), [`results`] (tables), and [`record`]
+//! (what a run leaves for later).
 //!
-//! `Manifest` -> [`plan`] -> [`Plan`] -> [`survey`] -> [`Survey`] -> [`run`] -> [`Run`] -> [`results::Table`]. Commands
-//! differ only in how far along that line they go: `plan` stops at the survey, `status` asks of it why, `results`
-//! reads rows from it, `run` goes to the end. What happens on the way is told as [`Event`]s; nothing here prints, knows YAML or knows what a
-//! stage kind does.
+//! `Manifest` -> [`plan()`] -> [`Plan`] -> [`survey`] -> [`Survey`] -> [`run()`] -> [`Run`] -> [`results::Table`].
+//! Commands differ only in how far along that line they go: `plan` stops at the survey, `status` asks it why, `results`
+//! reads rows from it, `run` goes to the end. Imports go up that line and never down. What happens on the way is
+//! reported as [`Event`]s; nothing here prints, knows YAML or knows what a stage kind does.
 
-mod binding;
-mod budget;
-mod compare;
-mod ending;
 mod error;
-mod events;
-mod executor;
-mod key;
-mod lock;
-mod manifest_schema;
-mod memory;
+mod job;
 mod plan;
-mod planner;
-pub mod provenance;
-mod recompute;
+pub mod record;
 pub mod results;
-mod scheduler;
-mod sheet;
-pub mod sinks;
-mod stale;
-mod status;
-mod survey;
-mod target;
-mod task;
-mod task_log;
-mod utc;
-mod view;
+mod run;
+mod state;
 mod whole_file;
-mod wiring;
 
-pub use compare::{Change, CompareError, Comparison, Pair, compare};
-pub use ending::{Ending, Run};
 pub use error::{Class, RunError, TaskError};
-pub use events::Event;
-pub use key::Keyed;
-pub use lock::{Lock, Mismatch};
-pub use manifest_schema::manifest_schema;
-pub use plan::{Plan, ResultsSpec};
-pub use planner::plan;
-pub use recompute::Again;
-pub use scheduler::{Settings, run};
-pub use stale::StaleReason;
-pub use status::{Standing, Status, TaskStatus, status};
-pub use survey::{Counts, State, Survey, survey};
-pub use target::{Target, TargetError, fits};
-pub use task::{Connection, Label, Policy, Task, TaskId, TaskRef};
-pub use utc::Utc;
-pub use view::NoView;
+pub use job::{BoundJob, JobSpec, Made, Resources, Site, perform};
+pub use plan::{
+    Connection, Label, Plan, Policy, ResultsSpec, Target, TargetError, Task, TaskId, TaskRef, fits,
+    manifest_schema, plan,
+};
+pub use run::{Ended, Ending, Event, Executor, Line, Local, OnReport, Process, Report, Run, Settings, run};
+pub use state::{
+    Again, Components, Counts, Inputs, Keyed, Lock, Mismatch, OnDamage, StaleReason, Standing, State, Status,
+    Survey, TaskStatus, status, survey,
+};
 
 #[cfg(test)]
 mod tests;

@@ -4,16 +4,12 @@ use std::fs;
 
 use serde_json::{Map, Value};
 
+use super::metrics::VALID;
 use super::{Artifact, Context, Input, StageError};
 
 /// The port.
-pub(super) const BASELINE: Input = Input {
-    name: "baseline",
-    takes: Artifact::Report,
-    also: &[],
-    required: false,
-    about: "The evaluation of the model.",
-};
+pub(super) const BASELINE: Input =
+    Input::optional("baseline", Artifact::Report, "The evaluation of the model.");
 
 /// The report of the port, if one is connected.
 ///
@@ -30,5 +26,5 @@ pub(super) fn read(context: &Context<'_>) -> Result<Option<Map<String, Value>>, 
 
 /// Whether the baseline counts; nothing if nothing was required of it.
 pub(super) fn is_valid(report: &Map<String, Value>) -> Option<bool> {
-    report.get("valid")?.as_bool()
+    report.get(VALID)?.as_bool()
 }

@@ -1,21 +1,15 @@
 //! What the executor hands to a running stage, and what it gets back.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
 
 use super::StageError;
-use crate::train::Progress;
-
-/// Who is told how far a stage is.
-pub trait Observer: Sync {
-    /// Called often; must be cheap.
-    fn progress(&self, progress: &Progress);
-    /// A line for the log and, in verbose mode, the terminal.
-    fn note(&self, line: &str);
-}
+use crate::nn::Backend;
+use crate::train::{Observer, Progress, Session};
 
 /// What a stage works with.
 pub struct Context<'a> {
@@ -27,7 +21,9 @@ pub struct Context<'a> {
     pub work: &'a Path,
     /// A folder that outlives a failed or killed attempt at the same key: checkpoints.
     pub partial: &'a Path,
-    /// Who is told how far it is.
+    /// What computes networks.
+    pub backend: &'a Backend,
+    /// Gets the progress.
     pub observer: &'a dyn Observer,
     /// Set when the stage should checkpoint and return [`StageError::Stopped`].
     pub stop: &'a AtomicBool,
@@ -50,8 +46,30 @@ impl Context<'_> {
         self.work.join(name)
     }
 
-    /// Whether the stage should checkpoint and return [`StageError::Stopped`].
-    pub fn stopped(&self) -> bool {
+    /// Writes the output `report` as JSON.
+    pub(super) fn write_report(&self, report: Map<String, Value>) -> Result<(), StageError> {
+        let path = self.output("report");
+        let text = format!("{:#}\n", Value::Object(report));
+        fs::write(&path, text).map_err(|source| StageError::Io { path, source })
+    }
+
+    /// A training whose checkpoints outlive a killed attempt at this stage.
+    pub fn session(&self) -> Session<'_> {
+        Session { seed: self.seed, observer: self, checkpoints: self.partial }
+    }
+}
+
+/// What observes the stage also observes the work that it consists of, and the flag stops that.
+impl Observer for Context<'_> {
+    fn progress(&self, progress: &Progress) {
+        self.observer.progress(progress);
+    }
+
+    fn note(&self, line: &str) {
+        self.observer.note(line);
+    }
+
+    fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
@@ -63,4 +81,12 @@ pub struct Outcome {
     pub passed_on: Vec<(&'static str, &'static str)>,
     /// Metrics for the record, the table and the CSV: numbers by name, and short texts.
     pub metrics: Map<String, Value>,
+}
+
+impl Outcome {
+    /// What a stage made that passes nothing on, with these metrics by name.
+    pub(super) fn of<const N: usize>(metrics: [(&str, Value); N]) -> Self {
+        let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Self { passed_on: vec![], metrics: metrics.collect() }
+    }
 }

@@ -2,17 +2,21 @@
 
 use std::path::PathBuf;
 
+use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::models::ImportError;
+
 /// Why a stage failed; the message says what, where and what to do.
-#[derive(Debug, Error)]
+#[derive(Debug, Diagnostic, Error)]
 pub enum StageError {
     /// A file or folder that the manifest names is not there.
-    #[error("{}: not found; {hint}", path.display())]
+    #[error("{}: not found", path.display())]
     InputMissing {
         /// Which.
         path: PathBuf,
         /// What to do.
+        #[help]
         hint: String,
     },
     /// The stage was asked to stop and has left a checkpoint.
@@ -26,6 +30,10 @@ pub enum StageError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file does not hold the model that it should.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Import(ImportError),
     /// Anything else that input or numbers can cause.
     #[error("{0}")]
     Failed(String),

@@ -3,11 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::metrics::{ACC, ASR, Metric, RA};
 use super::{Context, StageError};
 use crate::attacks::{LabelRule, Trigger};
 use crate::data::{Dataset, Images};
 use crate::nn::Network;
-use crate::train::{Elsewhere, Rate, Report, Stamp, TrainError, Watch, Weights, predict};
+use crate::train::{Elsewhere, Observer, Rate, Report, Stamp, TrainError, Weights, predict};
 
 /// The trigger of the port `trigger`, if one is connected.
 ///
@@ -44,10 +45,10 @@ impl Measured {
         weights: &Weights,
         dataset: &Dataset,
         trigger: Option<&Trigger>,
-        watch: &dyn Watch,
+        observer: &dyn Observer,
     ) -> Result<Self, TrainError> {
         let predictions = |images: &Images, stamp: Option<Stamp<'_>>| -> Result<Vec<u32>, TrainError> {
-            predict(network, weights, images, stamp, watch)
+            predict(network, weights, images, stamp, observer)
         };
         let (test, labels) = (&dataset.test, dataset.test.labels());
         let clean = predictions(test, None)?;
@@ -73,11 +74,11 @@ impl Measured {
             metrics.extend(rate.percent().map(|percent| (name.to_owned(), json!(percent))));
             metrics.insert(count.to_owned(), json!(rate.of));
         };
-        put("acc", "n_clean", self.report.acc);
+        put(ACC, "n_clean", self.report.acc);
         if let Some(triggered) = &self.report.triggered {
             put("acc_excl_target", "n_excl_target", triggered.acc_excl_target);
-            put("asr", "n_triggered", triggered.asr);
-            put("ra", "n_triggered", triggered.ra);
+            put(ASR, "n_triggered", triggered.asr);
+            put(RA, "n_triggered", triggered.ra);
         }
         if let Some(elsewhere) = self.elsewhere {
             put("asr_elsewhere", "n_elsewhere", elsewhere.asr);
@@ -99,14 +100,10 @@ impl Measured {
         found
     }
 
-    /// The few metrics that a training shows of an epoch, in percent.
-    pub fn shown(&self) -> Vec<(&'static str, f64)> {
-        let triggered = self.report.triggered.as_ref();
-        let rates = [
-            ("acc", Some(self.report.acc)),
-            ("asr", triggered.map(|triggered| triggered.asr)),
-            ("ra", triggered.map(|triggered| triggered.ra)),
-        ];
-        rates.into_iter().filter_map(|(name, rate)| Some((name, rate?.percent()?))).collect()
+    /// The few metrics that a training reports of each epoch, in percent.
+    pub fn each_epoch(&self) -> Vec<(&'static str, f64)> {
+        let metrics = self.metrics();
+        let value = |name: &str| metrics.get(name).and_then(Value::as_f64);
+        Metric::of_epoch().filter_map(|metric| Some((metric.name, value(metric.name)?))).collect()
     }
 }

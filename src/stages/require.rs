@@ -1,33 +1,21 @@
 //! Requirements: what an evaluation's metrics must be for it to count.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
 
-/// What metrics must be, in percent; a metric that is not named may be anything.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Require {
-    /// Accuracy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub acc: Option<Condition>,
-    /// Accuracy outside the target class.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub acc_excl_target: Option<Condition>,
-    /// Attack success rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub asr: Option<Condition>,
-    /// Robust accuracy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ra: Option<Condition>,
-    /// Defense effectiveness rating.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub der: Option<Condition>,
-}
+use super::metrics::Metric;
+
+/// What metrics of the field must be, in percent, by name; a metric that is not named may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Require(BTreeMap<&'static str, Condition>);
 
 /// A comparison with a number; in text, `>= 95`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +44,7 @@ const SIGNS: [(&str, Comparison); 4] = [
 impl Require {
     /// Whether nothing is required.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.0.is_empty()
     }
 
     /// Whether metrics are as required; nothing if nothing is required.
@@ -65,16 +53,10 @@ impl Require {
     ///
     /// A requirement on a metric that was not measured.
     pub fn met(&self, metrics: &Map<String, Value>) -> Result<Option<bool>, String> {
-        let conditions = [
-            ("acc", self.acc),
-            ("acc_excl_target", self.acc_excl_target),
-            ("asr", self.asr),
-            ("ra", self.ra),
-            ("der", self.der),
-        ];
         let mut met = None;
-        for (name, condition) in conditions {
-            let Some(condition) = condition else { continue };
+        for metric in Metric::of_field() {
+            let name = metric.name;
+            let Some(condition) = self.0.get(name) else { continue };
             let value = metrics.get(name).and_then(Value::as_f64).ok_or_else(|| {
                 let advice = "connect `trigger`, and for `der` also `baseline`, or drop the requirement";
                 format!("`require` asks for `{name}`, which was not measured; {advice}")
@@ -82,6 +64,52 @@ impl Require {
             met = Some(met.unwrap_or(true) && condition.holds(value));
         }
         Ok(met)
+    }
+}
+
+impl<'de> Deserialize<'de> for Require {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut conditions = BTreeMap::new();
+        for (name, condition) in BTreeMap::<Name, Option<Condition>>::deserialize(deserializer)? {
+            conditions.extend(condition.map(|condition| (name.0, condition)));
+        }
+        Ok(Self(conditions))
+    }
+}
+
+/// The name of a metric of the field.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name(&'static str);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = || Metric::of_field().map(|metric| metric.name);
+        known().find(|known| *known == name).map(Self).ok_or_else(|| {
+            let known: Vec<String> = known().map(|known| format!("`{known}`")).collect();
+            D::Error::custom(format!("unknown field `{name}`, expected one of {}", known.join(", ")))
+        })
+    }
+}
+
+/// A closed list of fields, one for each metric of the field.
+impl JsonSchema for Require {
+    fn schema_name() -> Cow<'static, str> {
+        "Require".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let property = |metric: &Metric| {
+            let schema = json!({"description": metric.about, "type": ["string", "null"]});
+            (metric.name.to_owned(), schema)
+        };
+        let properties: Map<String, Value> = Metric::of_field().map(property).collect();
+        json_schema!({
+            "description": "What metrics must be, in percent; a metric that is not named may be anything.",
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": false,
+        })
     }
 }
 
@@ -139,24 +167,8 @@ impl From<Condition> for String {
     }
 }
 
-impl JsonSchema for Condition {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Condition".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string"})
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn require(value: Value) -> Result<Require, String> {

@@ -1,19 +1,17 @@
-//! What the stages that train or test networks share: their inputs, and how a running stage is watched.
+//! What the stages that train or test networks share: their inputs, and how a training is tested on its way.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::measure::{self, Measured};
-use super::{Artifact, Context, Input, Observer, Outcome, Output, ParamError, StageError};
+use super::{Artifact, Context, Input, Outcome, Output, ParamError, StageError};
 use crate::attacks::Trigger;
 use crate::data::{Dataset, ImageShape, InvalidParam, Overlay, Samples, TrainView, load_indices};
 use crate::models::{Model, ModelError};
 use crate::nn::Network;
 use crate::nn::graph::Shape;
-use crate::train::{Frozen, Progress, Session, TrainError, Unheard, Watch, Weights};
+use crate::train::{Frozen, Observer, Progress, Session, Silent, TrainError, Weights};
 
 /// The port of the images that a stage trains on.
 pub(super) const DATASET: Input = Input {
@@ -25,14 +23,12 @@ pub(super) const DATASET: Input = Input {
 };
 
 /// The port of the trigger that a stage which trains is tested with.
-pub(super) const TRIGGER: Input = Input {
-    name: "trigger",
-    takes: Artifact::Trigger,
-    also: &[],
-    required: false,
-    about: "If connected, the test images tell ACC, ASR and RA before the first epoch and after each, in the log \
+pub(super) const TRIGGER: Input = Input::optional(
+    "trigger",
+    Artifact::Trigger,
+    "If connected, the test images tell ACC, ASR and RA before the first epoch and after each, in the log \
             and the events. The training does not depend on them.",
-};
+);
 
 /// The output of a stage that trains.
 pub(super) const MODEL: Output =
@@ -59,7 +55,7 @@ impl Loaded {
     ///
     /// An unreadable file, or another image size or number of classes than the data set's.
     pub fn from(context: &Context<'_>, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
-        Self::fitting(Model::load(context.input(port)?)?, port, dataset)
+        Self::fitting(context, Model::load(context.input(port)?)?, port, dataset)
     }
 
     /// Checks that `model`, from `port`, was made for such images.
@@ -67,7 +63,12 @@ impl Loaded {
     /// # Errors
     ///
     /// Another image size or number of classes than the data set's.
-    pub fn fitting(model: Model, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
+    pub fn fitting(
+        context: &Context<'_>,
+        model: Model,
+        port: &str,
+        dataset: &Dataset,
+    ) -> Result<Self, StageError> {
         let of_model = (model.image, model.classes);
         let of_data = (shape(dataset.shape()), dataset.classes.len());
         if of_model != of_data {
@@ -80,7 +81,7 @@ impl Loaded {
                 "`{port}` reads {model}, `dataset` has {data}; {advice}"
             )));
         }
-        let network = Network::new(model.graph());
+        let network = Network::new(model.graph(), context.backend)?;
         Ok(Self { model, network })
     }
 
@@ -105,10 +106,7 @@ impl Loaded {
         let Weights { theta, state } = weights;
         let model = Model { theta, state, ..self.model };
         model.save(&context.output(MODEL.name))?;
-        let metrics = [("images", samples.len()), ("parameters", model.theta.len())];
-        let metrics: Map<String, Value> =
-            metrics.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
-        Ok(Outcome { passed_on: vec![], metrics })
+        Ok(Outcome::of([("images", json!(samples.len())), ("parameters", json!(model.theta.len()))]))
     }
 }
 
@@ -117,55 +115,47 @@ pub(super) fn shape(ImageShape { height, width, channels }: ImageShape) -> Shape
     Shape { height, width, channels }
 }
 
-/// Tells the executor's observer how a training is, and stops it when the executor says so.
-pub(super) struct Watcher<'a> {
-    observer: &'a dyn Observer,
-    stop: &'a AtomicBool,
-    seed: u64,
-    partial: &'a Path,
+/// The context of a training that tests the network after every epoch.
+pub(super) struct Tested<'a> {
+    context: &'a Context<'a>,
     /// What every epoch is tested with.
     test: Option<(&'a Dataset, Trigger)>,
 }
 
-impl<'a> Watcher<'a> {
-    pub fn new(context: &Context<'a>) -> Self {
-        let Context { observer, stop, seed, partial, .. } = *context;
-        Self { observer, stop, seed, partial, test: None }
-    }
-
-    /// One that tests every epoch on the test images of `dataset` if the port [`TRIGGER`] is connected.
+impl<'a> Tested<'a> {
+    /// Tests on the test images of `dataset` if the port [`TRIGGER`] is connected, and else not at all.
     ///
     /// # Errors
     ///
     /// A trigger that is unreadable or for other images.
-    pub fn testing(context: &Context<'a>, dataset: &'a Dataset) -> Result<Self, StageError> {
+    pub fn new(context: &'a Context<'a>, dataset: &'a Dataset) -> Result<Self, StageError> {
         let test = measure::trigger(context, dataset)?.map(|trigger| (dataset, trigger));
-        Ok(Self { test, ..Self::new(context) })
+        Ok(Self { context, test })
     }
 
-    /// A training whose checkpoints outlive a killed attempt at this stage.
+    /// As [`Context::session`].
     pub fn session(&self) -> Session<'_> {
-        Session { seed: self.seed, watch: self, checkpoints: self.partial }
+        Session { observer: self, ..self.context.session() }
     }
 }
 
-impl Watch for Watcher<'_> {
+impl Observer for Tested<'_> {
     fn progress(&self, progress: &Progress) {
-        self.observer.progress(progress);
+        self.context.progress(progress);
     }
 
     fn note(&self, line: &str) {
-        self.observer.note(line);
+        self.context.note(line);
     }
 
     fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.context.stopped()
     }
 
     fn test(&self, network: &Network, weights: &Weights) -> Result<Vec<(&'static str, f64)>, TrainError> {
         let Some((dataset, trigger)) = &self.test else { return Ok(vec![]) };
-        let measured = Measured::of(network, weights, dataset, Some(trigger), &Unheard(self.stop))?;
-        Ok(measured.shown())
+        let measured = Measured::of(network, weights, dataset, Some(trigger), &Silent(self.context.stop))?;
+        Ok(measured.each_epoch())
     }
 }
 
@@ -192,6 +182,3 @@ impl From<ModelError> for StageError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

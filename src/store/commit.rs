@@ -1,13 +1,13 @@
-//! Writing to the store: a record and its artifacts appear together, or not at all.
+//! Writes to the store: a record and its artifacts appear together, or not at all.
 //!
-//! The order of steps is what makes it safe to stop anywhere, by a full disk, `kill -9` or a power cut:
+//! The order of the steps makes it safe to stop anywhere, by a full disk, `kill -9` or a power cut:
 //!
-//! 1. Each output is hashed, made to reach the disk, and renamed to its place among the objects, read-only. An
-//!    artifact that no record names is only clutter; one that was there already is replaced by the same bytes.
-//! 2. The folders of the objects are made to reach the disk.
-//! 3. The record is written in the work folder, made to reach the disk, and renamed to its place. **This is the
-//!    commit.** A rename replaces whole files, so there is no moment at which a reader can see half a record.
-//! 4. The record's folder is made to reach the disk; then the work folder and the checkpoints are removed.
+//! 1. Each output is hashed, synced to the disk, and renamed to its place among the objects, read-only. An artifact
+//!    without a record only takes space. An existing artifact is replaced by the same bytes.
+//! 2. The folders of the objects are synced.
+//! 3. The record is written in the work folder, synced, and renamed to its place. **This is the commit.** A rename
+//!    replaces whole files, so no reader ever sees an incomplete record.
+//! 4. The folder of the record is synced; then the work folder and the checkpoints are removed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -21,18 +21,18 @@ use super::memo::hash_file;
 use super::records::{self, DraftOutput, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
 use super::{KeyLock, Store, StoreError, Work};
 
-/// Names a step of [`Store::commit`]; the process aborts there. Only for tests of crashes.
+/// Names a step of [`Store::commit`] after which the process aborts. Only for tests of crashes.
 pub const FAIL_POINT_VARIABLE: &str = "ARGD_PIPE_FAIL_POINT";
 
-/// The steps of [`Store::commit`] that [`FAIL_POINT_VARIABLE`] can name, in their order: each is the moment after.
+/// The steps of [`Store::commit`] that [`FAIL_POINT_VARIABLE`] can name, in their order.
 pub const FAIL_POINTS: [&str; 5] =
     ["object-synced", "object-renamed", "record-written", "record-renamed", "partial-removed"];
 
 impl Store {
-    /// Commits what a task made under the key of `lock`, replacing what was there.
+    /// Commits the outputs of a task under the key of `lock`; replaces an older record.
     ///
-    /// When this returns, the record has reached the disk; when it fails, the key is a miss or still has its old
-    /// record. The record that is returned equals the one that a later lookup reads.
+    /// On success the record is on the disk. On failure the key has no record, or still has the old one. The returned
+    /// record equals the one that a later lookup reads.
     pub fn commit(&self, lock: &KeyLock, work: Work, draft: RecordDraft) -> Result<Record, StoreError> {
         let _barrier = self.uses.using(lock.key());
         let outputs = self.publish_outputs(&work, draft.outputs)?;
@@ -51,7 +51,7 @@ impl Store {
         Ok(record)
     }
 
-    /// Notes in a record that computing its key again gave something else.
+    /// Marks a record as non-deterministic: computing its key again gave different outputs.
     pub fn mark_nondeterministic(
         &self,
         lock: &KeyLock,
@@ -63,7 +63,7 @@ impl Store {
         self.publish_record(&work, &Record { nondeterministic: true, ..record.clone() })
     }
 
-    /// Step 1 and 2: files of the work folder become objects.
+    /// Steps 1 and 2: files of the work folder become objects.
     fn publish_outputs(
         &self,
         work: &Work,
@@ -109,7 +109,7 @@ impl Store {
     /// Step 3: the record appears.
     fn publish_record(&self, work: &Work, record: &Record) -> Result<(), StoreError> {
         let place = self.layout.record(&record.key);
-        // The dot keeps the name apart from those of outputs.
+        // No output has a name with a dot.
         let draft = work.path().join(".record");
         let bytes = records::encode(record).map_err(std::io::Error::from).tried("write", &place)?;
         write_synced(&draft, &bytes)?;
@@ -120,14 +120,14 @@ impl Store {
         sync_parent(&place)
     }
 
-    /// Step 4. What cannot be removed is in nobody's way.
+    /// Step 4. A file that cannot be removed does no harm.
     fn clean_up(&self, lock: &KeyLock, work: Work) {
         let _ = fs::remove_dir_all(self.layout.partial(lock.key()));
         fail_point("partial-removed");
         drop(work);
     }
 
-    /// Whether the key has a record already, with other outputs.
+    /// Whether the key has an older record with other outputs.
     fn contradicts(&self, record: &Record) -> Result<bool, StoreError> {
         let earlier = self.record(&record.key)?;
         Ok(earlier.is_some_and(|earlier| earlier.nondeterministic || earlier.outputs != record.outputs))
@@ -139,7 +139,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     File::open(path).and_then(|file| file.sync_all()).tried("write", path)
 }
 
-/// Aborts the process if the environment asks for it at this step.
+/// Aborts the process if the environment variable names this step.
 fn fail_point(step: &str) {
     if std::env::var_os(FAIL_POINT_VARIABLE).is_some_and(|wanted| wanted == *step) {
         std::process::abort();

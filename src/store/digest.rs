@@ -1,4 +1,5 @@
-//! Names of things by hash: what an artifact holds ([`Digest`]) and what determines a task's outputs ([`Key`]).
+//! Hashes as names: of the content of an artifact ([`Digest`]), and of everything that determines the outputs of a task
+//! ([`Key`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use super::canon;
 
 /// Why a text is not a [`Digest`] or a [`Key`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` is not a hash: 64 hexadecimal digits are needed")]
+#[error("`{0}` is not a hash of 64 hexadecimal digits")]
 pub struct NotAHash(pub String);
 
 macro_rules! hash_name {
@@ -29,7 +30,7 @@ macro_rules! hash_name {
                 text
             }
 
-            /// The first two hexadecimal digits, which name the folder that it is filed in.
+            /// The first two hexadecimal digits: the name of its folder.
             pub(super) fn shard(&self) -> String {
                 format!("{:02x}", self.0[0])
             }
@@ -99,9 +100,9 @@ impl Digest {
 }
 
 impl Key {
-    /// Hashes the components of a key, as a record keeps them, over their [canonical bytes](canon::encode).
+    /// Hashes the [canonical bytes](canon::encode) of the components of a key.
     ///
-    /// Put [`canon::VERSION`] among the components.
+    /// The components must include [`canon::VERSION`].
     pub fn of(components: &Value) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("argd-pipe 2026-11 task key v1");
         hasher.update(&canon::encode(components));

@@ -1,48 +1,48 @@
-//! What can go wrong with the store, in words that say what to do.
+//! What can go wrong with the store, and what to do about it.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use miette::Diagnostic;
 use thiserror::Error;
 
-/// Why the store could not do what it was asked to.
+/// Why an operation of the store failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// A file or folder of the store could not be read or written.
-    #[error("cannot {action} `{}`: {source}{}", path.display(), Advice { source, path })]
+    #[error("cannot {action} `{}`: {source}{}", path.display(), Free { source, path })]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// A file or folder outside the store, whose content enters a key, is not there.
+    /// A file or folder outside the store, whose content enters a key, is missing.
     #[error("`{}`: not found", .0.display())]
     SourceMissing(PathBuf),
-    /// Something outside the store, whose content enters a key, is neither a file nor a folder, or a folder that
-    /// contains itself.
+    /// A path outside the store, whose content enters a key, is neither a file nor a folder, or is a folder that contains
+    /// itself.
     #[error("cannot hash `{}`: {why}", path.display())]
     SourceUnfit {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         why: &'static str,
     },
-    /// A stage ended well but did not write one of its outputs.
+    /// A stage succeeded but did not write one of its outputs.
     #[error("output `{port}` was not written: there is no file `{}`", path.display())]
     OutputMissing {
         /// The output port.
         port: String,
-        /// Where the file was looked for.
+        /// The path of the missing file.
         path: PathBuf,
     },
-    /// A record is of a later format. It is not taken for a miss, because committing would replace it.
+    /// A record has a newer format. It is not a miss: a commit would replace it.
     #[error(
-        "`{}` was written by a newer argd-pipe: record format {found}, known here {known}\n\
-         hint: update argd-pipe, or choose another folder with --cache-dir",
+        "`{}` was written by a newer argd-pipe: its record format is {found}, and this program reads up to {known}",
         path.display()
     )]
     NewerFormat {
@@ -53,10 +53,9 @@ pub enum StoreError {
         /// The latest version that this program reads.
         known: u32,
     },
-    /// Garbage cannot be collected beside a record whose artifacts are not known.
+    /// A record has a newer format, so garbage cannot be collected: its artifacts are not known.
     #[error(
-        "`{}` was written by a newer argd-pipe, so what it needs is not known; nothing was removed\n\
-         hint: collect with the newer one",
+        "`{}` was written by a newer argd-pipe, so its artifacts are not known; nothing was removed",
         path.display()
     )]
     CannotCollect {
@@ -72,9 +71,23 @@ impl StoreError {
     }
 }
 
-/// Says what was tried, and on what, when an I/O operation fails.
+impl Diagnostic for StoreError {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let hint = match self {
+            Self::Io { source, .. } => hint(source)?,
+            Self::NewerFormat { .. } => {
+                "update argd-pipe, or choose another folder with --cache-dir".to_owned()
+            }
+            Self::CannotCollect { .. } => "collect with the newer argd-pipe".to_owned(),
+            Self::SourceMissing(_) | Self::SourceUnfit { .. } | Self::OutputMissing { .. } => return None,
+        };
+        Some(Box::new(hint))
+    }
+}
+
+/// Adds the operation and the path to an I/O error.
 pub(super) trait Tried<T> {
-    /// Turns an I/O error into a [`StoreError`]; `action` is a verb.
+    /// Converts an I/O error to a [`StoreError`]; `action` is a verb.
     fn tried(self, action: &'static str, path: &Path) -> Result<T, StoreError>;
 }
 
@@ -84,44 +97,46 @@ impl<T> Tried<T> for io::Result<T> {
     }
 }
 
-/// Whether a file could not be written for want of space: on its file system, in a quota, or by the limit on the size
-/// of files (`ulimit -f`).
+/// Whether a write failed because of space: of the file system, a quota, or the limit on the size of files (`ulimit -f`).
 pub fn disk_is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// What to do about an I/O error; nothing for errors that explain themselves.
-struct Advice<'a> {
+/// What to do about an I/O error; `None` if the error explains itself.
+fn hint(error: &io::Error) -> Option<String> {
+    use io::ErrorKind::{AlreadyExists, FileTooLarge, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    let elsewhere = "choose another folder with --cache-dir or ARGD_PIPE_CACHE_DIR";
+    match error.kind() {
+        FileTooLarge => Some(format!(
+            "raise the limit on the size of files (`ulimit -f`), or {elsewhere}; finished results are kept"
+        )),
+        _ if disk_is_full(error) => {
+            Some(format!("free some space, or {elsewhere}; finished results are kept"))
+        }
+        PermissionDenied | ReadOnlyFilesystem => Some(format!("make it writable, or {elsewhere}")),
+        NotADirectory | AlreadyExists => Some(elsewhere.to_owned()),
+        _ => None,
+    }
+}
+
+/// How much space is left, where a write failed because a disk or a quota is full.
+struct Free<'a> {
     source: &'a io::Error,
     path: &'a Path,
 }
 
-impl fmt::Display for Advice<'_> {
+impl fmt::Display for Free<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use io::ErrorKind::{
-            AlreadyExists, FileTooLarge, NotADirectory, PermissionDenied, ReadOnlyFilesystem,
-        };
-        let elsewhere = "choose another folder with --cache-dir or ARGD_PIPE_CACHE_DIR";
-        match self.source.kind() {
-            FileTooLarge => write!(
-                f,
-                "\nhint: raise the limit on the size of files (`ulimit -f`), or {elsewhere}; finished results are kept"
-            ),
-            _ if disk_is_full(self.source) => {
-                if let Some(free) = free_bytes(self.path) {
-                    write!(f, " ({:.1} MiB are free)", free as f64 / f64::from(1 << 20))?;
-                }
-                write!(f, "\nhint: make room, or {elsewhere}; finished results are kept")
-            }
-            PermissionDenied | ReadOnlyFilesystem => write!(f, "\nhint: make it writable, or {elsewhere}"),
-            NotADirectory | AlreadyExists => write!(f, "\nhint: {elsewhere}"),
-            _ => Ok(()),
+        let full = disk_is_full(self.source) && self.source.kind() != io::ErrorKind::FileTooLarge;
+        match free_bytes(self.path).filter(|_| full) {
+            Some(free) => write!(f, " ({:.1} MiB are free)", free as f64 / f64::from(1 << 20)),
+            None => Ok(()),
         }
     }
 }
 
-/// Free bytes for this user on the file system of a path, or of the nearest folder above it that exists.
+/// Free bytes for this user on the file system of a path, or of its nearest existing parent.
 fn free_bytes(path: &Path) -> Option<u64> {
     let stat = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -136,30 +151,33 @@ mod tests {
         failed.tried("write", Path::new("/nowhere/cache/x")).unwrap_err()
     }
 
+    fn help(error: &StoreError) -> String {
+        error.help().unwrap().to_string()
+    }
+
     #[test]
-    fn a_full_disk_is_told_with_the_space_that_is_left() {
+    fn a_full_disk_is_reported_with_the_free_space() {
         let error = io_error(rustix::io::Errno::NOSPC.raw_os_error());
         let message = error.to_string();
         assert!(error.disk_full());
         assert!(message.starts_with("cannot write `/nowhere/cache/x`: No space left on device"), "{message}");
-        assert!(message.contains(" MiB are free)") && message.contains("--cache-dir"), "{message}");
+        assert!(message.ends_with(" MiB are free)"), "{message}");
+        assert!(help(&error).contains("--cache-dir"));
     }
 
     #[test]
-    fn a_limit_on_the_size_of_files_is_told_from_a_full_disk() {
+    fn a_limit_on_the_size_of_files_is_not_reported_as_a_full_disk() {
         let error = io_error(rustix::io::Errno::FBIG.raw_os_error());
         let message = error.to_string();
         assert!(error.disk_full(), "to the task it is the same");
-        assert!(message.contains("File too large") && message.contains("`ulimit -f`"), "{message}");
-        assert!(!message.contains("MiB are free"), "{message}");
+        assert!(message.contains("File too large") && !message.contains("MiB are free"), "{message}");
+        assert!(help(&error).contains("`ulimit -f`"));
     }
 
     #[test]
-    fn a_read_only_folder_is_told_with_the_way_out() {
+    fn a_read_only_folder_is_reported_with_what_to_do() {
         let error = io_error(rustix::io::Errno::ROFS.raw_os_error());
         assert!(!error.disk_full());
-        assert!(
-            error.to_string().contains("hint: make it writable, or choose another folder with --cache-dir")
-        );
+        assert!(help(&error).starts_with("make it writable, or choose another folder with --cache-dir"));
     }
 }

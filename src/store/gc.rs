@@ -1,8 +1,8 @@
-//! Collecting garbage: making room without taking anything that a live run, or a kept manifest, needs.
+//! Garbage collection: removes unused files and old results, but nothing that a live run or a kept manifest needs.
 //!
-//! Records go first, then the artifacts that no record names any more: what is killed in between leaves misses and
-//! clutter, never a record without its artifacts. How live runs are spared is told in [`super::uses`]; a manifest
-//! is kept by looking its tasks up in the same [`Store`] before, which marks what it uses, and a run by marking its keys.
+//! Records are removed first, then the artifacts that no record names. So a kill in between never leaves a record without
+//! its artifacts. [`super::uses`] explains how the collector knows what live runs use. To keep a manifest, look up its
+//! tasks in the same [`Store`] first: each lookup marks its key as used. To keep a run, mark its keys.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -15,49 +15,49 @@ use super::inventory::{Amount, Entry, Kept, amount, files_below, referenced};
 use super::lookup::remove;
 use super::{Digest, Key, Store, StoreError};
 
-/// What may go. Without limits, only what no record names.
+/// What may be removed. Without limits: only files that no record needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Results that were not used for longer than this may go, and checkpoints, logs, runs and journals that were not
-    /// written.
+    /// Remove results that were not used for longer than this, and checkpoints, logs, runs and journals that were not
+    /// written for longer.
     pub unused_for: Option<Duration>,
-    /// Results may go, those that were not used for longest first, until the artifacts take no more bytes.
+    /// Remove results, the longest unused first, until the artifacts take at most this many bytes.
     pub max_bytes: Option<u64>,
-    /// Runs whose folders stay, by the folders' names.
+    /// The names of run folders to keep.
     pub kept_runs: HashSet<OsString>,
-    /// Only tell what would go.
+    /// Only report what would be removed.
     pub dry_run: bool,
 }
 
-/// What went, or would go.
+/// What was removed, or would be removed.
 #[derive(Debug, Default)]
 pub struct Collection {
-    /// The results, in the order in which they were chosen.
+    /// The results, in the order of their removal.
     pub records: Vec<Entry>,
     /// Artifacts.
     pub artifacts: Amount,
-    /// Checkpoints of tasks that are done, or were given up.
+    /// Checkpoints of finished or abandoned tasks.
     pub checkpoints: Amount,
-    /// Logs of results that went, and of tasks that were given up.
+    /// Logs of removed results and of abandoned tasks.
     pub logs: Amount,
-    /// What had failed its check.
+    /// Corrupt files.
     pub corrupt: Amount,
-    /// The folders of runs.
+    /// Run folders.
     pub runs: Amount,
-    /// Journals that name no result which is kept.
+    /// Journals that name no kept result.
     pub journals: Amount,
     /// Lock files that nobody holds.
     pub locks: Amount,
-    /// Results that were spared only because a live run or a kept manifest uses them.
+    /// Results that were kept only because a live run or a kept manifest uses them.
     pub spared: usize,
-    /// What the artifacts that stay take.
+    /// The remaining artifacts.
     pub left: Amount,
 }
 
 impl Store {
-    /// Makes room by a policy. Lookups and commits of live runs wait meanwhile.
+    /// Removes files by a policy. Lookups and commits of live runs wait until it is done.
     ///
-    /// Fails on records of a newer format: which artifacts they name is not known.
+    /// Fails on records of a newer format, because their artifacts are not known.
     pub fn collect(&self, policy: &Policy) -> Result<Collection, StoreError> {
         let _barrier = self.uses.shut_out()?;
         let now = SystemTime::now();
@@ -80,7 +80,7 @@ impl Store {
         Ok(collection)
     }
 
-    /// Takes the artifacts that no record names.
+    /// Removes the artifacts that no record names.
     fn collect_artifacts(
         &self,
         policy: &Policy,
@@ -98,8 +98,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes checkpoints of tasks that are done, and by the policy of those that were given up. Whoever computes a
-    /// key holds its lock.
+    /// Removes checkpoints of finished tasks and, by the policy, of abandoned ones. Checkpoints of running tasks are
+    /// protected by the lock of their key.
     fn collect_checkpoints(
         &self,
         policy: &Policy,
@@ -127,7 +127,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the logs of results that go, and by the policy of tasks that have no result; not of those that run.
+    /// Removes the logs of removed results and, by the policy, of tasks without a result. Logs of running tasks stay.
     fn collect_logs(
         &self,
         policy: &Policy,
@@ -151,7 +151,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes what failed its check.
+    /// Removes corrupt files.
     fn collect_corrupt(&self, policy: &Policy, collection: &mut Collection) -> Result<(), StoreError> {
         let files = files_below(&self.layout.corrupt())?;
         files.iter().try_for_each(|(path, _)| delete(path, policy))?;
@@ -160,7 +160,7 @@ impl Store {
     }
 }
 
-/// When the last of some files was written.
+/// The latest time at which one of the files was written.
 pub(super) fn last_written(files: &[(PathBuf, Metadata)]) -> Option<SystemTime> {
     files.iter().filter_map(|(_, metadata)| metadata.modified().ok()).max()
 }
@@ -169,19 +169,19 @@ pub(super) fn delete(path: &Path, policy: &Policy) -> Result<(), StoreError> {
     if policy.dry_run { Ok(()) } else { remove(path) }
 }
 
-/// Which records stay and which go.
+/// The records to keep and the records to remove.
 struct Choice {
     stay: Vec<Entry>,
     go: Vec<Entry>,
-    /// How many stay only because they are in use.
+    /// How many are kept only because they are in use.
     spared: usize,
 }
 
-/// Chooses among records. Those in use, and then the last used, stay longest; what is no record goes.
+/// Chooses the records to remove. Records in use always stay, and the longest unused go first. Damaged records go, too.
 fn choose(entries: Vec<Entry>, policy: &Policy, in_use: &HashSet<Key>, now: SystemTime) -> Choice {
     let (mut stay, mut free): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| in_use.contains(&entry.key));
-    // The key makes the order of equals the same everywhere.
+    // The key makes the order the same everywhere, even for equal times.
     free.sort_by_key(|entry| (entry.used, entry.key));
     let (mut go, young): (Vec<Entry>, Vec<Entry>) =
         free.into_iter().partition(|entry| is_unused(entry.used, policy, now) || entry.record().is_none());
@@ -200,12 +200,12 @@ fn choose(entries: Vec<Entry>, policy: &Policy, in_use: &HashSet<Key>, now: Syst
     Choice { spared: if too_much(&room) { used } else { old }, stay, go }
 }
 
-/// Whether the policy gives up what was last used then. A time in the future, of a clock that was set back, is now.
+/// Whether the policy removes what was last used at this time. A time in the future counts as now: a clock was set back.
 pub(super) fn is_unused(used: SystemTime, policy: &Policy, now: SystemTime) -> bool {
     policy.unused_for.is_some_and(|limit| now.duration_since(used).unwrap_or_default() > limit)
 }
 
-/// What the artifacts of some records take together; each counts once.
+/// The bytes of the artifacts of some records; a shared artifact counts once.
 struct Room {
     bytes: u64,
     names: HashMap<Digest, usize>,

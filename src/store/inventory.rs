@@ -1,4 +1,4 @@
-//! What a store holds: every record and artifact, and how much room they take.
+//! Lists the records and artifacts of a store, and measures their sizes.
 
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
@@ -14,25 +14,25 @@ use super::error::Tried;
 use super::records::{self, Found};
 use super::{Digest, Key, Record, Store, StoreError};
 
-/// A file in the place of a record.
+/// The file of a record.
 #[derive(Debug)]
 pub struct Entry {
-    /// The key that it is filed under.
+    /// The key in its name.
     pub key: Key,
     /// The file.
     pub path: PathBuf,
-    /// When it was last used, as far as the file's times tell; not before it was computed.
+    /// When it was last used, by the times of the file; not before it was computed.
     pub used: SystemTime,
-    /// What is in it.
+    /// Its content.
     pub kept: Kept,
 }
 
-/// What is in the place of a record.
+/// The content of the file of a record.
 #[derive(Debug)]
 pub enum Kept {
     /// A record.
     Record(Box<Record>),
-    /// Not a record, for this reason.
+    /// A damaged record, and the cause.
     Damaged(String),
     /// A record of a format that only a newer argd-pipe reads.
     Newer,
@@ -48,7 +48,7 @@ impl Entry {
     }
 }
 
-/// A number of files and what they hold together.
+/// A number of files, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
     /// How many.
@@ -79,22 +79,22 @@ impl Sum for Amount {
     }
 }
 
-/// How much room a store takes, by what it is taken for.
+/// How much space a store takes, and for what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sizes {
     /// Records.
     pub records: Amount,
     /// Artifacts that a record names.
     pub artifacts: Amount,
-    /// Artifacts that no record names: left by crashes, or by records that are gone.
+    /// Artifacts that no record names: left by crashes or by removed records.
     pub unused: Amount,
-    /// Checkpoints of tasks that did not end.
+    /// Checkpoints of unfinished tasks.
     pub checkpoints: Amount,
-    /// What stages said.
+    /// Logs of tasks.
     pub logs: Amount,
-    /// What failed its check and was set aside.
+    /// Corrupt files that were set aside.
     pub corrupt: Amount,
-    /// Everything else: journals, what is told of runs, work folders, locks, memos.
+    /// Everything else: journals, run folders, work folders, locks, memos.
     pub others: Amount,
 }
 
@@ -120,7 +120,7 @@ pub(super) struct Object {
 }
 
 impl Store {
-    /// Reads every record, in the order of their keys, without checking artifacts.
+    /// Reads all records in the order of their keys; does not check artifacts.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         let files = files_below(&self.layout.records())?;
         let entries = files.into_iter().filter_map(|(path, metadata)| {
@@ -142,7 +142,7 @@ impl Store {
         Ok(files.into_iter().filter_map(object).collect())
     }
 
-    /// Measures how much room the store takes.
+    /// Measures how much space the store takes.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
         let used = referenced(&self.entries()?);
         let of = |folder: &Path| files_below(folder).map(|files| amount(&files));
@@ -159,7 +159,7 @@ impl Store {
         }
         let known = sizes.all();
         let all = of(self.layout.root())?;
-        // Others may write meanwhile.
+        // Other processes may write meanwhile.
         sizes.others = Amount {
             files: all.files.saturating_sub(known.files),
             bytes: all.bytes.saturating_sub(known.bytes),
@@ -168,7 +168,7 @@ impl Store {
     }
 }
 
-/// Reads the file in the place of a record; `None` if it has gone meanwhile.
+/// Reads the file of a record; `None` if it has been removed meanwhile.
 fn entry(key: Key, path: PathBuf, metadata: &Metadata) -> Result<Option<Entry>, StoreError> {
     let kept = match records::read(&path, &key) {
         Ok(Found::Nothing) => return Ok(None),
@@ -178,7 +178,7 @@ fn entry(key: Key, path: PathBuf, metadata: &Metadata) -> Result<Option<Entry>, 
         Err(error) => return Err(error),
     };
     let mut used = metadata.modified().tried("read the time of", &path)?;
-    // A cache that was copied without its times would else seem to be of 1970.
+    // Otherwise a cache that was copied without its times would seem to be from 1970.
     if let Kept::Record(record) = &kept {
         used = used.max(UNIX_EPOCH + Duration::from_secs(record.exec.started.min(u32::MAX.into())));
     }
@@ -191,12 +191,12 @@ pub(super) fn referenced(entries: &[Entry]) -> HashSet<Digest> {
     records.flat_map(|record| record.outputs.iter().map(|output| output.digest)).collect()
 }
 
-/// How much files hold together.
+/// The number of files, and their bytes.
 pub(super) fn amount(files: &[(PathBuf, Metadata)]) -> Amount {
     files.iter().map(|(_, metadata)| Amount::of(metadata.len())).sum()
 }
 
-/// The files in a folder and the folders below it. Others may remove files meanwhile.
+/// The files in a folder and the folders below it. Other processes may remove files meanwhile.
 pub(super) fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, StoreError> {
     let (mut found, mut open) = (vec![], vec![folder.to_owned()]);
     while let Some(folder) = open.pop() {
@@ -216,7 +216,7 @@ pub(super) fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, Sto
     Ok(found)
 }
 
-/// `None` for what is not there.
+/// Converts the error of a missing file to `None`.
 pub(super) fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -1,8 +1,8 @@
-//! Journals: what became of the tasks of a pipeline last, by name.
+//! Journals: the last result of every task of a pipeline, by name.
 //!
-//! A record does not know who asked for it, and the one that a task had before its key changed is found by name
-//! only. A journal is a file of one JSON object per line, appended in one write; later lines count. Nothing is
-//! computed or found with its help: losing it, or a line of it, costs an explanation.
+//! When the key of a task changes, only its name leads to its older record. A journal has one JSON object per line; the
+//! last line of a task counts. Lines are appended in one write. Results never depend on a journal: without it, or without
+//! one of its lines, only explanations are missing.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -17,23 +17,23 @@ use super::inventory::files_below;
 use super::locks::try_lock_file;
 use super::{Key, Store, StoreError};
 
-/// What is known about a task from earlier runs.
+/// The last result and the last failure of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
-    /// The key of the record that it had last.
+    /// The key of its last record.
     pub done: Option<Key>,
-    /// How it failed, if it has not been done since.
+    /// How it failed, unless it has succeeded since.
     pub failed: Option<Failure>,
 }
 
 /// How a task failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its key, if it had come to that.
+    /// Its key, if that was known.
     pub key: Option<Key>,
     /// When, in seconds since 1970.
     pub at: u64,
-    /// What was said.
+    /// The message and the hint.
     pub message: String,
 }
 
@@ -49,17 +49,17 @@ struct Line {
     failed: Option<String>,
 }
 
-/// What became of the tasks of a pipeline last.
+/// The last result of every task of a pipeline.
 #[derive(Debug)]
 pub struct Journal {
     file: PathBuf,
     past: HashMap<String, Past>,
-    /// Lines that are not in the file yet.
+    /// Lines that are not saved yet.
     unsaved: String,
 }
 
 impl Store {
-    /// Reads the journal of a pipeline; one that cannot be read is empty.
+    /// Reads the journal of a pipeline. If it cannot be read, it counts as empty.
     pub fn journal(&self, pipeline: &str) -> Journal {
         let (mut journal, lines) = Journal::load(self.layout.journal(pipeline));
         if lines > 4 * journal.past.len() + 100
@@ -70,7 +70,7 @@ impl Store {
         journal
     }
 
-    /// What the tasks are called whose records the journals name, `pipeline/task`, by key.
+    /// The names (`pipeline/task`) of the tasks in all journals, by the keys of their records.
     pub(super) fn journaled(&self) -> Result<HashMap<Key, String>, StoreError> {
         let mut tasks = HashMap::new();
         for (path, _) in files_below(&self.layout.journals())? {
@@ -85,24 +85,24 @@ impl Store {
 }
 
 impl Journal {
-    /// Reads a file, and says how many lines it has.
+    /// Reads a file; returns the journal and the number of lines.
     pub(super) fn load(file: PathBuf) -> (Self, usize) {
         let mut journal = Self { past: HashMap::new(), unsaved: String::new(), file };
         let lines = journal.read();
         (journal, lines)
     }
 
-    /// The keys of the records that its tasks had last.
+    /// The keys of the last records of its tasks.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.past.values().filter_map(|past| past.done)
     }
 
-    /// What is known about a task.
+    /// The last result and the last failure of a task.
     pub fn past(&self, task: &str) -> Option<&Past> {
         self.past.get(task)
     }
 
-    /// Notes that a task has a record, unless that is known.
+    /// Adds that a task has a record, unless the journal has that.
     pub fn done(&mut self, task: &str, key: Key) {
         let known = |past: &Past| past.done == Some(key) && past.failed.is_none();
         if !self.past(task).is_some_and(known) {
@@ -110,12 +110,12 @@ impl Journal {
         }
     }
 
-    /// Notes that a task failed.
+    /// Adds that a task failed.
     pub fn failed(&mut self, task: &str, key: Option<Key>, message: &str) {
         self.note(Line { task: task.to_owned(), at: now(), key, failed: Some(message.to_owned()) });
     }
 
-    /// Appends what was noted to the file. Failing is harmless and so is only logged.
+    /// Appends the new lines to the file. A failure is harmless, so it is only logged.
     pub fn save(&mut self) {
         let text = std::mem::take(&mut self.unsaved);
         if text.is_empty() {
@@ -143,7 +143,7 @@ impl Journal {
         }
     }
 
-    /// Reads the file, and returns how many lines it has. Lines that make no sense are skipped.
+    /// Reads the file, and returns the number of lines. Invalid lines are skipped.
     fn read(&mut self) -> usize {
         let bytes = fs::read(&self.file).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
@@ -152,7 +152,7 @@ impl Journal {
         text.lines().count()
     }
 
-    /// Replaces the file by one that says no more than what counts.
+    /// Replaces the file by one with only the last lines of each task.
     fn shorten(&mut self, lock: &Path) -> Result<(), StoreError> {
         let Some(_lock) = try_lock_file(lock)? else { return Ok(()) };
         let mut text = String::new();

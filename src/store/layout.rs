@@ -1,17 +1,17 @@
-//! Where things are kept below the cache folder.
+//! The paths in the cache folder.
 //!
 //! ```text
-//! v1/objects/ab/<digest>      artifacts, read-only, named by what they hold
-//! v1/records/ab/<key>.json    what a task made; a record is there or it is not, never half
-//! v1/work/<key>.<unique>/     private folders of running tasks; their owners hold the lock of the key
-//! v1/partial/<key>/           checkpoints of tasks that did not end
-//! v1/locks/<key>              one lock file per key; the lock itself is the kernel's
-//! v1/logs/ab/<key>.log        what stages said, attempt after attempt
-//! v1/journals/<name>.jsonl    what became of the tasks of a pipeline last; only explains, safe to delete
-//! v1/corrupt/                 what failed its check
-//! v1/runs/<time>-<name>/      what was run; not needed by anything here
-//! v1/live/<unique>            what each live process uses; locked as long as it lives
-//! v1/*.memo                   digests by file identity, only to save hashing; safe to delete
+//! v1/objects/ab/<digest>      artifacts, read-only, named by the hash of their content
+//! v1/records/ab/<key>.json    records; a rename creates them, so none is ever incomplete
+//! v1/work/<key>.<unique>/     private folders of running tasks, protected by the lock of the key
+//! v1/partial/<key>/           checkpoints of unfinished tasks
+//! v1/locks/<key>              one lock file per key; the kernel holds the lock itself
+//! v1/logs/ab/<key>.log        logs of tasks, with every attempt
+//! v1/journals/<name>.jsonl    the last result of every task of a pipeline; only for explanations, safe to delete
+//! v1/corrupt/                 corrupt files
+//! v1/runs/<time>-<name>/      run folders; nothing here needs them
+//! v1/live/<unique>            the keys that each live process uses; locked as long as it lives
+//! v1/*.memo                   digests by file identity; they only save time, safe to delete
 //! ```
 
 use std::fs;
@@ -25,7 +25,7 @@ use super::{Digest, Key, StoreError};
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder is a cache of argd-pipe: all of it can be computed again.\n";
 
-/// How the names of the locks of journals end.
+/// The end of the names of the lock files of journals.
 pub(super) const JOURNAL_LOCK: &str = ".journal";
 
 /// The paths of a store.
@@ -40,7 +40,7 @@ impl Layout {
         Self { root: cache.join("v1") }
     }
 
-    /// Names the paths below `cache`, and makes the folders that are missing.
+    /// Names the paths below `cache`, and creates missing folders.
     pub(super) fn create(cache: &Path) -> Result<Self, StoreError> {
         let layout = Self::below(cache);
         for folder in
@@ -55,7 +55,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Everything is below it.
+    /// The folder of all paths.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
@@ -134,12 +134,12 @@ impl Layout {
     }
 }
 
-/// Makes a folder, and those above it, unless it is there.
+/// Creates a folder and its parents, unless they exist.
 pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).tried("create folder", path)
 }
 
-/// Makes the folder that a file is filed in, and has the disk remember it.
+/// Creates the folder of a file, and syncs it to the disk.
 pub(super) fn create_shard(file: &Path) -> Result<(), StoreError> {
     let Some(shard) = file.parent() else { return Ok(()) };
     match fs::create_dir(shard) {
@@ -149,8 +149,7 @@ pub(super) fn create_shard(file: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Has the disk remember the entries of the folder that holds `path`: without this, a power cut can undo a
-/// rename that was seen to succeed.
+/// Syncs the entries of the folder of `path` to the disk: without this, a power cut can undo a rename.
 pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     fs::File::open(folder).and_then(|folder| folder.sync_all()).tried("sync folder", folder)

@@ -1,9 +1,9 @@
-//! One lock per key, so that two processes never compute the same thing at once.
+//! One lock per key, so that two processes never compute the same key at once.
 //!
-//! The locks are the kernel's (`flock`): they are gone when their process is, however it ended. The lock files mean
-//! nothing by themselves; what is written in them only serves messages. A file goes only by the hand of who holds its
-//! lock, and a lock counts only if its file still is the one at its path: who opened a file before it was removed
-//! would else hold a lock that nobody else can see.
+//! The locks are those of the kernel (`flock`): the kernel releases them when their process ends in any way. The content
+//! of a lock file only serves messages. Only the holder of a lock removes its file, and a lock counts only if its file is
+//! still the one at its path. Otherwise a process that opened the file before its removal would hold a lock that no other
+//! process can see.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -22,7 +22,7 @@ use super::{Key, Store, StoreError};
 /// How often a waiting process looks again.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The right to compute what a key stands for; given back when it is dropped.
+/// The right to compute a key; dropping it releases the lock.
 #[derive(Debug)]
 pub struct KeyLock {
     key: Key,
@@ -36,7 +36,7 @@ impl KeyLock {
     }
 }
 
-/// Who holds a lock, as far as that is known.
+/// The process that holds a lock, if it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder(Option<(u32, String)>);
 
@@ -50,18 +50,18 @@ impl fmt::Display for Holder {
 }
 
 impl Store {
-    /// Takes the lock of a key, or returns `None` at once if someone has it.
+    /// Takes the lock of a key, or returns `None` at once if it is held.
     ///
-    /// Look the key up again afterwards: whoever had the lock before may have committed.
+    /// Look up the key again afterwards: the previous holder may have committed.
     pub fn try_lock(&self, key: &Key) -> Result<Option<KeyLock>, StoreError> {
         let file = try_lock_file(&self.layout.lock(&key.to_string()))?;
         Ok(file.map(|file| KeyLock { key: *key, _file: file }))
     }
 
-    /// Takes the lock of a key, waiting for it as long as `on_wait` says to go on.
+    /// Takes the lock of a key, and waits for it until `on_wait` breaks.
     ///
-    /// `on_wait` is called about ten times a second; `None` means that it broke off. Look the key up again
-    /// afterwards: whoever had the lock before may have committed.
+    /// `on_wait` is called about 10 times a second; `None` means that it ended the wait. Look up the key again afterwards:
+    /// the previous holder may have committed.
     pub fn lock(
         &self,
         key: &Key,
@@ -78,16 +78,16 @@ impl Store {
         }
     }
 
-    /// Returns who holds the lock of a key now, if anyone does.
+    /// Returns the holder of the lock of a key, if it is held.
     ///
-    /// Asking makes no lock file, and shares the lock for a moment: who tries to take it just then finds it taken,
-    /// as if someone had it who gives up at once.
+    /// This creates no lock file, but shares the lock for a moment. A process that tries to take it in this moment finds
+    /// it held.
     pub fn locked_by(&self, key: &Key) -> Option<Holder> {
         let file = File::open(self.layout.lock(&key.to_string())).ok()?;
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| self.holder(key))
     }
 
-    /// Reads who took the lock of a key last.
+    /// Reads the last holder of the lock of a key.
     fn holder(&self, key: &Key) -> Holder {
         let text = fs::read_to_string(self.layout.lock(&key.to_string())).unwrap_or_default();
         let named = text.trim_end().split_once(' ');
@@ -95,7 +95,7 @@ impl Store {
     }
 }
 
-/// Takes the lock of a file and writes down who did; `None` if someone has it.
+/// Takes the lock of a file, and writes the holder to it; `None` if it is held.
 pub(super) fn try_lock_file(path: &Path) -> Result<Option<File>, StoreError> {
     let mut file = loop {
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
@@ -108,12 +108,12 @@ pub(super) fn try_lock_file(path: &Path) -> Result<Option<File>, StoreError> {
         }
     };
     let signature = format!("{} {}\n", std::process::id(), host());
-    // Only messages read this, so a full disk must not stop a task here.
+    // Only messages read this, so a full disk must not stop a task.
     let _ = file.set_len(0).and_then(|()| file.write_all(signature.as_bytes()));
     Ok(Some(file))
 }
 
-/// Removes a lock file unless someone holds its lock; with `dry_run`, only says whether it would go.
+/// Removes a lock file unless its lock is held; with `dry_run` it only returns whether it would be removed.
 pub(super) fn remove_unless_held(path: &Path, dry_run: bool) -> Result<bool, StoreError> {
     let Some(file) = unless_gone(File::open(path)).tried("open lock file", path)? else { return Ok(false) };
     let goes = try_lock(&file, path)? && is_at(&file, path)?;
@@ -123,7 +123,7 @@ pub(super) fn remove_unless_held(path: &Path, dry_run: bool) -> Result<bool, Sto
     Ok(goes)
 }
 
-/// Takes the lock of an open file; `false` if someone has it.
+/// Takes the lock of an open file; `false` if it is held.
 fn try_lock(file: &File, path: &Path) -> Result<bool, StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(true),
@@ -132,7 +132,7 @@ fn try_lock(file: &File, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Whether an open file is the one at a path, and not one that was removed from there.
+/// Whether an open file is still the one at its path.
 fn is_at(file: &File, path: &Path) -> Result<bool, StoreError> {
     let ours = file.metadata().tried("read", path)?;
     let there = unless_gone(fs::metadata(path)).tried("read", path)?;

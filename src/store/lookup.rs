@@ -1,4 +1,4 @@
-//! Reading from the store: nothing is handed out that was not checked.
+//! Reads from the store. Every artifact is checked before it is used.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -10,44 +10,44 @@ use super::error::Tried;
 use super::records::{self, Found, OutputRecord, Record};
 use super::{Key, Store, StoreError};
 
-/// What the store has under a key.
+/// The result of a lookup.
 #[derive(Debug)]
 pub enum Lookup {
-    /// A record whose artifacts are all there and hold what it says.
+    /// A record with all its artifacts, and all of them are intact.
     Hit(Box<Record>),
-    /// Nothing.
+    /// No record.
     Miss,
-    /// A record that could not be used. It is gone now and what was bad is set aside, so that the next lookup
-    /// misses; the reasons are for the user to read.
+    /// A record that cannot be used. It has been removed and the corrupt files have been set aside, so that the next
+    /// lookup misses. The damages are for the user.
     Damaged(Vec<Damage>),
 }
 
-/// A file of the store that failed its check.
+/// A file of the store that is corrupt or missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// Which.
+    /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub fault: Fault,
-    /// Where it is now; `None` if it was not there at all.
+    /// Where it is now; `None` if it was missing.
     pub set_aside: Option<PathBuf>,
 }
 
 /// What is wrong with a file of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is gone.
+    /// It is missing.
     Missing,
-    /// An artifact of another size than its record says.
+    /// An artifact with another size than in its record.
     Size {
-        /// Bytes, by the record.
+        /// Bytes in the record.
         recorded: u64,
         /// Bytes of the file.
         found: u64,
     },
-    /// An artifact that does not hash to its name.
+    /// An artifact whose hash is not its name.
     Content,
-    /// A record that cannot be read, and why.
+    /// A record that cannot be read, and the cause.
     Record(String),
 }
 
@@ -57,8 +57,8 @@ impl fmt::Display for Damage {
         match &self.fault {
             Fault::Missing => f.write_str("is missing")?,
             Fault::Size { recorded, found } => write!(f, "has {found} bytes instead of {recorded}")?,
-            Fault::Content => f.write_str("does not hold what its name says")?,
-            Fault::Record(why) => write!(f, "is not a sound record: {why}")?,
+            Fault::Content => f.write_str("has other content than its name says")?,
+            Fault::Record(why) => write!(f, "is a damaged record: {why}")?,
         }
         match &self.set_aside {
             Some(place) => write!(f, "; it was set aside as `{}`", place.display()),
@@ -68,11 +68,11 @@ impl fmt::Display for Damage {
 }
 
 impl Store {
-    /// Looks a key up and checks what is found: every artifact must be there and hash to its digest, where the
-    /// digests of files that have not changed since they were last hashed are taken from memory.
+    /// Looks up a key and checks its artifacts: each must exist and hash to its digest. The digests of files that have not
+    /// changed since they were last hashed are remembered.
     ///
-    /// Needs no lock: artifacts and records are never changed in place. What is found is kept from
-    /// [`Store::collect`] as long as this store is open. Fails on a record of a newer format.
+    /// Needs no lock: artifacts and records never change in place. [`Store::collect`] keeps the result as long as this
+    /// store is open. Fails on a record of a newer format.
     pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
         let _barrier = self.uses.using(key);
         let path = self.layout.record(key);
@@ -97,8 +97,8 @@ impl Store {
         Ok(Lookup::Damaged(damages))
     }
 
-    /// Reads the record of a key without checking that its artifacts are sound, or there; `None` if there is no
-    /// record, or a damaged one. For reports about results: what reads artifacts uses [`Store::lookup`].
+    /// Reads the record of a key without a check of its artifacts; `None` if it is missing or damaged. This is for reports
+    /// about results; use [`Store::lookup`] to read artifacts.
     pub fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         match records::read(&self.layout.record(key), key)? {
             Found::Record(record) => Ok(Some(*record)),
@@ -106,7 +106,7 @@ impl Store {
         }
     }
 
-    /// Checks an artifact, and sets it aside if it is bad.
+    /// Checks an artifact, and sets it aside if it is corrupt.
     fn check(&self, output: &OutputRecord) -> Result<Option<Damage>, StoreError> {
         let path = self.object(&output.digest);
         let found = match self.objects.hash(&path) {
@@ -127,18 +127,18 @@ impl Store {
         Ok(Some(Damage { path, fault, set_aside }))
     }
 
-    /// Moves a bad file out of the way, over what was set aside before under its name.
+    /// Moves a corrupt file to `v1/corrupt`; replaces an older file of the same name there.
     pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
         let place = self.layout.corrupt().join(path.file_name().unwrap_or_default());
         match fs::rename(path, &place) {
-            // Another process has set it aside at the same time.
+            // Another process has set it aside meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(place),
             other => other.map(|()| place).tried("set aside", path),
         }
     }
 }
 
-/// Marks a record as used now. Only the collector's order of age rests on it, and a store may be read-only.
+/// Marks a record as used now. Only the order of the collector depends on it, and a store may be read-only.
 fn touch(record: &Path) {
     let touched = File::open(record).and_then(|file| file.set_modified(SystemTime::now()));
     if let Err(error) = touched {
@@ -146,7 +146,7 @@ fn touch(record: &Path) {
     }
 }
 
-/// Removes a file, unless another process just did.
+/// Removes a file, unless another process has removed it.
 pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

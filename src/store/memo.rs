@@ -1,8 +1,8 @@
-//! Digests of files, remembered by the files' identity, so that unchanged files are not hashed again.
+//! Remembers the digests of files by their identity, so that unchanged files are not hashed again.
 //!
-//! An entry holds for one (device, inode, size, modification time, change time). Times have a granularity, so a
-//! file may change twice within one tick: a file that was touched less than [`RACY`] before it was hashed is not
-//! remembered (git's rule for its index). A memo is never needed: losing one, or an entry, costs a hash.
+//! An entry is valid for one (device, inode, size, modification time, change time). A file can change twice within one
+//! tick of its times. So a file that changed less than [`RACY`] before it was hashed is not remembered: git has the same
+//! rule for its index. A lost memo or entry only costs a hash.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -16,10 +16,10 @@ use super::error::Tried;
 use super::locks::try_lock_file;
 use super::{Digest, StoreError};
 
-/// Nanoseconds that a file must have been left alone for before its digest is remembered.
+/// A file must be unchanged for this many nanoseconds before its digest is remembered.
 const RACY: i128 = 2_000_000_000;
 
-/// What tells whether a file is still the one that was hashed.
+/// The identity of a file: if it is the same, the file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -43,7 +43,7 @@ impl Stamp {
         }
     }
 
-    /// Whether any later change of the file is sure to show in its times.
+    /// Whether every later change of the file changes its times.
     fn settled(&self, now: SystemTime) -> bool {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
         now - self.modified.max(self.changed) > RACY
@@ -70,18 +70,18 @@ pub(super) struct Memo {
 
 #[derive(Debug, Default)]
 struct State {
-    /// `None` until the first question.
+    /// `None` until the first lookup.
     entries: Option<Entries>,
     grown: bool,
 }
 
 impl Memo {
-    /// A memo kept in `file`; who saves it holds `lock`.
+    /// A memo in `file`; `lock` is held while it is saved.
     pub(super) fn new(file: PathBuf, lock: PathBuf) -> Self {
         Self { file, lock, state: Mutex::default() }
     }
 
-    /// The size and digest of a file, from memory if the file is the one that was hashed before.
+    /// The size and the digest of a file, remembered if the file is unchanged.
     pub(super) fn hash(&self, path: &Path) -> Result<Hashed, StoreError> {
         let stamp = || fs::metadata(path).map(|metadata| Stamp::of(&metadata)).tried("read", path);
         let before = stamp()?;
@@ -109,7 +109,7 @@ impl Memo {
         state.grown = true;
     }
 
-    /// Adds what was learnt to the file. Failing is harmless and so is only logged.
+    /// Adds the new entries to the file. A failure is harmless, so it is only logged.
     pub(super) fn save(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { entries: Some(entries), grown: true } = &*state else { return };
@@ -120,7 +120,7 @@ impl Memo {
     }
 }
 
-/// Writes `entries`, and those that other processes have written meanwhile, to `file`.
+/// Writes `entries` to `file`, and keeps those that other processes have written meanwhile.
 fn merge_into(file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreError> {
     let Some(_lock) = try_lock_file(lock)? else { return Ok(()) };
     let mut merged = read(file);
@@ -135,7 +135,7 @@ fn merge_into(file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreEr
     fs::rename(&new, file).tried("replace", file)
 }
 
-/// Reads a memo; lines that make no sense are skipped, and a file that is not there is empty.
+/// Reads a memo. Invalid lines are skipped, and a missing file counts as empty.
 fn read(file: &Path) -> Entries {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines()
@@ -156,7 +156,7 @@ fn parse_line(line: &str) -> Option<(Stamp, Digest)> {
     Some((stamp, words.next()?.parse().ok()?))
 }
 
-/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks meanwhile kills the process.
+/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks kills the process.
 pub(super) fn hash_file(path: &Path) -> Result<Digest, StoreError> {
     let mut hasher = blake3::Hasher::new();
     let file = File::open(path).tried("read", path)?;

@@ -1,15 +1,15 @@
-//! The store: artifacts and records, found by what determined them.
+//! The store: artifacts and records.
 //!
-//! An artifact is an immutable file named by the hash of what it holds ([`Digest`]). A record says which
-//! artifacts and metrics a task made, and is filed under the hash of everything that determined them ([`Key`]).
-//! Who computes a key holds its [`KeyLock`], writes in a private [`Work`] folder, and [commits](Store::commit);
-//! who reads needs no lock. Any number of processes may share a store.
+//! An artifact is an immutable file, named by the hash of its content ([`Digest`]). A record lists the artifacts and the
+//! metrics of a task. Its name is the hash of everything that determines them ([`Key`]). A process that computes a key
+//! holds its [`KeyLock`], writes to a private [`Work`] folder, and [commits](Store::commit). Readers need no lock. Any
+//! number of processes can share a store.
 //!
 //! ```text
 //! lookup: miss -> lock -> lookup again -> work -> (write outputs) -> commit -> record
 //! ```
 //!
-//! Housekeeping beside live runs: [`Store::sizes`], [`Store::verify`], [`Store::collect`].
+//! Maintenance that is safe during runs: [`Store::sizes`], [`Store::verify`], [`Store::collect`].
 //!
 //! The store knows neither stages nor manifests, and nothing here prints.
 
@@ -57,12 +57,12 @@ pub struct Store {
     objects: Memo,
     /// Digests of files outside the store.
     sources: Memo,
-    /// What this process uses, for the collector to see.
+    /// The keys that this process uses, for the collector.
     uses: Uses,
 }
 
 impl Store {
-    /// Opens the store in a cache folder, making what is missing, and removes what dead processes left in it.
+    /// Opens the store in a cache folder. Creates missing folders, and removes the work folders of dead processes.
     pub fn open(cache: &Path) -> Result<Self, StoreError> {
         let layout = Layout::create(cache)?;
         let memo = |name| Memo::new(layout.memo(name), layout.lock(&format!("{name}.memo")));
@@ -72,17 +72,17 @@ impl Store {
         Ok(store)
     }
 
-    /// Where an artifact is, if the store has it. The file is read-only and must stay as it is.
+    /// The path of an artifact, if the store has it. The file is read-only and must not change.
     pub fn object(&self, digest: &Digest) -> PathBuf {
         self.layout.object(digest)
     }
 
-    /// Marks what is kept under a key as used by this process, as a lookup does, without looking at it.
+    /// Marks a key as used by this process, as a lookup does, but reads nothing.
     pub fn mark_used(&self, key: &Key) {
         drop(self.uses.using(key));
     }
 
-    /// Where what a task says while it runs is kept: who holds the lock of its key appends to it.
+    /// The path of the log of a task. The holder of the lock of its key appends to it.
     pub fn log(&self, key: &Key) -> PathBuf {
         self.layout.log(key)
     }

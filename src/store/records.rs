@@ -1,7 +1,7 @@
-//! Records: what the store keeps under a key.
+//! Records: the results that the store keeps under a key.
 //!
-//! A record is a JSON file whose first member, `check`, is the blake3 hash of every byte after it: the metrics
-//! in it go straight into results, so a damaged record must be found like a damaged artifact is.
+//! A record is a JSON file. Its first member, `check`, is the blake3 hash of every byte after it. The metrics of a record
+//! go straight into results, so a damaged record must be found, like a damaged artifact.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,27 +16,27 @@ use super::{Digest, Key, StoreError};
 /// The format version of the records that this program writes, and the latest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What a task made, and from what.
+/// The outputs and metrics of a task, and everything that determines them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The format of the record: [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// The key that it is kept under.
+    /// Its key.
     pub key: Key,
-    /// What the key is a hash of.
+    /// The components of the key, which is their hash.
     pub components: Value,
     /// The artifacts.
     pub outputs: Vec<OutputRecord>,
     /// Numbers for tables and the CSV, by name.
     pub metrics: Map<String, Value>,
-    /// Whether the same key once gave other outputs: something that determines them is not in it.
+    /// Whether computing the key twice gave different outputs: it lacks something that determines them.
     pub nondeterministic: bool,
-    /// Who computed it, when and for how long; nothing that a result may depend on.
+    /// Who computed it, when and for how long. Results never depend on this.
     pub exec: Execution,
 }
 
 impl Record {
-    /// What its task was called in the run that computed it: `badnets/erased@defense=argd`.
+    /// The name of its task in the run that computed it: `badnets/erased@defense=argd`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.exec.pipeline, self.exec.task)
     }
@@ -54,7 +54,7 @@ pub struct OutputRecord {
     pub port: String,
     /// Bytes.
     pub size: u64,
-    /// What it holds.
+    /// The digest of its content.
     pub digest: Digest,
 }
 
@@ -71,21 +71,21 @@ pub struct Execution {
     pub threads: usize,
     /// The version of argd-pipe.
     pub argd_version: String,
-    /// The most memory, in bytes, that the process had while it ran; where the system tells.
+    /// The peak memory of the process while it ran, in bytes, if the system reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
     /// The name of the manifest that it was first computed for.
     #[serde(default)]
     pub pipeline: String,
-    /// What the task was called there.
+    /// The name of the task there.
     #[serde(default)]
     pub task: String,
 }
 
-/// What is to be committed under a key.
+/// The parts of a record before it is committed.
 #[derive(Clone, Debug, Default)]
 pub struct RecordDraft {
-    /// What the key is a hash of.
+    /// The components of the key, which is their hash.
     pub components: Value,
     /// The artifacts.
     pub outputs: Vec<DraftOutput>,
@@ -95,12 +95,12 @@ pub struct RecordDraft {
     pub exec: Execution,
 }
 
-/// Where an output comes from.
+/// The source of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DraftOutput {
-    /// The file in the work folder that has the name of this port.
+    /// The file in the work folder with the name of this port.
     Written(String),
-    /// An artifact that the store already has: an input that was passed on.
+    /// An artifact that is in the store: an input that the stage passes on.
     PassedOn {
         /// The output port.
         port: String,
@@ -109,15 +109,15 @@ pub enum DraftOutput {
     },
 }
 
-/// What is in the place of a record.
+/// The content of the file of a record.
 pub(super) enum Found {
     Nothing,
     Record(Box<Record>),
-    /// Not a record, for this reason.
+    /// A damaged record, and the cause.
     Damaged(String),
 }
 
-/// Encodes a record as it is kept.
+/// Encodes a record as its file.
 pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
     let object = serde_json::to_vec_pretty(record)?;
     let mut checked = b",".to_vec();
@@ -130,7 +130,7 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
 
 const CHECK_STARTS: &str = "{\"check\":\"";
 
-/// Reads the file in the place of the record of a key.
+/// Reads the record file of a key.
 pub(super) fn read(path: &Path, key: &Key) -> Result<Found, StoreError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -154,14 +154,14 @@ fn decode(bytes: &[u8]) -> Result<Record, String> {
         .strip_prefix(CHECK_STARTS.as_bytes())
         .and_then(|rest| rest.split_at_checked(64))
         .and_then(|(check, rest)| Some((check, rest.strip_prefix(b"\"")?)))
-        .ok_or("it does not begin like a record")?;
+        .ok_or("its first bytes are not those of a record")?;
     if blake3::hash(checked).to_hex().as_bytes() != check {
-        return Err("its content does not match its check".to_owned());
+        return Err("its content does not match its check sum".to_owned());
     }
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
-/// The format version of what cannot be decoded, if it is a record of any format.
+/// The format version of a file that cannot be decoded, if it is a record of any format.
 fn version(bytes: &[u8]) -> Option<u32> {
     #[derive(Deserialize)]
     struct Versioned {

@@ -13,10 +13,11 @@ use super::memo::{Hashed, Memo};
 use super::{Digest, Store, StoreError};
 
 impl Store {
-    /// Hashes what a file or a folder outside the store holds; unchanged files are not read again.
+    /// Hashes a file or a folder outside the store. Unchanged files are not read again.
     ///
-    /// A file's digest is that of its bytes. A folder's covers the relative path, size and digest of every file
-    /// below it, hidden ones too, and neither times nor permissions nor empty folders. Links are followed.
+    /// The digest of a file is the hash of its bytes. The digest of a folder covers the relative path, size and digest of
+    /// every file below it, including hidden files. It does not cover times, permissions and empty folders. Links are
+    /// followed.
     pub fn digest_source(&self, path: &Path) -> Result<Digest, StoreError> {
         let root = metadata(path)?;
         let mut files = Files::default();
@@ -53,7 +54,7 @@ fn digest_listing(files: &[(Vec<u8>, Hashed)]) -> Digest {
 #[derive(Default)]
 struct Files {
     found: Vec<PathBuf>,
-    /// (device, inode) of the folders that lead to where the walk is: a link back to one of them has no end.
+    /// (device, inode) of the folders above the current one: a link back to one of them is a circle.
     above: Vec<(u64, u64)>,
 }
 

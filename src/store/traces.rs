@@ -1,4 +1,4 @@
-//! Collecting what runs leave beside results: their folders, journals, lock files. No result needs any of it.
+//! Collects the other files of runs: run folders, journals and lock files. No result needs them.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,11 +14,11 @@ use super::layout::JOURNAL_LOCK;
 use super::locks::{remove_unless_held, try_lock_file};
 use super::{Collection, Key, Policy, Store, StoreError};
 
-/// How many runs are kept by any policy that does not give them up for their age: the newest.
+/// How many of the newest run folders are kept, unless the policy removes them by age.
 pub(super) const RUNS: usize = 100;
 
 impl Store {
-    /// Takes what runs left. Locks come last: taking the others makes some.
+    /// Removes the files of runs. Locks come last, because the other steps create some.
     pub(super) fn collect_traces(
         &self,
         policy: &Policy,
@@ -31,8 +31,8 @@ impl Store {
         self.collect_locks(policy, collection)
     }
 
-    /// Takes the folders of runs beyond the newest, and by the policy those that are old. A run that is under way writes
-    /// its file anew when it ends.
+    /// Removes run folders except the newest and, by the policy, old ones. A run that is not finished writes its file
+    /// again at the end.
     fn collect_runs(
         &self,
         policy: &Policy,
@@ -50,7 +50,7 @@ impl Store {
             }
             if !policy.dry_run {
                 match fs::remove_dir_all(folder) {
-                    // The run ends just now, and writes its file.
+                    // The run has just ended and written its file.
                     Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => continue,
                     removed => removed.tried("remove", folder)?,
                 }
@@ -60,7 +60,7 @@ impl Store {
         Ok(())
     }
 
-    /// The folders of runs. Their names begin with the time: the newest come last.
+    /// The run folders, the newest last: their names begin with the time.
     fn run_folders(&self) -> Result<Vec<PathBuf>, StoreError> {
         let runs = self.layout.runs();
         let Some(entries) = unless_gone(fs::read_dir(&runs)).tried("read folder", &runs)? else {
@@ -73,7 +73,7 @@ impl Store {
         Ok(folders)
     }
 
-    /// Takes by the policy the journals of pipelines of which no result is left. One that is in use is made again.
+    /// By the policy, removes the journals of pipelines without results. A run creates its journal again.
     fn collect_journals(
         &self,
         policy: &Policy,
@@ -94,8 +94,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the lock files of keys and journals, unless someone holds them. The others are few, and the collector's
-    /// own among them.
+    /// Removes the lock files of keys and journals that nobody holds. The other lock files are few, and the collector holds
+    /// one of them.
     fn collect_locks(&self, policy: &Policy, collection: &mut Collection) -> Result<(), StoreError> {
         for (path, metadata) in files_below(&self.layout.locks())? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

@@ -1,9 +1,8 @@
-//! What live processes use, so that collecting garbage takes none of it.
+//! The keys that live processes use, so that the garbage collector keeps them.
 //!
-//! A process that reads or writes a store keeps a file in `live`, locked by the kernel as long as it lives, with the
-//! keys that it looked up. Lookups and commits share a barrier, which the collector takes for itself alone: it sees
-//! all of a lookup or a commit, or nothing of it. What a key's record names stays with the record. No clock is
-//! involved.
+//! A process that reads or writes a store has a file in `live` with the keys that it looked up. The kernel locks the file
+//! as long as the process lives. Lookups and commits share a barrier, and the collector takes it exclusively: it sees a
+//! lookup or a commit completely or not at all. It keeps the artifacts of the record of a used key. No clock is involved.
 
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
@@ -16,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::error::Tried;
 use super::{Key, StoreError};
 
-/// The mark of this process, made when it first has something to note.
+/// The mark of this process, created at its first use of a key.
 #[derive(Debug)]
 pub(super) struct Uses {
     folder: PathBuf,
@@ -34,16 +33,16 @@ impl Uses {
         Self { folder, barrier, mark: OnceLock::new() }
     }
 
-    /// Notes that this process uses what is kept under a key, and keeps collectors out meanwhile.
+    /// Marks a key as used by this process, and keeps collectors out until the barrier is dropped.
     ///
-    /// A store that cannot be written is used without a mark. Should a collector elsewhere take what it holds, a task
-    /// may fail for lack of an input; the next run computes it again.
+    /// A read-only store is used without a mark. If a collector on another machine removes an input, a task may fail; the
+    /// next run computes the input again.
     pub(super) fn using(&self, key: &Key) -> Barrier {
         let barrier = self.open_barrier().and_then(|file| file.lock_shared().map(|()| file));
         let barrier = barrier.inspect_err(|error| tracing::debug!("no barrier: {error}")).ok();
         let make = || self.make().inspect_err(|error| tracing::debug!("no mark of use: {error}")).ok();
         if let Some(mark) = self.mark.get_or_init(make) {
-            // One call to write a line: lines of several threads do not mix.
+            // One write per line, so that lines of several threads do not mix.
             if let Err(error) = mark.as_file().write_all(format!("{key}\n").as_bytes()) {
                 tracing::debug!("use not noted: {error}");
             }
@@ -51,13 +50,13 @@ impl Uses {
         Barrier(barrier)
     }
 
-    /// Waits until no lookup or commit is under way, and keeps them all out.
+    /// Waits for all lookups and commits to end, and keeps new ones out.
     pub(super) fn shut_out(&self) -> Result<Barrier, StoreError> {
         let file = self.open_barrier().and_then(|file| file.lock().map(|()| file));
         Ok(Barrier(Some(file.tried("lock", &self.barrier)?)))
     }
 
-    /// The keys that live processes use, this one among them. Removes the marks of the dead.
+    /// The keys that live processes use, including this one. Removes the marks of dead processes.
     pub(super) fn in_use(&self) -> Result<HashSet<Key>, StoreError> {
         let mut in_use = HashSet::new();
         for entry in fs::read_dir(&self.folder).tried("read folder", &self.folder)? {

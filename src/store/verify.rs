@@ -1,4 +1,4 @@
-//! Checking a whole store: every artifact is read and hashed, whatever is remembered about it.
+//! Checks a whole store: every artifact is read and hashed, even if its digest is remembered.
 
 use std::fs;
 
@@ -10,35 +10,35 @@ use super::lookup::remove;
 use super::memo::hash_file;
 use super::{Damage, Fault, Key, Record, Store, StoreError};
 
-/// What a check of a whole store found.
+/// The result of a check of a whole store.
 #[derive(Debug, Default)]
 pub struct Verification {
     /// Records that were read.
     pub records: usize,
     /// Artifacts that were hashed.
     pub artifacts: Amount,
-    /// What is bad; files that were there are set aside.
+    /// Corrupt or missing files; corrupt ones are set aside.
     pub damages: Vec<Damage>,
-    /// Records that are gone: their tasks will run again.
+    /// Removed records: their tasks will run again.
     pub lost: Vec<Lost>,
-    /// Records of a newer argd-pipe, which were left alone.
+    /// Records of a newer argd-pipe, which were skipped.
     pub newer: usize,
 }
 
-/// A record that could not be read, or lost an artifact.
+/// A removed record: it could not be read, or one of its artifacts is corrupt or missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// Its key.
     pub key: Key,
-    /// Its task, `pipeline/task`, if the record or a journal tells.
+    /// Its task, `pipeline/task`, if the record or a journal names it.
     pub task: Option<String>,
 }
 
 impl Store {
-    /// Checks every artifact against its name and every record against its check sum and its artifacts. Bad files
-    /// are set aside, and a record that lacks an artifact is removed, so that what is left is sound.
+    /// Checks every artifact against its name, and every record against its check sum and its artifacts. Corrupt files are
+    /// set aside, and records that lack an artifact are removed, so that all remaining records are valid.
     ///
-    /// Runs may go on meanwhile. `on_bytes` is told how many bytes were hashed, from any thread.
+    /// Runs can continue meanwhile. `on_bytes` receives the number of hashed bytes, from any thread.
     pub fn verify(&self, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Verification, StoreError> {
         let objects = self.objects()?;
         let check = |object: &Object| {
@@ -63,8 +63,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Hashes an artifact and sets it aside if it is not what its name says. One that has gone is not missed here,
-    /// but where a record names it.
+    /// Hashes an artifact, and sets it aside if its hash is not its name. A missing artifact is reported where a record
+    /// names it.
     fn check_object(&self, object: &Object) -> Result<Option<Damage>, StoreError> {
         let path = object.path.clone();
         match hash_file(&path) {
@@ -89,7 +89,7 @@ impl Store {
             }
             Kept::Record(record) => {
                 let missing = self.missing(&record)?;
-                // A record that a collector has just removed took its artifacts with it, in this order.
+                // A collector may have removed the record just now, and then its artifacts.
                 if missing.is_empty() || !entry.path.try_exists().tried("read", &entry.path)? {
                     return Ok(());
                 }
@@ -103,7 +103,7 @@ impl Store {
         Ok(())
     }
 
-    /// The artifacts of a record that are not there, or not as long as it says.
+    /// The artifacts of a record that are missing or have another size.
     fn missing(&self, record: &Record) -> Result<Vec<Damage>, StoreError> {
         let mut missing = vec![];
         for output in &record.outputs {

@@ -12,8 +12,8 @@ use super::{Key, KeyLock, Store, StoreError};
 
 /// A private folder that a task writes its outputs to: each output is a file named after its port.
 ///
-/// It is removed when it is dropped, and after a crash by the next [`Store::open`]. Drop it before the lock that
-/// it was made under: who takes that lock next may clean it up.
+/// Dropping it removes the folder; after a crash the next [`Store::open`] does. Drop it before its lock: the next holder of
+/// the lock may remove the folder.
 #[derive(Debug)]
 pub struct Work(TempDir);
 
@@ -25,22 +25,22 @@ impl Work {
 }
 
 impl Store {
-    /// Makes a fresh folder to work in.
+    /// Creates a new work folder.
     pub fn work(&self, lock: &KeyLock) -> Result<Work, StoreError> {
         let parent = self.layout.work();
         let folder = tempfile::Builder::new().prefix(&format!("{}.", lock.key())).tempdir_in(&parent);
         folder.map(Work).tried("create a work folder in", &parent)
     }
 
-    /// Makes, if it is not there, the folder in which a task keeps checkpoints: it outlives failed and killed
-    /// attempts, and goes when the task's outputs are committed.
+    /// Creates the checkpoint folder of a task, unless it exists. It outlives failed and killed attempts. The commit removes
+    /// it.
     pub fn partial(&self, key: &Key) -> Result<PathBuf, StoreError> {
         let path = self.layout.partial(key);
         create_folder(&path)?;
         Ok(path)
     }
 
-    /// Makes a folder for the files about a run: `runs/<name>`, or with a number behind it if there is one already.
+    /// Creates a run folder: `runs/<name>`, with a number appended if that exists.
     pub fn run_folder(&self, name: &str) -> Result<PathBuf, StoreError> {
         let runs = self.layout.runs();
         create_folder(&runs)?;
@@ -56,14 +56,14 @@ impl Store {
         }
     }
 
-    /// Where the files about a run are in a cache folder, which need not be there.
+    /// The path of a run folder in a cache folder; neither must exist.
     pub fn run_in(cache: &Path, name: &Path) -> PathBuf {
         Layout::below(cache).runs().join(name)
     }
 
-    /// Removes the work folders that dead processes left.
+    /// Removes the work folders of dead processes.
     ///
-    /// A live owner holds the lock of its key, so whoever gets that lock may remove what lies there.
+    /// A live owner holds the lock of its key, so the folder may be removed by whoever gets the lock.
     pub(super) fn clean_work(&self) -> Result<(), StoreError> {
         let work = self.layout.work();
         for entry in fs::read_dir(&work).tried("read folder", &work)? {
@@ -79,7 +79,7 @@ impl Store {
     }
 }
 
-/// The key that a work folder was made for.
+/// The key of a work folder.
 fn owner(folder: &Path) -> Option<Key> {
     folder.file_stem()?.to_str()?.parse().ok()
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
-
 use super::checkpoint::Snapshot;
-use super::{Loss, Objective, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError, Watch, Weights};
+use super::{
+    Loss, Objective, Observer, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError, Weights,
+};
 use crate::data::{Augment, Batch, Batches, Order, Samples};
 use crate::nn::Network;
 
@@ -35,8 +35,8 @@ pub struct Settings {
 pub struct Session<'a> {
     /// Names the random streams.
     pub seed: u64,
-    /// Who is told how far it is.
-    pub watch: &'a dyn Watch,
+    /// Gets the progress, and may stop the work.
+    pub observer: &'a dyn Observer,
     /// Folder of the checkpoints; made when needed. One folder belongs to one training.
     pub checkpoints: &'a Path,
 }
@@ -123,13 +123,13 @@ fn begin(start: Values, session: Session<'_>) -> Snapshot {
     let fresh = Snapshot { trainable, velocity, state, ..Snapshot::default() };
     let passed_over = |path: &Path| {
         session
-            .watch
+            .observer
             .note(&format!("checkpoint {} is damaged; going back to the one before", path.display()));
     };
     let Some(found) = Snapshot::newest(session.checkpoints, &fresh, passed_over) else {
         return fresh;
     };
-    session.watch.note(&format!("going on after epoch {}, step {}", found.epoch, found.step));
+    session.observer.note(&format!("going on after epoch {}, step {}", found.epoch, found.step));
     found
 }
 
@@ -149,12 +149,15 @@ impl Descent<'_> {
     fn test(&self) -> Result<(), TrainError> {
         let Snapshot { trainable, state, epoch, step: 0, .. } = &self.run else { return Ok(()) };
         let Some((network, weights)) = self.loss.network(trainable, state) else { return Ok(()) };
-        let tests = self.session.watch.test(network, &weights)?;
+        let tests = self.session.observer.test(network, &weights)?;
         if !tests.is_empty() {
             let found = tests.iter().map(|(name, percent)| format!(", {name} {percent:.2}"));
             let found = found.collect::<String>();
-            self.session.watch.note(&format!("test after epoch {epoch} of {}{found}", self.settings.epochs));
-            self.session.watch.progress(&Progress { tests, ..self.progress() });
+            self.session
+                .observer
+                .note(&format!("test after epoch {epoch} of {}{found}", self.settings.epochs));
+            let tests = tests.into_iter().map(|(name, percent)| (name.into(), percent)).collect();
+            self.session.observer.progress(&Progress { tests, ..self.progress() });
         }
         Ok(())
     }
@@ -167,28 +170,28 @@ impl Descent<'_> {
         let batches = Batches::new(Arc::clone(samples), batch, order).prefetched();
         let mut speed = Speed::new();
         for batch in batches.skip(self.run.step) {
-            if self.session.watch.stopped() {
+            if self.session.observer.stopped() {
                 self.run.save(self.session.checkpoints)?;
                 return Err(TrainError::Stopped);
             }
             let images = batch.labels.len();
             self.step(batch)?;
             let images_per_second = speed.after(images);
-            let terms = self.means();
-            self.session.watch.progress(&Progress { images_per_second, terms, ..self.progress() });
+            let terms = self.means().into_iter().map(|(name, mean)| (name.into(), mean)).collect();
+            self.session.observer.progress(&Progress { images_per_second, terms, ..self.progress() });
         }
         if self.run.trainable.iter().chain(&self.run.state).any(|value| !value.is_finite()) {
             return Err(self.diverged("a parameter".to_owned()));
         }
         self.run.epoch += 1;
         self.run.step = 0;
-        self.session.watch.note(&self.summary());
+        self.session.observer.note(&self.summary());
         self.run.save(self.session.checkpoints)
     }
 
     /// One step of the optimiser.
     fn step(&mut self, batch: Batch) -> Result<(), TrainError> {
-        let images = Tensor::from_vec(batch.images, batch.shape.as_slice(), &Device::Cpu)?;
+        let images = batch.tensor(self.loss.device())?;
         let Snapshot { trainable, state, epoch, step, .. } = &self.run;
         let at = Point { trainable, state, epoch: *epoch, step: *step };
         let Slope { terms, gradient, state } = self.loss.slope(&at, &images, &batch.labels)?;

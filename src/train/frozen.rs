@@ -1,6 +1,6 @@
 //! A network that is looked at and not trained: a teacher, or the model that an attack is made against.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::Weights;
 use crate::nn::{Forward, Mode, Network};
@@ -23,8 +23,9 @@ impl Frozen {
     ///
     /// No memory for the tensors.
     pub fn new(network: Network, weights: &Weights) -> Result<Self> {
-        let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu);
-        Ok(Self { network, theta: vector(&weights.theta)?, state: vector(&weights.state)? })
+        let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), network.device());
+        let (theta, state) = (vector(&weights.theta)?, vector(&weights.state)?);
+        Ok(Self { network, theta, state })
     }
 
     /// What the network makes of `images`, (B, height, width, channels) in [0, 1], in evaluation mode. Only the images

@@ -10,6 +10,9 @@ use crate::nn::{Mode, Network};
 
 /// A loss of a flat vector of values.
 pub trait Loss {
+    /// Where the images that it reads must be.
+    fn device(&self) -> &Device;
+
     /// The loss of a batch: images (B, height, width, channels) in [0, 1] and B labels.
     ///
     /// # Errors
@@ -66,15 +69,20 @@ pub struct Supervised<'a> {
 }
 
 impl Loss for Supervised<'_> {
+    fn device(&self) -> &Device {
+        self.network.device()
+    }
+
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError> {
         let (theta, own) = at.trainable.split_at(self.network.graph().theta_len());
-        let theta = Var::from_slice(theta, theta.len(), &Device::Cpu)?;
-        let own = Var::from_slice(own, own.len(), &Device::Cpu)?;
-        let state = Tensor::from_slice(at.state, at.state.len(), &Device::Cpu)?;
+        let device = self.network.device();
+        let theta = Var::from_slice(theta, theta.len(), device)?;
+        let own = Var::from_slice(own, own.len(), device)?;
+        let state = Tensor::from_slice(at.state, at.state.len(), device)?;
 
         let forward = self.network.forward(&theta, &state, images, Mode::Train)?;
         let terms = self.objective.terms(&Step { images, labels, forward: &forward, parameters: &own })?;
-        let grads = sum(&terms)?.backward()?;
+        let grads = sum(&terms, device)?.backward()?;
         let gradient = [gradient(&grads, &theta)?, gradient(&grads, &own)?].concat();
         let value = |(name, term): &Term| Ok((*name, scalar(term)?));
         let terms = terms.iter().map(value).collect::<candle_core::Result<_>>()?;
@@ -92,8 +100,8 @@ impl Loss for Supervised<'_> {
     }
 }
 
-fn sum(terms: &[Term]) -> candle_core::Result<Tensor> {
-    let zero = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+fn sum(terms: &[Term], device: &Device) -> candle_core::Result<Tensor> {
+    let zero = Tensor::zeros((), DType::F32, device)?;
     terms.iter().try_fold(zero, |sum, (_, term)| sum + term)
 }
 

@@ -1,8 +1,8 @@
 //! Training and testing: the one training loop, its optimiser and schedule, checkpoints, predictions, metrics.
 //!
 //! The loop serves every stage that trains; what differs between them is the [`Objective`] or, where it is not a
-//! network's numbers that are trained, the [`Loss`]. Nothing here knows stages, manifests or the terminal: a [`Watch`]
-//! is told how far it is and says when to stop.
+//! network's numbers that are trained, the [`Loss`]. Nothing here knows stages, manifests or the terminal: an
+//! [`Observer`] gets the progress and says when to stop.
 
 mod checkpoint;
 mod curve;
@@ -12,8 +12,9 @@ mod frozen;
 mod loss;
 mod metrics;
 mod objective;
+mod observer;
 mod predict;
-mod progress;
+
 mod schedule;
 mod sgd;
 mod statistics;
@@ -26,10 +27,10 @@ pub use frozen::Frozen;
 pub use loss::{Loss, Point, Slope, Supervised};
 pub use metrics::{Elsewhere, Rate, Report, Triggered, der};
 pub use objective::{CrossEntropy, Objective, Step, Term};
-pub use predict::{PREDICT_BATCH, Stamp, highest, predict, scores};
 #[cfg(test)]
-pub(crate) use progress::UNWATCHED;
-pub use progress::{Progress, Unheard, Watch};
+pub(crate) use observer::SILENT;
+pub use observer::{Observer, Progress, Silent};
+pub use predict::{PREDICT_BATCH, Stamp, highest, predict, scores};
 pub use schedule::{Piece, Schedule};
 pub use sgd::Sgd;
 pub use statistics::batch_norm_statistics;

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
-use super::{Progress, TrainError, Watch, Weights};
-use crate::data::Images;
+use super::{Observer, Progress, TrainError, Weights};
+use crate::data::{Batch, Images};
 use crate::nn::{Mode, Network};
 
 /// Images of one forward pass: large, because nothing is kept for a gradient.
@@ -24,9 +24,9 @@ pub fn predict(
     weights: &Weights,
     images: &Images,
     stamp: Option<Stamp<'_>>,
-    watch: &dyn Watch,
+    observer: &dyn Observer,
 ) -> Result<Vec<u32>, TrainError> {
-    let scores = scores(network, weights, images, stamp, watch)?;
+    let scores = scores(network, weights, images, stamp, observer)?;
     let class = |(image, scores): (usize, &Vec<f32>)| highest(scores).ok_or(TrainError::NotFinite { image });
     scores.iter().enumerate().map(class).collect()
 }
@@ -36,22 +36,23 @@ pub fn predict(
 ///
 /// # Errors
 ///
-/// [`TrainError::Stopped`] if `watch` asks for it, and images that do not fit the network.
+/// [`TrainError::Stopped`] if `observer` asks for it, and images that do not fit the network.
 pub fn scores(
     network: &Network,
     weights: &Weights,
     images: &Images,
     mut stamp: Option<Stamp<'_>>,
-    watch: &dyn Watch,
+    observer: &dyn Observer,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
-    let theta = Tensor::from_slice(&weights.theta, weights.theta.len(), &Device::Cpu)?;
-    let state = Tensor::from_slice(&weights.state, weights.state.len(), &Device::Cpu)?;
+    let device = network.device();
+    let theta = Tensor::from_slice(&weights.theta, weights.theta.len(), device)?;
+    let state = Tensor::from_slice(&weights.state, weights.state.len(), device)?;
     let shape = images.shape();
     let steps = images.len().div_ceil(PREDICT_BATCH);
     let started = Instant::now();
     let mut scores = Vec::with_capacity(images.len());
     for (step, pixels) in images.pixels().chunks(PREDICT_BATCH * shape.len()).enumerate() {
-        if watch.stopped() {
+        if observer.stopped() {
             return Err(TrainError::Stopped);
         }
         let mut pixels = pixels.to_vec();
@@ -59,14 +60,11 @@ pub fn scores(
             let each = pixels.chunks_exact_mut(shape.len()).enumerate();
             each.for_each(|(i, image)| stamp(step * PREDICT_BATCH + i, image));
         }
-        let count = pixels.len() / shape.len();
-        let pixels: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 255.0).collect();
-        let dims = (count, shape.height, shape.width, shape.channels);
-        let batch = Tensor::from_vec(pixels, dims, &Device::Cpu)?;
+        let batch = Batch::of_bytes(&pixels, shape, vec![]).tensor(device)?;
         let logits = network.forward(&theta, &state, &batch, Mode::Eval)?.logits;
         scores.extend(logits.to_dtype(DType::F32)?.to_vec2::<f32>()?);
         let images_per_second = scores.len() as f64 / started.elapsed().as_secs_f64();
-        watch.progress(&Progress {
+        observer.progress(&Progress {
             epochs: 1,
             step: step + 1,
             steps,
@@ -95,14 +93,16 @@ pub fn highest(scores: &[f32]) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::data::ImageShape;
+    use crate::nn::Backend;
     use crate::nn::graph::{Graph, Shape};
-    use crate::train::UNWATCHED;
+    use crate::train::SILENT;
 
     /// Scores of an image of one pixel are its two channels.
     fn identity() -> (Network, Weights) {
         let (mut graph, x) = Graph::new(Shape { height: 1, width: 1, channels: 2 });
         graph.logits = graph.linear("fc", x, 2);
-        (Network::new(graph), Weights { theta: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0], state: vec![] })
+        let network = Network::new(graph, &Backend::candle()).unwrap();
+        (network, Weights { theta: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0], state: vec![] })
     }
 
     fn images(n: usize) -> Images {
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_highest_score_wins_in_every_batch() {
         let (network, weights) = identity();
-        let classes = predict(&network, &weights, &images(600), None, &UNWATCHED).unwrap();
+        let classes = predict(&network, &weights, &images(600), None, &SILENT).unwrap();
         assert!((0..600).all(|i| classes[i] == u32::from(i % 3 != 0)));
     }
 
@@ -126,7 +126,7 @@ mod tests {
             seen.push(i);
             image.swap(0, 1);
         };
-        let classes = predict(&network, &weights, &images(300), Some(&mut stamp), &UNWATCHED).unwrap();
+        let classes = predict(&network, &weights, &images(300), Some(&mut stamp), &SILENT).unwrap();
         assert!((0..300).all(|i| classes[i] == u32::from(i % 3 == 0)));
         assert_eq!(seen, (0..300).collect::<Vec<_>>());
     }
@@ -135,7 +135,7 @@ mod tests {
     fn scores_that_are_no_numbers_are_an_error() {
         let (network, mut weights) = identity();
         weights.theta[0] = f32::NAN;
-        let error = predict(&network, &weights, &images(2), None, &UNWATCHED).unwrap_err();
+        let error = predict(&network, &weights, &images(2), None, &SILENT).unwrap_err();
         assert!(matches!(error, TrainError::NotFinite { image: 0 }));
         assert_eq!(highest(&[1.0, 3.0, 3.0]), Some(1));
     }

@@ -15,6 +15,11 @@ pub struct Sgd {
 }
 
 impl Sgd {
+    /// SGD without Nesterov's rule.
+    pub fn plain(momentum: f64, weight_decay: f64) -> Self {
+        Self { momentum: momentum as f32, nesterov: false, weight_decay: weight_decay as f32 }
+    }
+
     /// Moves `weights` one step against `gradient`; `velocity` is kept between steps and starts at 0.
     ///
     /// The three slices are of one length.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::{Session, TrainError};
 use crate::data::{Augment, Batches, Order, Samples};
@@ -28,19 +28,19 @@ pub fn batch_norm_statistics<S: Samples>(
     augment: Augment,
     session: Session<'_>,
 ) -> Result<Vec<f32>, TrainError> {
-    let theta = Tensor::from_slice(theta, theta.len(), &Device::Cpu)?;
+    let device = network.device();
+    let theta = Tensor::from_slice(theta, theta.len(), device)?;
     // From zeros, a step ends at the momentum times the batch's own statistics.
     let zeros = vec![0f32; network.graph().state_len()];
-    let zeros = Tensor::from_vec(zeros, network.graph().state_len(), &Device::Cpu)?;
+    let zeros = Tensor::from_vec(zeros, network.graph().state_len(), device)?;
     let order = Order::Epoch { seed: session.seed, epoch: 0, shuffle: true, augment };
     let mut sums = vec![0f64; network.graph().state_len()];
     for batch in Batches::new(Arc::clone(samples), BATCH, order) {
-        if session.watch.stopped() {
+        if session.observer.stopped() {
             return Err(TrainError::Stopped);
         }
         let count = batch.labels.len() as f64;
-        let images = Tensor::from_vec(batch.images, batch.shape.as_slice(), &Device::Cpu)?;
-        let state = network.forward(&theta, &zeros, &images, Mode::Train)?.state;
+        let state = network.forward(&theta, &zeros, &batch.tensor(device)?, Mode::Train)?.state;
         let state = state.map(|state| state.to_vec1::<f32>()).transpose()?.unwrap_or_default();
         sums.iter_mut().zip(&state).for_each(|(sum, &value)| *sum += count * f64::from(value));
     }
@@ -52,8 +52,9 @@ pub fn batch_norm_statistics<S: Samples>(
 mod tests {
     use super::*;
     use crate::data::{ImageShape, Images};
+    use crate::nn::Backend;
     use crate::nn::graph::{Graph, Shape};
-    use crate::train::UNWATCHED;
+    use crate::train::SILENT;
 
     /// A network that normalises its one channel, and images of 2 pixels.
     fn setup(count: usize) -> (Network, Arc<Images>) {
@@ -64,15 +65,16 @@ mod tests {
         graph.logits = graph.linear("fc", x, 2);
         let pixels = (0..2 * count).map(|i| (i * 37 % 256) as u8).collect();
         let shape = ImageShape { height: 1, width: 2, channels: 1 };
-        (Network::new(graph), Arc::new(Images::new(shape, pixels, vec![0; count]).unwrap()))
+        let network = Network::new(graph, &Backend::default()).unwrap();
+        (network, Arc::new(Images::new(shape, pixels, vec![0; count]).unwrap()))
     }
 
     fn statistics(count: usize) -> (Vec<f32>, Vec<f64>) {
         let (network, samples) = setup(count);
-        let (mut theta, _) = network.init(1);
+        let (mut theta, _) = network.graph().init(1);
         theta[0] = 2.0;
         let folder = tempfile::tempdir().unwrap();
-        let session = Session { seed: 3, watch: &UNWATCHED, checkpoints: folder.path() };
+        let session = Session { seed: 3, observer: &SILENT, checkpoints: folder.path() };
         let state = batch_norm_statistics(&network, &theta, &samples, Augment::NONE, session).unwrap();
         (state, samples.pixels().iter().map(|&byte| 2.0 * f64::from(byte) / 255.0).collect())
     }

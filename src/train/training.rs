@@ -68,8 +68,7 @@ impl Training {
     /// The training loop's settings.
     pub fn settings(&self) -> Settings {
         let &Self { epochs, batch, nesterov, augment, shuffle, .. } = self;
-        let (momentum, weight_decay) = (self.momentum as f32, self.weight_decay as f32);
-        let sgd = Sgd { momentum, nesterov, weight_decay };
+        let sgd = Sgd { nesterov, ..Sgd::plain(self.momentum, self.weight_decay) };
         Settings { epochs, batch, schedule: self.schedule.clone(), sgd, augment, shuffle }
     }
 }

@@ -15,14 +15,16 @@ fn results_are_written_nowhere_but_in_the_workspace() {
     let workspace = Workspace::new();
     let set = |place: &Path| format!("results.csv={}", place.display());
     workspace.run_with("run tiny.yaml --set", &[&set(&target)]).with(3, &["is absolute"]);
-    workspace.run("run tiny.yaml --set results.csv=../tiny.csv").with(3, &["leaves the workspace by `..`"]);
+    workspace
+        .run("run tiny.yaml --set results.csv=../tiny.csv")
+        .with(3, &["leads out of the workspace by `..`"]);
 
     symlink(elsewhere.path(), workspace.path("results")).unwrap();
     for place in ["results/tiny.csv", "results/deeper/tiny.csv"] {
         let ended = workspace.run_with("run tiny.yaml --set", &[&set(Path::new(place))]);
         ended.with(4, &[place, "outside of the workspace"]);
     }
-    assert_eq!(workspace.kept("records"), [] as [PathBuf; 0], "it is told before anything runs");
+    assert_eq!(workspace.kept("records"), [] as [PathBuf; 0], "it is reported before anything runs");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 
     // A link in the place of the file itself is replaced, and what it leads to stays.
@@ -79,7 +81,7 @@ fn all_errors_of_the_stages_are_told_at_once() {
         WRONG.replace("name: wrong", "seed: two\nvars: {a: \"${vars.gone}\"}\nmatrix: {part: []}");
     let structure = structure.replace("ratio: 0.5", "ratio: \"${matrix.part}\", stratified: \"${vars.a}\"");
     workspace.write("wrong.yaml", &structure);
-    let more = ["expected an integer from 0", "vars.a", "matrix.part", "7 errors in the manifest"];
+    let more = ["expected an integer of at least 0", "vars.a", "matrix.part", "7 errors in the manifest"];
     workspace.run("plan wrong.yaml").with(3, &more).with(3, &words[..3]);
 }
 

@@ -62,7 +62,7 @@ fn what_is_kept_is_listed_and_measured() {
     let on_disk: u64 = workspace.kept("objects").iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     assert_eq!(sizes["artifacts"]["bytes"], on_disk);
     let told = workspace.run("cache size").with(0, &[]);
-    assert!(told.stdout.contains("artifacts that no result names"), "{}", told.stdout);
+    assert!(told.stdout.contains("unused artifacts"), "{}", told.stdout);
     let counted: u64 = sizes.as_object().unwrap().values().map(|part| part["files"].as_u64().unwrap()).sum();
     assert_eq!(counted, files_below(&workspace.path("cache/v1")), "{sizes}");
 }
@@ -73,7 +73,7 @@ fn a_flipped_bit_is_found_named_and_healed() {
     workspace.run("cache verify").with(0, &["checked 6 records"]);
     let csv = workspace.csv();
     flip_a_bit(&workspace.artifact("dataset"));
-    let words = ["bad: ", "corrupt", "runs again: tiny/images", "1 file was bad in the cache"];
+    let words = ["corrupt: ", "to compute again: tiny/images", "1 file was corrupt in the cache"];
     workspace.run("cache verify").with(6, &words);
     workspace.run("cache verify").with(0, &["checked 5 records"]);
     workspace.run("run tiny.yaml").with(0, &["1 ran, 5 cached"]);
@@ -88,10 +88,10 @@ fn a_truncated_record_is_found_and_computed_again() {
     let record = workspace.kept("records")[0].clone();
     let key = record.file_stem().unwrap().to_str().unwrap();
     let entry = list(&workspace).into_iter().find(|entry| entry["key"] == key).unwrap();
-    let again = format!("runs again: tiny/{}  {}", entry["task"].as_str().unwrap(), &key[..12]);
+    let again = format!("to compute again: tiny/{}  {}", entry["task"].as_str().unwrap(), &key[..12]);
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, &text[..text.len() - 7]).unwrap();
-    workspace.run("cache verify").with(6, &["is not a sound record", "1 file was bad", &again]);
+    workspace.run("cache verify").with(6, &["is a damaged record", "1 file was corrupt", &again]);
     workspace.run("run tiny.yaml").with(0, &["1 ran, 5 cached"]);
     assert_eq!(workspace.csv(), csv);
 }
@@ -100,10 +100,10 @@ fn a_truncated_record_is_found_and_computed_again() {
 fn a_result_can_be_computed_again_and_compared() {
     let workspace = after_a_run();
     workspace.run("cache verify --recompute nothing").with(2, &["`nothing`", "argd-pipe cache ls"]);
-    workspace.run("cache verify --recompute images").with(0, &["the same again: tiny/images"]);
+    workspace.run("cache verify --recompute images").with(0, &["same outputs: tiny/images"]);
     workspace
         .run("cache verify --recompute tiny/trained*1")
-        .with(0, &["the same again: tiny/trained@epochs=1"]);
+        .with(0, &["same outputs: tiny/trained@epochs=1"]);
 
     // A record of something else under its key: what a stage that is not deterministic leaves.
     let entries = list(&workspace);
@@ -120,7 +120,7 @@ fn a_result_can_be_computed_again_and_compared() {
     let words = [
         "NON-DETERMINISTIC: tiny/after@epochs=1",
         "asr: ",
-        "non-deterministic: tiny/after@epochs=1 came out",
+        "non-deterministic: computing tiny/after@epochs=1 again gave different outputs",
     ];
     workspace.run(&format!("cache verify --recompute {}", &key[..10])).with(6, &words);
     assert!(workspace.run("cache ls").stdout.contains("non-deterministic"));
@@ -157,9 +157,9 @@ fn a_kept_manifest_keeps_all_it_needs() {
     workspace.write("kept.yaml", &MANIFEST.replace("[1, 2]", "[1]"));
     workspace
         .run("cache gc --max-size 0 --keep kept.yaml --dry-run")
-        .with(0, &["would remove", "would stay"]);
+        .with(0, &["would remove", "would remain"]);
     assert_eq!(tasks(&workspace).len(), 6);
-    let words = ["removed tiny/trained@epochs=2", "removed 2 results", "spared 4 results"];
+    let words = ["removed tiny/trained@epochs=2", "removed 2 results", "kept 4 results"];
     workspace.run("cache gc --max-size 0 --keep kept.yaml").with(0, &words);
     assert_eq!(tasks(&workspace), ["after@epochs=1", "images", "poisoned", "trained@epochs=1"]);
     workspace.run("run kept.yaml").with(0, &["4 cached"]);
@@ -167,7 +167,7 @@ fn a_kept_manifest_keeps_all_it_needs() {
 
     workspace.run("cache gc --max-size 0").with(0, &["removed 4 results"]);
     assert_eq!(workspace.kept("objects"), [] as [PathBuf; 0]);
-    workspace.run("cache gc --max-size 3X").with(2, &["no unit of size"]);
+    workspace.run("cache gc --max-size 3X").with(2, &["not a unit of size"]);
     workspace.run("cache gc --keep gone.yaml").with(66, &["gone.yaml"]);
 }
 
@@ -179,7 +179,7 @@ fn a_kept_run_keeps_a_sweep_that_no_manifest_describes() {
     let runs = || fs::read_dir(workspace.path("cache/v1/runs")).unwrap();
     let run = runs().next().unwrap().unwrap().file_name().into_string().unwrap();
     workspace.run("run cheap.yaml --set seed=9").with(0, &["6 ran"]);
-    let words = ["removed 6 results", "spared 12 results", "1 run ("];
+    let words = ["removed 6 results", "kept 12 results", "1 run ("];
     workspace.run(&format!("cache gc --keep-days 0 --keep {run}")).with(0, &words);
     workspace.run(sweep).with(0, &["12 cached"]);
     assert!(workspace.path("cache/v1/runs").join(&run).exists(), "it can be kept again");

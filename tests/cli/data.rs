@@ -26,11 +26,14 @@ fn serve(content: &'static [u8]) -> String {
 fn data_sets_are_listed_and_found() {
     let workspace = Workspace::new();
     let told = workspace.run("data ls").with(0, &[]);
-    for word in ["cifar10", "cifar100", "fashion-mnist", "gtsrb", "data/cifar-10-batches-bin", "not fetched"]
+    for word in
+        ["cifar10", "cifar100", "fashion-mnist", "gtsrb", "data/cifar-10-batches-bin", "not downloaded"]
     {
         assert!(told.stdout.contains(word), "{}", told.stdout);
     }
-    workspace.run("data path cifar10").with(66, &["cifar10 is not there", "`argd-pipe data fetch cifar10`"]);
+    workspace
+        .run("data path cifar10")
+        .with(66, &["cifar10 has not been downloaded", "`argd-pipe data fetch cifar10`"]);
     let command = "`argd-pipe -C . data fetch cifar10 --data-dir 'my data'` downloads it";
     workspace.run_with("-C . data path cifar10 --data-dir", &["my data"]).with(66, &[command]);
     workspace.run("data path cifar").with(2, &["did you mean `cifar10`?"]);
@@ -42,8 +45,9 @@ fn data_sets_are_listed_and_found() {
         fs::write(folder.join(name), "").unwrap();
     }
     assert_eq!(workspace.run("data path cifar100 --data-dir d").with(0, &[]).stdout, "d/cifar-100-binary\n");
-    let told =
-        workspace.run("data fetch cifar100 --data-dir d").with(0, &["was here already", "source: cifar100"]);
+    let told = workspace
+        .run("data fetch cifar100 --data-dir d")
+        .with(0, &["was already downloaded", "source: cifar100"]);
     assert_eq!(told.stdout, "d/cifar-100-binary\n");
 }
 

@@ -138,7 +138,7 @@ fn a_new_manifest_is_right_and_nothing_is_overwritten() {
 
     workspace.write("experiment.yaml", "mine");
     workspace.write("manifest.schema.json", "mine too");
-    workspace.run("init").with(2, &["`experiment.yaml` is there already", "help: name another file"]);
+    workspace.run("init").with(2, &["`experiment.yaml` already exists", "help: name another file"]);
     fs::remove_file(workspace.path("experiment.yaml")).unwrap();
     workspace.run("init").with(0, &[]);
     assert_eq!(fs::read_to_string(workspace.path("manifest.schema.json")).unwrap(), "mine too");

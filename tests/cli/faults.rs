@@ -116,10 +116,10 @@ fn a_record_of_a_newer_format_is_left_alone_by_all() {
     let workspace = after_a_run();
     let record = workspace.kept("records")[0].clone();
     fs::write(&record, r#"{"format_version": 4000000000}"#).unwrap();
-    workspace.run("cache verify").with(0, &["left alone: 1 record of a newer argd-pipe"]);
+    workspace.run("cache verify").with(0, &["skipped: 1 record written by a newer argd-pipe"]);
     workspace
         .run("cache gc --keep-days 0")
-        .with(6, &["nothing was removed", "help: collect with the newer one"]);
+        .with(6, &["nothing was removed", "help: collect with the newer argd-pipe"]);
     assert!(workspace.run("cache ls").with(0, &[]).stdout.contains("of a newer argd-pipe"));
     workspace.run("run tiny.yaml").with(6, &["was written by a newer argd-pipe"]);
     assert_eq!(fs::read_to_string(&record).unwrap(), r#"{"format_version": 4000000000}"#);
@@ -130,7 +130,7 @@ struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
     /// Mounts by these arguments; `None`, with a message, where that is not permitted.
-    #[expect(clippy::print_stderr, reason = "who runs the tests is told what was not tested")]
+    #[expect(clippy::print_stderr, reason = "report what was not tested")]
     fn new(folder: &'a Path, arguments: &[&str]) -> Option<Self> {
         fs::create_dir_all(folder).unwrap();
         let mounted = succeeds(Command::new("mount").args(arguments).arg(folder));

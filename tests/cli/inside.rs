@@ -39,7 +39,7 @@ fn a_log_is_kept_for_success_and_failure() {
     assert!(told.contains("failed: ") && told.contains("target 50"), "{told}");
     let told = workspace.run("log cheap.yaml images").with(0, &[]);
     assert_eq!(told.stderr, "");
-    let other = "images has not run as it is now; this is the log of its last result, ";
+    let other = "images has changed since it last ran; this is the log of its last result, ";
     workspace.run("log cheap.yaml images --set seed=9").with(0, &[other]);
 }
 
@@ -66,22 +66,22 @@ fn artifacts_are_exported_as_files_that_others_read() {
     workspace.run("export tiny.yaml poisoned trigger t.png").with(5, &["poisoned has no result yet"]);
     workspace.run("run tiny.yaml after@epochs=1").with(0, &[]);
     let export = |arguments: &str| -> Ended { workspace.run(&format!("export tiny.yaml {arguments}")) };
-    export("poisoned trigger t.png").with(0, &["the trigger of `badnets` in t.png"]);
-    export("poisoned trigger t.png").with(2, &["t.png is there already"]);
+    export("poisoned trigger t.png").with(0, &["wrote the trigger of `badnets` to t.png"]);
+    export("poisoned trigger t.png").with(2, &["t.png already exists"]);
     export("poisoned trigger t.jpg").with(2, &["t.jpg: a trigger cannot be", "help: name it .png"]);
     export("trained@epochs=1 model m.onnx")
         .with(2, &["m.onnx: a model cannot be", "help: name it .safetensors"]);
-    export("poisoned overlay poison --limit 2").with(0, &["2 poisoned images in poison"]);
+    export("poisoned overlay poison --limit 2").with(0, &["wrote 2 poisoned images to poison"]);
     assert_eq!(fs::read_dir(workspace.path("poison/0")).unwrap().count(), 2);
-    export("images dataset out/images --limit 10").with(0, &["20 images in out/images"]);
+    export("images dataset out/images --limit 10").with(0, &["wrote 20 images to out/images"]);
     assert!(workspace.path("out/images/train").is_dir() && workspace.path("out/images/test").is_dir());
     export("trained@epochs=1 model m.safetensors")
-        .with(0, &["wrn-10-1 with ", " parameters in m.safetensors"]);
+        .with(0, &["wrn-10-1 with ", " parameters to m.safetensors"]);
     assert_eq!(
         fs::read(workspace.path("m.safetensors")).unwrap(),
         fs::read(workspace.artifact("train")).unwrap()
     );
-    export("after@epochs=1 report r.json").with(0, &["a report in r.json"]);
+    export("after@epochs=1 report r.json").with(0, &["wrote a report to r.json"]);
     let report: Value = serde_json::from_str(&fs::read_to_string(workspace.path("r.json")).unwrap()).unwrap();
     assert!(report["acc"].is_f64());
     export("trained@epochs=1 modle m2").with(2, &["no output `modle`", "did you mean `model`?"]);

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::workspace::Workspace;
 
 /// Long enough to be killed in every phase: reading, poisoning, training, erasing, measuring.
-const MANIFEST: &str = "\
+pub const MANIFEST: &str = "\
 name: tiny
 seed: 2
 matrix: {defense: [finetune, argd]}

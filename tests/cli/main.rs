@@ -6,6 +6,7 @@ mod bad_input;
 mod cache;
 mod data;
 mod editors;
+mod executors;
 mod faults;
 mod inside;
 mod kills;

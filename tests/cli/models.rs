@@ -28,7 +28,7 @@ fn a_model_goes_out_to_pytorch_and_comes_back() {
         workspace.run(&format!("model export {trained_path} {file}")).with(0, &["wrn-10-1 is in theirs."]);
         workspace
             .run(&format!("model import {file} ours --model wrn-10-1 --image 16x16x3"))
-            .with(0, &["holds a wrn-10-1 for images of 16x16x3 in 10 classes, now in ours"]);
+            .with(0, &["imported a wrn-10-1 for images of 16x16x3 in 10 classes from"]);
         assert_eq!(fs::read(workspace.path("ours")).unwrap(), fs::read(&trained).unwrap());
     }
 
@@ -57,7 +57,7 @@ fn a_model_of_a_task_is_exported_by_the_name_of_its_file() {
     assert_eq!(fs::read(workspace.path("a.pth")).unwrap(), fs::read(workspace.path("c.pth")).unwrap());
     export("a.safetensors").with(0, &["parameters in a.safetensors"]);
     assert_eq!(fs::read(workspace.path("a.safetensors")).unwrap(), fs::read(&trained).unwrap());
-    export("a.pth").with(2, &["a.pth is there already"]);
+    export("a.pth").with(2, &["a.pth already exists"]);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn a_sweep_is_widened_from_the_command_line() {
     assert!(seeds.stdout.contains("seed"), "{}", seeds.stdout);
     workspace
         .run("run cheap.yaml --matrix seed=2,2")
-        .with(3, &["the axis `seed` has the value `2` twice", "--matrix"]);
+        .with(3, &["duplicate value `2` of the axis `seed`", "--matrix"]);
     workspace.run("run cheap.yaml --matrix rate=0.1,0.2").with(3, &["no stage uses the axis `rate`"]);
     workspace.run("run cheap.yaml --matrix seed=3..1").with(2, &["is no range"]);
     let added = ["--set", "stages.poisoned.with.rate=${matrix.rate}", "--matrix", "rate=0.1,0.2"];
@@ -92,5 +92,19 @@ fn include_and_exclude_are_set_like_anything_else() {
     let plan = |set: &str| workspace.run_with("plan cheap.yaml --set", &[set]);
     plan("matrix.exclude=[{ratio: 0.25}]").with(0, &["cheap: 4 tasks"]);
     plan("matrix.include=[{ratio: 0.75}]").with(0, &["cheap: 8 tasks"]);
-    plan("matrix.exclude=[{ration: 0.25}]").with(3, &["there is no axis `ration`"]);
+    plan("matrix.exclude=[{ration: 0.25}]").with(3, &["unknown axis `ration`"]);
+}
+
+#[test]
+fn a_backend_has_results_of_its_own() {
+    let workspace = Workspace::new();
+    let task = "tiny.yaml after@epochs=1";
+    workspace.run(&format!("run {task} --backend candle")).with(0, &["4 ran"]);
+    workspace.run(&format!("run {task} --backend candle")).with(0, &["4 cached"]);
+    workspace.run(&format!("run {task} --dry-run")).with(0, &["1 to run, 3 pending"]);
+    let status = workspace.run(&format!("status {task} --why")).with(0, &[]).stdout;
+    assert!(status.contains(r#"numerics: "cpu/f32/candle" -> "cpu/f32/kernels-2""#), "{status}");
+    workspace.run(&format!("run {task} --backend torch")).with(2, &["kernels, candle"]);
+    let help = workspace.run("run --help").with(0, &[]).stdout;
+    assert!(!help.contains("--backend"), "{help}");
 }

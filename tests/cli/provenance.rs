@@ -78,15 +78,13 @@ fn locked_results_are_given_or_none() {
         .with(66, &["results/tiny.lock", "`argd-pipe run tiny.yaml --lock` writes it"]);
     workspace.run("run tiny.yaml --lock").with(0, &["results/tiny.lock"]);
     let lock = fs::read_to_string(workspace.path("results/tiny.lock")).unwrap();
-    workspace
-        .run("run tiny.yaml --locked")
-        .with(0, &["6 cached", "the results are those of results/tiny.lock"]);
+    workspace.run("run tiny.yaml --locked").with(0, &["6 cached", "the results match results/tiny.lock"]);
 
     // What would differ is known before anything runs, in an empty cache too.
     let changed = "run tiny.yaml --locked --cache-dir other --set stages.poisoned.with.rate=0.2";
-    let words = ["not as locked: poisoned: it would be computed from something else", "1 task not as locked"];
+    let words = ["does not match the lock file: poisoned: ", "1 task does not match the lock file"];
     let told = workspace.run(changed).with(5, &words);
-    assert_eq!(told.stderr.matches("not as locked: ").count(), 1, "the cause alone is named");
+    assert_eq!(told.stderr.matches("does not match the lock file: ").count(), 1, "the cause alone is named");
     let why = ["\n  parameter `rate`: 0.1 -> 0.2\n", "--set stages.poisoned.with.rate=0.2 --lock` locks"];
     workspace.run(&changed.replace(" --cache-dir other", "")).with(5, &words).with(5, &why);
     workspace
@@ -95,7 +93,7 @@ fn locked_results_are_given_or_none() {
     workspace.run("run tiny.yaml --locked --lock").with(2, &["cannot be used with"]);
 
     // A lock is of the whole plan, whatever part of it is run.
-    workspace.run("run tiny.yaml after@epochs=1 --locked").with(0, &["4 cached", "the results are those of"]);
+    workspace.run("run tiny.yaml after@epochs=1 --locked").with(0, &["4 cached", "the results match"]);
     workspace.run("run tiny.yaml images --locked --set stages.poisoned.with.rate=0.2").with(5, &["poisoned"]);
     workspace.run("run tiny.yaml images --lock").with(2, &["cannot be used with"]);
 
@@ -141,7 +139,7 @@ fn events_are_a_history_in_json_lines() {
         .run("run tiny.yaml --tensorboard tiny.yaml")
         .with(2, &["cannot write `tiny.yaml", "give --tensorboard"]);
     // A file that fills up costs the events, not the run.
-    workspace.run("run tiny.yaml --events /dev/full").with(4, &["6 cached", "2 rows are in", "/dev/full"]);
+    workspace.run("run tiny.yaml --events /dev/full").with(4, &["6 cached", "wrote 2 rows to", "/dev/full"]);
 }
 
 #[test]

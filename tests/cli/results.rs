@@ -25,14 +25,14 @@ fn results_are_written_in_several_formats() {
     let wrong = workspace.run("results tiny.yaml --sort asd");
     wrong.with(2, &["have no column `asd`", "did you mean `asr`?"]);
     workspace.run("results tiny.yaml --filter epochs").with(2, &["write a column and a value"]);
-    workspace.run("results tiny.yaml").with(0, &["2 rows are in results/tiny.csv"]);
+    workspace.run("results tiny.yaml").with(0, &["wrote 2 rows to results/tiny.csv"]);
     assert_eq!(workspace.csv(), csv);
 }
 
 #[test]
 fn rows_that_are_filtered_out_need_no_result() {
     let workspace = Workspace::new();
-    workspace.run("run tiny.yaml after@epochs=1").with(0, &["only a part was run"]);
+    workspace.run("run tiny.yaml after@epochs=1").with(0, &["only some tasks ran"]);
     assert!(!workspace.path("results").exists());
     workspace.run("results tiny.yaml --filter epochs=1").with(0, &[]);
     workspace.run("results tiny.yaml").with(5, &["1 task has no results yet (after@epochs=2)"]);
@@ -51,8 +51,8 @@ fn the_command_that_computes_what_is_missing_is_the_whole_one() {
     workspace
         .run_with("export --cache-dir other", &[&set[..], &["images", "dataset", "images"]].concat())
         .with(5, &["--matrix 'epochs=[1]' images` computes it"]);
-    workspace.run_with("run --cache-dir other", &set).with(0, &["1 row is in results/tiny.csv"]);
-    workspace.run_with("results --cache-dir other", &set).with(0, &["1 row is in results/tiny.csv"]);
+    workspace.run_with("run --cache-dir other", &set).with(0, &["wrote 1 row to results/tiny.csv"]);
+    workspace.run_with("results --cache-dir other", &set).with(0, &["wrote 1 row to results/tiny.csv"]);
 }
 
 #[test]
@@ -61,11 +61,11 @@ fn the_rows_that_there_are_are_written_on_request() {
     let wrong = MANIFEST.replace("epochs: [1, 2]", "epochs: [1], target: [0, 50]");
     workspace.write("wrong.yaml", &wrong.replace("target: 0", "target: \"${matrix.target}\""));
     workspace.run("results wrong.yaml --partial").with(5, &["2 tasks have no results yet"]);
-    let hint = "`argd-pipe results wrong.yaml --partial` writes the results that there are (1 row)";
+    let hint = "`argd-pipe results wrong.yaml --partial` writes the available results (1 row)";
     workspace.run("run wrong.yaml").with(4, &["1 task failed (poisoned@target=50)", hint]);
     assert!(!workspace.path("results").exists());
     workspace.run("results wrong.yaml").with(5, &["`argd-pipe run wrong.yaml` computes them"]);
-    let told = ["1 task has no results yet (after@epochs=1,target=50)", "1 row is in results/tiny.csv"];
+    let told = ["1 task has no results yet (after@epochs=1,target=50)", "wrote 1 row to results/tiny.csv"];
     workspace.run("results wrong.yaml --partial").with(0, &told);
     let csv = workspace.csv();
     assert_eq!((csv.lines().count(), csv.matches(",50,").count()), (2, 0), "{csv}");
@@ -77,11 +77,11 @@ fn means_over_seeds_do_not_outlive_the_results_that_they_are_of() {
     let means = workspace.path("results/tiny.seeds.csv");
     workspace
         .run("run tiny.yaml --set matrix.epochs=[1] --matrix seed=1..2")
-        .with(0, &["means over the seeds are in results/tiny.seeds.csv"]);
-    workspace.run("run tiny.yaml images").with(0, &["only a part was run"]);
+        .with(0, &["wrote the means over the seeds to results/tiny.seeds.csv"]);
+    workspace.run("run tiny.yaml images").with(0, &["only some tasks ran"]);
     assert!(means.exists());
     let run = "run tiny.yaml --set matrix.epochs=[1]";
-    workspace.run(run).with(0, &["removed results/tiny.seeds.csv", "1 row is in results/tiny.csv"]);
+    workspace.run(run).with(0, &["removed results/tiny.seeds.csv", "wrote 1 row to results/tiny.csv"]);
     assert!(!means.exists());
     assert!(!workspace.run(run).with(0, &[]).stderr.contains("removed"));
 }
@@ -113,7 +113,7 @@ fn runs_are_compared_with_each_other_and_with_tables() {
     let workspace = Workspace::new();
     workspace.run("run tiny.yaml").with(0, &[]);
     workspace.run("run tiny.yaml --matrix epochs=2,3 --set stages.trained.with.batch=16").with(0, &[]);
-    workspace.run("run tiny.yaml images").with(0, &["only a part was run"]);
+    workspace.run("run tiny.yaml images").with(0, &["only some tasks ran"]);
     let runs = fs::read_dir(workspace.path("cache/v1/runs")).unwrap();
     let mut runs: Vec<String> = runs.map(|run| run.unwrap().file_name().into_string().unwrap()).collect();
     runs.sort();
@@ -136,7 +136,9 @@ fn runs_are_compared_with_each_other_and_with_tables() {
     let same = ["rows: 2 are the same"];
     workspace.run(&format!("diff {second} results/tiny.csv")).with(0, &same);
     workspace.run(&format!("diff results/tiny.csv cache/v1/runs/{second}")).with(0, &same);
-    workspace.run(&format!("diff {second} {part}")).with(2, &["it has no results", "help: give two files"]);
+    workspace
+        .run(&format!("diff {second} {part}"))
+        .with(2, &["the run stopped before producing results", "help: give two files"]);
     workspace.run(&format!("diff {second} 20000101T000000Z-tiny")).with(66, &["20000101T000000Z-tiny"]);
     workspace.write("other.json", "{}");
     workspace.run(&format!("diff {second} other.json")).with(2, &["it is not the file of a run"]);

@@ -58,7 +58,7 @@ fn seeds_are_joined_in_a_csv_of_their_own() {
     let of_seeds = MANIFEST.replace("seed: 2\nmatrix: {epochs: [1, 2]}", "matrix: {seed: [1, 2]}");
     workspace.write("tiny.yaml", &of_seeds.replace("\"${matrix.epochs}\"", "1"));
     let told =
-        workspace.run("run tiny.yaml").with(0, &["means over the seeds are in results/tiny.seeds.csv"]);
+        workspace.run("run tiny.yaml").with(0, &["wrote the means over the seeds to results/tiny.seeds.csv"]);
     assert!(told.stdout.contains(" ± "), "{}", told.stdout);
     let read = || fs::read_to_string(workspace.path("results/tiny.seeds.csv")).unwrap();
     let first = read();
@@ -67,7 +67,7 @@ fn seeds_are_joined_in_a_csv_of_their_own() {
     assert!(lines.len() == 2 && lines[1].starts_with("tiny,after,2,"), "{first}");
 
     fs::remove_dir_all(workspace.path("results")).unwrap();
-    workspace.run("results tiny.yaml").with(0, &["2 rows are in results/tiny.csv"]);
+    workspace.run("results tiny.yaml").with(0, &["wrote 2 rows to results/tiny.csv"]);
     assert_eq!(read(), first);
 }
 
@@ -99,7 +99,7 @@ fn results_come_from_the_cache_alone() {
     workspace.run("run tiny.yaml").with(0, &[]);
     let csv = workspace.csv();
     workspace.write("results/tiny.csv", "spoilt");
-    let told = workspace.run("results tiny.yaml").with(0, &["2 rows are in results/tiny.csv"]);
+    let told = workspace.run("results tiny.yaml").with(0, &["wrote 2 rows to results/tiny.csv"]);
     assert_eq!(workspace.csv(), csv);
     assert!(told.stdout.contains("after") && told.stdout.contains("cached"), "{}", told.stdout);
 

@@ -46,7 +46,7 @@ fn each_task_is_computed_once_by_however_many() {
         let workspace = Workspace::new();
         let start = |_| Running::start(&workspace, "run tiny.yaml");
         let running: Vec<Running> = (0..processes).map(start).collect();
-        let ended = running.into_iter().map(|running| running.end().with(0, &["2 rows are in"]));
+        let ended = running.into_iter().map(|running| running.end().with(0, &["wrote 2 rows to"]));
         let ran: usize = ended.map(|ended| ended.stderr.matches("finished ").count()).sum();
         assert_eq!(ran, 6, "every task is computed once by {processes} processes");
         assert_eq!(workspace.csv(), alone.csv(), "of {processes} processes");

@@ -18,7 +18,7 @@ fn status_says_what_is_cached_and_why_the_rest_is_not() {
     );
     let changed = "--why --set stages.part.with.stratified=true --set stages.images.with.train=128";
     assert_tells!("status_of_changes", workspace.run(&format!("status cheap.yaml {changed}")));
-    workspace.run(&format!("status cheap.yaml {changed} --exit-code")).with(5, &["6 tasks without a result"]);
+    workspace.run(&format!("status cheap.yaml {changed} --exit-code")).with(5, &["not cached: 6 tasks"]);
     let told = workspace.run("status cheap.yaml rest@ratio=0.5").with(0, &["cheap: 1 task: 1 cached"]);
     assert!(!told.stdout.contains("images"), "{}", told.stdout);
 }

@@ -1,10 +1,11 @@
 //! Files that are written from the code: the schema, the command line, the stage kinds. These tests compare them
-//! with what the code says now; with `UPDATE_DOCS=1` they write them again.
+//! with the code; with `UPDATE_DOCS=1` they write them again.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod stages;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ fn assert_current(name: &str, text: &str) {
     let found = fs::read_to_string(path(name)).unwrap_or_default();
     assert!(
         found == text,
-        "{name} is not what the code says: `UPDATE_DOCS=1 cargo test --test docs` writes it again"
+        "{name} differs from the code: `UPDATE_DOCS=1 cargo test --release --test docs` writes it again"
     );
 }
 
@@ -44,20 +45,35 @@ fn the_stage_kinds_are_current() {
 
 #[test]
 fn the_command_line_is_current() {
-    let mut text = "# The command line\n\nWhat `--help` says, written from the program.\n".to_owned();
-    describe(&mut cli::command().term_width(100), &mut text);
+    let mut text = String::from(
+        "# The command line\n\nThe output of `--help` for every command, written from the program. The first section lists the \
+         global options, which every command takes. An option that several commands share is explained where it first appears.\n",
+    );
+    let mut command = cli::command().term_width(100);
+    command.build();
+    describe(command, &mut BTreeSet::new(), &mut text);
     assert_current("docs/cli.md", &text);
 }
 
-/// Appends the help of a command, and of those below it.
-fn describe(command: &mut clap::Command, text: &mut String) {
-    command.build();
+/// Appends the help of a command and of its subcommands. `explained` holds the long texts that are already there.
+fn describe(command: clap::Command, explained: &mut BTreeSet<String>, text: &mut String) {
+    let is_root = explained.is_empty();
+    let mut command = command.mut_args(|arg| {
+        let again = arg.get_long_help().is_some_and(|help| !explained.insert(help.to_string()));
+        let everywhere = arg.is_global_set() || matches!(arg.get_action(), clap::ArgAction::Help);
+        let arg = match arg.get_help().cloned() {
+            Some(short) if again => arg.long_help(short),
+            _ => arg,
+        };
+        arg.hide(everywhere && !is_root)
+    });
     let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
     let help = command.render_long_help().to_string();
     let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
     *text += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim_end());
-    for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
-        describe(below, text);
+    let is_listed = |below: &&clap::Command| below.get_name() != "help" && !below.is_hide_set();
+    for below in command.get_subcommands().filter(is_listed) {
+        describe(below.clone(), explained, text);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use argd_pipe::stages::metrics::{METRICS, Metric};
 use argd_pipe::stages::{self, Stage};
 use serde_json::Value;
 
@@ -14,7 +15,18 @@ pub fn reference() -> String {
     for kind in stages::all() {
         describe(&*kind, &mut text);
     }
+    metrics(&mut text);
     text
+}
+
+/// Lists what stages report as numbers.
+fn metrics(text: &mut String) {
+    text.push_str("\n## Metrics\n\nWhat stages report, by the name in records and CSV files. Numbers that are not counts have \
+         two decimals.\n\n| metric | title | is | |\n|---|---|---|---|\n");
+    for Metric { name, title, unit, about, .. } in METRICS {
+        let unit = format!("{unit:?}").to_lowercase();
+        writeln!(text, "| `{name}` | {} | {unit} | {} |", title.unwrap_or_default(), line(about)).unwrap();
+    }
 }
 
 fn describe(kind: &dyn Stage, text: &mut String) {

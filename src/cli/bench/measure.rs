@@ -1,6 +1,6 @@
-//! Measuring: the program's own training loop, predictions and ARGD on images that cost nothing to make.
+//! Measures the program's own training loop, predictions and ARGD on images of noise.
 //!
-//! What is timed is what a stage runs, batches and augmentation included, so an epoch of a real training takes what
+//! A step here is a step of a stage, with its batches and augmentation, so an epoch of a real training takes as long as
 //! its steps take here.
 
 use std::path::Path;
@@ -12,31 +12,31 @@ use serde::Serialize;
 
 use super::super::error::CliError;
 use crate::data::{DataError, Dataset, ImageShape, Images, TrainView};
-use crate::defenses::{Argd, Defense, Task};
+use crate::defenses::{self, Argd, Defense};
 use crate::models::Architecture;
 use crate::nn::graph::Shape;
-use crate::nn::{Level, Network};
+use crate::nn::{Backend, Level, Network};
 use crate::rng;
 use crate::stages::StageError;
 use crate::train::{
-    CrossEntropy, Frozen, PREDICT_BATCH, Progress, Session, Training, Watch, Weights, fit, predict,
+    CrossEntropy, Frozen, Observer, PREDICT_BATCH, Progress, Session, Training, Weights, fit, predict,
 };
 
 const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 const CLASSES: usize = 10;
 const SEED: u64 = 1;
-/// Steps before the first that counts: buffers are allocated and caches are filled.
+/// Steps before the first measured one: they allocate buffers and fill caches.
 const WARM_UP: usize = 5;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum What {
-    /// Steps of a training: forward, backward, update.
+    /// Training steps: forward, backward, update.
     Train,
-    /// Predictions, as an evaluation makes them.
+    /// Predictions, as in an evaluation.
     Infer,
-    /// Steps of ARGD: a student's training with a teacher's inference and all three terms.
+    /// ARGD steps: training of the student, inference of the teacher, and all three terms.
     Argd,
 }
 
@@ -55,14 +55,14 @@ impl What {
 pub(super) struct Case {
     pub what: What,
     pub model: Architecture,
-    /// Images of a step; predictions have their own.
+    /// Images per step; predictions have their own number.
     pub batch: usize,
     pub threads: usize,
-    /// Steps that count.
+    /// Steps after the warm-up.
     pub steps: usize,
 }
 
-/// What came out of it.
+/// The result of a measurement.
 #[derive(Debug, Serialize)]
 pub(super) struct Speed {
     pub what: What,
@@ -101,14 +101,15 @@ impl Case {
         if self.what == What::Infer { PREDICT_BATCH } else { self.batch }
     }
 
-    /// One epoch of exactly the steps that are asked for.
+    /// Runs one epoch of exactly the requested steps.
     fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
         let ImageShape { height, width, channels } = SHAPE;
-        let network = Network::new(self.model.graph(Shape { height, width, channels }, CLASSES));
-        let (theta, state) = network.init(SEED);
+        let graph = self.model.graph(Shape { height, width, channels }, CLASSES);
+        let network = Network::new(graph, &Backend::default())?;
+        let (theta, state) = network.graph().init(SEED);
         let weights = Weights { theta, state };
         let dataset = images((WARM_UP + self.steps) * batch)?;
-        let session = Session { seed: SEED, watch: clock, checkpoints: folder };
+        let session = Session { seed: SEED, observer: clock, checkpoints: folder };
         let training = Training { epochs: 1, batch, ..Training::default() };
         let view = |dataset| TrainView::new(Arc::new(dataset), None, None).map(Arc::new);
         match self.what {
@@ -121,9 +122,10 @@ impl Case {
             }
             What::Argd => {
                 let teacher = Some(Frozen::new(network.clone(), &weights)?);
-                let argd = Argd { training, ..Argd::default() };
+                let argd = Argd { shared: training, ..Argd::default() };
                 let samples = view(dataset)?;
-                argd.erase(Task { network: &network, student: weights, teacher, samples, session })?;
+                let student = weights;
+                argd.erase(defenses::Case { network: &network, student, teacher, samples, session })?;
             }
         }
         Ok(())
@@ -141,7 +143,7 @@ fn images(count: usize) -> Result<Dataset, DataError> {
     Dataset::new(classes, some(count)?, some(1)?)
 }
 
-/// Notes when each step ended.
+/// Records when each step ended.
 #[derive(Default)]
 struct Clock {
     ends: Mutex<Vec<Instant>>,
@@ -158,7 +160,7 @@ impl Clock {
     }
 }
 
-impl Watch for Clock {
+impl Observer for Clock {
     fn progress(&self, _: &Progress) {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
     }

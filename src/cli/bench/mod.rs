@@ -1,4 +1,4 @@
-//! `argd-pipe bench`: how fast this machine trains and tests.
+//! `argd-pipe bench`: measures how fast this machine trains and tests.
 
 mod measure;
 
@@ -19,28 +19,28 @@ Examples:
 
 /// Measure how fast this machine trains and tests networks.
 ///
-/// Each measurement runs the loop that the stages run, augmentation included, on 32x32 images of noise, and tells the
-/// median of its steps.
+/// Each measurement runs the training loop of the stages, with augmentation, on 32x32 images of noise. It reports the
+/// median step.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Bench {
-    /// What to measure; can be given again, or as a list [default: all].
+    /// What to measure; a list, or repeated [default: all].
     #[arg(long, value_enum, value_delimiter = ',', action = ArgAction::Append)]
     what: Vec<What>,
 
-    /// Networks, such as `wrn-16-1`; can be given again, or as a list.
+    /// Networks, such as `wrn-16-1`; a list, or repeated.
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "wrn-16-1")]
     model: Vec<Architecture>,
 
-    /// Images of a training step. Predictions take as many at once as an evaluation does.
+    /// Images per training step. Predictions use the batch size of an evaluation.
     #[arg(long, value_name = "N", default_value = "64")]
     batch: NonZeroUsize,
 
-    /// Numbers of threads; a list [default: one per core].
+    /// Numbers of threads; a list, or repeated [default: one per core].
     #[arg(long, value_name = "N", value_delimiter = ',')]
     threads: Vec<NonZeroUsize>,
 
-    /// Steps that count in each measurement.
+    /// Steps per measurement, after the warm-up.
     #[arg(long, value_name = "N", default_value = "40")]
     steps: NonZeroUsize,
 

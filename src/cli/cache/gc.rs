@@ -1,4 +1,4 @@
-//! `argd-pipe cache gc`: makes room.
+//! `argd-pipe cache gc`: removes unused files and old results.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,8 @@ use crate::cli::prepare;
 use crate::cli::recorders::run_file;
 use crate::cli::size::Size;
 use crate::cli::ui::{Ui, format};
-use crate::pipeline::{self, provenance};
+use crate::nn::Backend;
+use crate::pipeline::{self, Event, record};
 use crate::store::{Collection, Policy, Record, Store};
 
 const EXAMPLES: &str = "\
@@ -23,31 +24,30 @@ Examples:
   argd-pipe cache gc --keep-days 0 --keep pipelines/badnets.yaml
   argd-pipe cache gc --keep-days 0 --keep 20260314T092653Z-badnets";
 
-/// Make room: remove what no result needs, and by request results.
+/// Remove unused files and, with options, old results.
 ///
-/// Without options only clutter goes: artifacts that no result names, checkpoints of tasks that are done, files that
-/// were set aside as corrupt, what is told of runs before the newest 100, lock files that nobody holds. Results go by
-/// `--keep-days` and `--max-size` alone, the longest unused first. What a live run uses stays, on any machine that
-/// shares the cache.
+/// Without options it removes unused artifacts, checkpoints of finished tasks, corrupt files, unheld lock files, and the
+/// run folders of all but the newest 100 runs. Only `--keep-days` and `--max-size` remove results, the longest unused
+/// first. Results that a live run uses are kept, on every machine that shares the cache.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Gc {
-    /// Remove results, checkpoints, logs, and what is told of runs, that were not used for more than N days.
+    /// Remove results, checkpoints, logs and run folders that were not used for more than N days.
     #[arg(long, value_name = "N")]
     keep_days: Option<u32>,
 
-    /// Remove results until the artifacts take no more than SIZE: `500M`, `20G`, `1.5T`.
+    /// Remove results until the artifacts take at most SIZE: `500M`, `20G`, `1.5T`.
     #[arg(long, value_name = "SIZE")]
     max_size: Option<Size>,
 
-    /// Keep all that this manifest finds in the cache, or all that this run had; can be given again.
+    /// Keep the results of a manifest or a run. Can be repeated.
     ///
-    /// A run is its `run.json`, or the name of its folder in the cache's `v1/runs`, which then stays too. It keeps what
-    /// `--set` and `--matrix` made of its manifest: a sweep over seeds, say.
+    /// A manifest keeps the results that it finds in the cache. A run keeps its own results, for example of a sweep with
+    /// `--matrix`. Name it by its `run.json`, or by its folder in the cache's `v1/runs`; the folder is then kept, too.
     #[arg(long, value_name = "MANIFEST|RUN", value_hint = clap::ValueHint::FilePath)]
     keep: Vec<PathBuf>,
 
-    /// Tell what would go, and remove nothing.
+    /// Show what would be removed; remove nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -58,7 +58,7 @@ impl Gc {
         for kept in &self.keep {
             match run_file(kept, &global.cache_dir) {
                 Some(run) => kept_runs.extend(keep_run(&run, store)?),
-                None => keep_manifest(kept, store, ui)?,
+                None => keep_manifest(kept, &global.backend.backend(), store, ui)?,
             }
         }
         let policy = Policy {
@@ -68,11 +68,11 @@ impl Gc {
             dry_run: self.dry_run,
         };
         let collection = store.collect(&policy)?;
-        self.tell(&collection, ui);
+        self.report(&collection, ui);
         Ok(())
     }
 
-    fn tell(&self, collection: &Collection, ui: &Ui) {
+    fn report(&self, collection: &Collection, ui: &Ui) {
         let Collection {
             records,
             artifacts,
@@ -106,23 +106,23 @@ impl Gc {
         ui.say(&format!("{verb} {results}{}", parts.collect::<String>()));
         if *spared > 0 {
             let results = format::count(*spared, "result");
-            ui.say(&format!("spared {results} that a live run, or what is to be kept, uses"));
+            ui.say(&format!("kept {results} that a live run or --keep uses"));
         }
         let (artifacts, bytes) = (format::count(left.files, "artifact"), format::bytes(left.bytes));
-        ui.say(&format!("{artifacts} ({bytes}) {}", if self.dry_run { "would stay" } else { "stay" }));
+        ui.say(&format!("{artifacts} ({bytes}) {}", if self.dry_run { "would remain" } else { "remain" }));
     }
 }
 
-/// Marks what a manifest finds in the store as used by this process: looking a task up does.
-fn keep_manifest(manifest: &Path, store: &Store, ui: &Ui) -> Result<(), CliError> {
-    let plan = prepare::plan(manifest, &[])?;
-    pipeline::survey(&plan, store, &mut |event| ui.tell(&event))?;
+/// Marks the results that a manifest finds in the store as used by this process: each lookup does.
+fn keep_manifest(manifest: &Path, backend: &Backend, store: &Store, ui: &Ui) -> Result<(), CliError> {
+    let plan = prepare::plan(manifest, &[], backend)?;
+    pipeline::survey(&plan, store, &mut |task, damage| ui.show(&Event::damaged(task, damage)))?;
     Ok(())
 }
 
-/// Marks what a run had as used by this process, and returns the name of the run's folder.
+/// Marks the results of a run as used by this process, and returns the name of the run's folder.
 fn keep_run(file: &Path, store: &Store) -> Result<Option<OsString>, CliError> {
-    let unfit = |error| CliError::Unknown(format!("cannot keep `{}`: {error}", file.display()));
-    provenance::keys(file).map_err(unfit)?.iter().for_each(|key| store.mark_used(key));
+    let unfit = |error| CliError::unknown(format!("cannot keep `{}`: {error}", file.display()), None);
+    record::keys(file).map_err(unfit)?.iter().for_each(|key| store.mark_used(key));
     Ok(file.parent().and_then(Path::file_name).map(OsStr::to_owned))
 }

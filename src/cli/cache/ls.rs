@@ -1,4 +1,4 @@
-//! `argd-pipe cache ls`: every result that is kept.
+//! `argd-pipe cache ls`: lists all results.
 
 use std::cmp::Reverse;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::error::CliError;
 use crate::cli::ui::{Ui, format, table};
+use crate::pipeline::Components;
 use crate::store::{Entry, Kept, Record, Store};
 
 const EXAMPLES: &str = "\
@@ -15,13 +16,13 @@ Examples:
   argd-pipe cache ls
   argd-pipe cache ls --json";
 
-/// List every result that is kept, the last used first.
+/// List all results, the last used first.
 ///
-/// A task is called as in the run that computed it; the same result may serve others under other names.
+/// A result has the name of the task that computed it. Other tasks may use the same result.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Ls {
-    /// Write JSON: a list of objects.
+    /// Print JSON: a list of objects.
     #[arg(long)]
     json: bool,
 }
@@ -54,7 +55,7 @@ fn row(entry: &Entry, now: SystemTime) -> Vec<String> {
             vec![key, record.name(), kind(record).to_owned(), size, took, used, remark.to_owned()]
         }
         Kept::Damaged(_) => unreadable(key, used, "damaged"),
-        Kept::Newer => unreadable(key, used, "of a newer argd-pipe"),
+        Kept::Newer => unreadable(key, used, "written by a newer argd-pipe"),
     }
 }
 
@@ -76,8 +77,8 @@ fn to_json(entry: &Entry) -> Value {
     })
 }
 
-fn kind(record: &Record) -> &str {
-    record.components["kind"].as_str().unwrap_or_default()
+fn kind(record: &Record) -> String {
+    Components::of(record).map(|components| components.kind).unwrap_or_default()
 }
 
 fn bytes(record: &Record) -> u64 {

@@ -1,4 +1,4 @@
-//! `argd-pipe cache`: what is kept, how much room it takes, whether it is sound, and what may go.
+//! `argd-pipe cache`: lists, measures, checks and cleans the cache.
 
 mod gc;
 mod ls;
@@ -19,9 +19,9 @@ Examples:
   argd-pipe cache verify
   argd-pipe cache gc --keep-days 30 --max-size 20G --keep pipelines/badnets.yaml";
 
-/// Look after the cache: list, measure, check, make room.
+/// Manage the cache: list, measure, check and clean it.
 ///
-/// All of it is safe beside live runs.
+/// All of these commands are safe during a run.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Cache {

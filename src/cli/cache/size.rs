@@ -1,4 +1,4 @@
-//! `argd-pipe cache size`: how much room the cache takes.
+//! `argd-pipe cache size`: shows how much space the cache takes.
 
 use clap::Args;
 use serde_json::json;
@@ -12,11 +12,11 @@ Examples:
   argd-pipe cache size
   argd-pipe cache size --json";
 
-/// Tell how much room the cache takes, and what for.
+/// Show how much space the cache takes, and for what.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Size {
-    /// Write JSON: an object.
+    /// Print JSON: an object.
     #[arg(long)]
     json: bool,
 }
@@ -31,13 +31,13 @@ impl Size {
         let Sizes { records, artifacts, unused, checkpoints, logs, corrupt, others } = sizes;
         let parts = [
             ("artifacts", artifacts),
-            ("artifacts that no result names", unused),
+            ("unused artifacts", unused),
             ("records", records),
             ("checkpoints", checkpoints),
             ("logs", logs),
-            ("set aside as corrupt", corrupt),
-            ("journals, runs, locks and the like", others),
-            ("all", all),
+            ("corrupt files", corrupt),
+            ("journals, runs, locks, others", others),
+            ("total", all),
         ];
         let row = |(what, Amount { files, bytes }): (&str, Amount)| {
             vec![what.to_owned(), files.to_string(), format::bytes(bytes)]

@@ -1,4 +1,4 @@
-//! `argd-pipe cache verify`: whether what is kept is sound, and whether it can be had again.
+//! `argd-pipe cache verify`: checks the artifacts, or recomputes results and compares them.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
@@ -8,9 +8,9 @@ use clap::Args;
 
 use crate::cli::error::CliError;
 use crate::cli::options::Global;
-use crate::cli::prepare::NUMERICS;
 use crate::cli::signals;
 use crate::cli::ui::{Ui, Watcher, format};
+use crate::nn::Backend;
 use crate::pipeline::{Again, Event, Label, RunError, TaskId, TaskRef, fits};
 use crate::stages::{self, Observer, Progress};
 use crate::store::{Entry, Lost, Record, Store, Verification};
@@ -21,18 +21,17 @@ Examples:
   argd-pipe cache verify --recompute backdoored
   argd-pipe cache verify --recompute 5f0c2a91";
 
-/// Check that every artifact still is what it was.
+/// Check that all artifacts are intact.
 ///
-/// All of them are read and hashed. Bad files are moved to `v1/corrupt`, and the tasks are named that the next run
-/// computes again. Exits with 6 if anything was bad.
+/// This reads and hashes every artifact. Corrupt files are moved to `v1/corrupt`, and the tasks that the next run
+/// computes again are listed. The exit code is 6 if a file is corrupt.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Verify {
-    /// Instead, compute results again and compare; can be given again.
+    /// Compute results again and compare them. Can be repeated.
     ///
-    /// TASK is a name (`erased@defense=argd`, `badnets/erased*`) or the first digits of a key, as `argd-pipe cache ls`
-    /// shows them; in a name, `*` and `?` stand for any text and any character. A
-    /// result that comes out differently is marked as non-deterministic.
+    /// TASK is a name (`erased@defense=argd`, `badnets/erased*`) or the first digits of a key, as in `argd-pipe cache
+    /// ls`. In a name, `*` matches any text, `?` any character. A result that differs is marked as non-deterministic.
     #[arg(long, value_name = "TASK")]
     recompute: Vec<String>,
 }
@@ -47,18 +46,17 @@ impl Verify {
         let mut records = vec![];
         for task in &self.recompute {
             let before = records.len();
-            records.extend(entries.iter().filter_map(Entry::record).filter(|record| is_called(record, task)));
+            records.extend(entries.iter().filter_map(Entry::record).filter(|record| matches(record, task)));
             if records.len() == before {
                 let list = global.command(&["cache", "ls"]);
-                return Err(CliError::Unknown(format!(
-                    "no result in the cache is called `{task}`\nhint: `{list}` lists tasks and keys"
-                )));
+                let what = format!("the cache has no result `{task}`");
+                return Err(CliError::unknown(what, format!("`{list}` lists tasks and keys")));
             }
         }
-        let stop = signals::stop_flag()?;
+        let (backend, stop) = (global.backend.backend(), signals::stop_flag()?);
         let mut different = vec![];
         for record in records {
-            if !same_again(record, store, &stop, ui)? {
+            if !same_again(record, store, &backend, &stop, ui)? {
                 different.push(record.name());
             }
         }
@@ -66,8 +64,8 @@ impl Verify {
     }
 }
 
-/// Whether a record is meant by a pattern of its task's name, with or without its pipeline, or by the start of its key.
-fn is_called(record: &Record, task: &str) -> bool {
+/// Whether a record matches a pattern of its task's name, with or without its pipeline, or the start of its key.
+fn matches(record: &Record, task: &str) -> bool {
     let by_key = task.len() >= 4 && record.key.to_string().starts_with(task);
     by_key || fits(task, &record.exec.task) || fits(task, &record.name())
 }
@@ -77,14 +75,14 @@ fn check(store: &Store, ui: &Ui) -> Result<(), CliError> {
     let bar = ui.bytes("hashing", store.sizes()?.all_artifacts());
     let Verification { records, artifacts, damages, lost, newer } = store.verify(&|bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
-    damages.iter().for_each(|damage| ui.say(&format!("bad: {damage}")));
+    damages.iter().for_each(|damage| ui.say(&format!("corrupt: {damage}")));
     for Lost { key, task } in lost {
-        let task = task.as_deref().unwrap_or("a task that no journal names");
-        ui.say(&format!("runs again: {task}  {}", key.short()));
+        let task = task.as_deref().unwrap_or("a task of unknown name");
+        ui.say(&format!("to compute again: {task}  {}", key.short()));
     }
     if newer > 0 {
         let records = format::count(newer, "record");
-        ui.say(&format!("left alone: {records} of a newer argd-pipe"));
+        ui.say(&format!("skipped: {records} written by a newer argd-pipe"));
     }
     let (records, files) = (format::count(records, "record"), format::count(artifacts.files, "artifact"));
     ui.say(&format!("checked {records} and {files} ({})", format::bytes(artifacts.bytes)));
@@ -95,19 +93,25 @@ fn check(store: &Store, ui: &Ui) -> Result<(), CliError> {
     }
 }
 
-/// Computes what a record is about again, and tells whether it came out the same.
-fn same_again(record: &Record, store: &Store, stop: &AtomicBool, ui: &Ui) -> Result<bool, CliError> {
+/// Computes the task of a record again, and returns whether its outputs are the same.
+fn same_again(
+    record: &Record,
+    store: &Store,
+    backend: &Backend,
+    stop: &AtomicBool,
+    ui: &Ui,
+) -> Result<bool, CliError> {
     let threads = available_parallelism().map_or(1, Into::into);
     let task: TaskRef = Label { id: TaskId(0), stage: record.name(), axes: vec![] }.into();
     let found = {
         let observer = Shown { task: task.clone(), watcher: Mutex::new(ui.watch(stop)) };
         observer.show(Event::TaskStarted { task: task.clone(), key: record.key.to_string(), threads });
         let kinds = stages::all();
-        Again { kinds: &kinds, numerics: NUMERICS, threads, observer: &observer, stop }.compute(record, store)
+        Again { kinds: &kinds, backend, threads, observer: &observer, stop }.compute(record, store)
     };
     match found {
         Ok(differences) if differences.is_empty() => {
-            ui.say(&format!("the same again: {task}  {}", record.key.short()));
+            ui.say(&format!("same outputs: {task}  {}", record.key.short()));
             Ok(true)
         }
         Ok(differences) => {
@@ -116,14 +120,14 @@ fn same_again(record: &Record, store: &Store, stop: &AtomicBool, ui: &Ui) -> Res
             Ok(false)
         }
         Err(error) => {
-            ui.failure(&task, &error.to_string());
+            ui.failure(&task, &error.to_string(), error.hint());
             Err(RunError::Failed { failed: vec![task], skipped: 0, unfinished: 0, class: error.class() }
                 .into())
         }
     }
 }
 
-/// Shows how far a task is, as a run would.
+/// Shows the progress of a task, as a run does.
 struct Shown<'a> {
     task: TaskRef,
     watcher: Mutex<Watcher<'a>>,

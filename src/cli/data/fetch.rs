@@ -17,14 +17,14 @@ Examples:
 
 /// Download a public data set, check it and unpack it.
 ///
-/// A download that broke off goes on where it was. What is not the published file, by its MD5 sum, is refused.
+/// An interrupted download resumes. A file with another MD5 sum than the published one is refused.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Fetch {
-    /// The data set, as `argd-pipe data ls` calls it.
+    /// The name of the data set, as in `argd-pipe data ls`.
     name: String,
 
-    /// Download from this folder instead of the publisher's; of several, the first that has the file.
+    /// Download from this folder instead of the publisher's. If repeated, the first that has the file is used.
     #[arg(long, value_name = "URL")]
     url: Vec<String>,
 }
@@ -43,12 +43,16 @@ impl Fetch {
                 bar.set_length(total.unwrap_or(done));
                 bar.set_position(done);
             }
-            Step::Again { file } => ui.say(&format!("the connection was lost; going on with {file}")),
+            Step::Again { file } => ui.say(&format!("the connection was lost; resuming {file}")),
             Step::Unpacking { file } => ui.say(&format!("unpacking {file}")),
         });
         bar.finish_and_clear();
         let (path, source) = (dataset.path(data), dataset.source);
-        ui.say(&format!("{} {}", dataset.name, if new? { "is here now" } else { "was here already" }));
+        ui.say(&format!(
+            "{} {}",
+            dataset.name,
+            if new? { "is downloaded" } else { "was already downloaded" }
+        ));
         ui.say(&format!("in a manifest: {{source: {source}, path: {}}}", path.display()));
         ui.data(&format!("{}\n", path.display()))
     }

@@ -1,4 +1,4 @@
-//! `argd-pipe data`: public data sets on this machine.
+//! `argd-pipe data`: lists, downloads and locates public data sets.
 
 mod fetch;
 mod ls;
@@ -22,17 +22,17 @@ Examples:
   argd-pipe run pipelines/cifar10/badnets.yaml --set vars.source=cifar10 \\
     --set vars.path=$(argd-pipe data path cifar10)";
 
-/// Where data sets lie, if nothing else is said.
+/// The default folder of data sets.
 const DEFAULT_FOLDER: &str = "data";
 
-/// Look after public data sets: list, fetch, find.
+/// Manage public data sets: list, fetch and locate them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Data {
     #[command(subcommand)]
     command: Command,
 
-    /// Where data sets lie.
+    /// Folder of the data sets.
     #[arg(
         long, value_name = "DIR", env = "ARGD_PIPE_DATA_DIR", hide_env_values = true, default_value = DEFAULT_FOLDER,
         global = true, value_hint = ValueHint::DirPath
@@ -56,7 +56,7 @@ impl Data {
         }
     }
 
-    /// The command that fetches a data set to the same folder.
+    /// The command that downloads a data set to the same folder.
     fn fetch_command(&self, global: &Global, name: &str) -> String {
         let mut line = global.command(&["data", "fetch", name]);
         if self.data_dir.as_os_str() != DEFAULT_FOLDER {
@@ -71,6 +71,6 @@ fn named(name: &str) -> Result<&'static PublicDataset, CliError> {
     find(name).ok_or_else(|| {
         let names: Vec<&str> = CATALOG.iter().map(|dataset| dataset.name).collect();
         let hint = did_you_mean(name, "data sets", &names);
-        CliError::Unknown(format!("no data set is called `{name}`\nhint: {hint}"))
+        CliError::unknown(format!("unknown data set `{name}`"), hint)
     })
 }

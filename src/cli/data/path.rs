@@ -1,4 +1,4 @@
-//! `argd-pipe data path`: where a public data set lies.
+//! `argd-pipe data path`: prints the path of a public data set.
 
 use clap::Args;
 
@@ -11,11 +11,13 @@ Examples:
   argd-pipe data path cifar10
   argd-pipe plan mine.yaml --set vars.path=$(argd-pipe data path cifar10)";
 
-/// Print where a public data set lies; exits with 66 if it has not been fetched.
+/// Print the path of a public data set.
+///
+/// The exit code is 66 if it has not been downloaded.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Path {
-    /// The data set, as `argd-pipe data ls` calls it.
+    /// The name of the data set, as in `argd-pipe data ls`.
     name: String,
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::format::{self, duration};
-use super::watcher::Pace;
+use super::pace::Pace;
 use crate::pipeline::{Event, TaskId};
 
 /// How often spinners turn.
@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_millis(120);
 /// Steps that a task's bar can show.
 const STEPS: u64 = 1000;
 
-/// The bars of a run; they go when this is dropped.
+/// The bars of a run; dropping this clears them.
 pub(super) struct Bars {
     screen: MultiProgress,
     run: ProgressBar,
@@ -87,7 +87,7 @@ fn summary(pace: &Pace, now: Instant) -> String {
     text
 }
 
-/// A template is a constant of this file; the default stands in for one that indicatif would refuse.
+/// The templates are constants of this file. If indicatif refused one, the default style would be used.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,8 +1,8 @@
-//! A card: a title, and lines under names; a name that has several lines is written once.
+//! A card: a title, and lines with names. A name with several lines is written once.
 
 use std::fmt::Write;
 
-/// What is known about one thing.
+/// Facts about one thing.
 pub(in crate::cli) struct Card {
     text: String,
     /// The name of the last line.
@@ -14,7 +14,7 @@ impl Card {
         Self { text: format!("{title}\n"), last: String::new() }
     }
 
-    /// Adds a line, or several, under a name.
+    /// Adds lines with a name.
     pub(in crate::cli) fn line(&mut self, name: &str, value: &str) {
         for value in value.lines() {
             let shown = if self.last == name { "" } else { name };

@@ -5,20 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use crate::stages::Progress;
-
-/// Metrics that are shown, in the field's order: name in records, name for people.
-pub(super) const METRICS: [(&str, &str); 10] = [
-    ("acc", "ACC"),
-    ("asr", "ASR"),
-    ("ra", "RA"),
-    ("der", "DER"),
-    ("anomaly_index", "anomaly"),
-    ("flagged", "flagged"),
-    ("frr", "FRR"),
-    ("far", "FAR"),
-    ("auroc", "AUROC"),
-    ("valid", "valid"),
-];
+use crate::stages::metrics::{Metric, write};
 
 /// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
 pub(in crate::cli) fn duration(seconds: f64) -> String {
@@ -43,12 +30,12 @@ pub(in crate::cli) fn bytes(bytes: u64) -> String {
     format!("{size:.1} TB")
 }
 
-/// Writes how many there are of something: `1 record`, `9 records`.
+/// Writes a count with its noun: `1 record`, `9 records`.
 pub(in crate::cli) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Writes how long ago something was, in the largest whole unit; what seems to lie in the future is now.
+/// Writes how long ago something was, in the largest whole unit. The future is `now`.
 pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(then).unwrap_or_default().as_secs();
     match seconds {
@@ -59,22 +46,18 @@ pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
     }
 }
 
-/// Writes the metrics that people look for: `ACC 84.12  ASR 3.20`.
+/// Writes the metrics: `ACC 84.12  ASR 3.20`.
 pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
-    let value = |value: &Value| match value {
-        Value::Number(number) => number.as_f64().map(|number| format!("{number:.2}")),
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        _ => None,
-    };
-    let shown =
-        METRICS.iter().filter_map(|(name, shown)| Some(format!("{shown} {}", value(metrics.get(*name)?)?)));
+    let shown = Metric::titled().filter_map(|(metric, title)| {
+        let value = write(metric.name, metrics.get(metric.name)?);
+        (!value.is_empty()).then(|| format!("{title} {value}"))
+    });
     let text = shown.collect::<Vec<_>>().join("  ");
     (!text.is_empty()).then_some(text)
 }
 
-/// Writes how far a stage is: `epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031`. What matters most
-/// comes first: a narrow terminal cuts off the rest.
+/// Writes the progress of a stage: `epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031`. The most
+/// important part comes first, because a narrow terminal cuts off the rest.
 pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String {
     let Progress { epoch, epochs, images_per_second, terms, tests, .. } = progress;
     let mut parts = vec![];
@@ -90,7 +73,7 @@ pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String
     parts.join(", ")
 }
 
-/// Returns the share of its work that a stage has done, in [0, 1].
+/// Returns the fraction of its work that a stage has done, in [0, 1].
 pub(super) fn fraction(progress: &Progress) -> f64 {
     let Progress { epoch, epochs, step, steps, .. } = progress;
     let of_epoch = if *steps == 0 { 0.0 } else { (*step as f64 / *steps as f64).min(1.0) };
@@ -139,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn progress_tells_what_is_known() {
-        let terms = vec![("loss", 0.4123), ("attention", 0.031)];
+    fn progress_shows_the_known_numbers() {
+        let terms = vec![("loss".into(), 0.4123), ("attention".into(), 0.031)];
         let (at, speed) =
             (Progress { epoch: 2, epochs: 10, step: 5, steps: 10, ..Progress::default() }, 511.7);
         let full = Progress { images_per_second: speed, terms, ..at.clone() };
@@ -153,7 +136,7 @@ mod tests {
             progress(&Progress { epoch: 10, ..full }, None),
             "epoch 10/10, 512 images/s, loss 0.412, attention 0.031"
         );
-        let tested = Progress { tests: vec![("acc", 81.0), ("asr", 3.256)], ..at };
+        let tested = Progress { tests: vec![("acc".into(), 81.0), ("asr".into(), 3.256)], ..at };
         assert_eq!(progress(&tested, None), "epoch 3/10, acc 81.00, asr 3.26");
         assert_eq!(progress(&Progress::default(), None), "");
         assert_eq!(fraction(&Progress::default()), 0.0);

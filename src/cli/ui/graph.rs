@@ -8,7 +8,7 @@ use crate::pipeline::Standing;
 
 /// What is drawn.
 pub(in crate::cli) struct Graph {
-    /// Those that are needed before those that need them.
+    /// The nodes, each after the ones that it needs: the plan has them in this order.
     nodes: Vec<Node>,
 }
 
@@ -16,14 +16,14 @@ pub(in crate::cli) struct Graph {
 #[derive(Default)]
 pub(in crate::cli) struct Node {
     pub name: String,
-    /// How many tasks it stands for, by how they stand.
+    /// How many tasks it represents, by state.
     pub counts: BTreeMap<Standing, usize>,
-    /// The nodes that it needs itself.
+    /// The nodes that it needs directly.
     pub needs: BTreeSet<usize>,
 }
 
 impl Node {
-    /// `12 tasks: 8 cached, 4 stale`, or how the one task stands.
+    /// `12 tasks: 8 cached, 4 stale`, or the state of its only task.
     fn summary(&self) -> String {
         let tasks: usize = self.counts.values().sum();
         let parts: Vec<String> =
@@ -35,7 +35,7 @@ impl Node {
         }
     }
 
-    /// What is most worth seeing of how its tasks stand.
+    /// The gravest state of its tasks.
     fn gravest(&self) -> Standing {
         self.counts.keys().next_back().copied().unwrap_or(Standing::Cached)
     }
@@ -107,7 +107,7 @@ impl Graph {
     }
 }
 
-/// The colour of a box.
+/// The color of a box.
 fn fill(standing: Standing) -> &'static str {
     match standing {
         Standing::Cached => "#c8e6c9",
@@ -118,12 +118,12 @@ fn fill(standing: Standing) -> &'static str {
     }
 }
 
-/// The vertical lines of a drawing: each leads down to the node that it is kept for.
+/// The vertical lines of a drawing: each leads down to its node.
 #[derive(Default)]
 struct Lanes(Vec<Option<usize>>);
 
 impl Lanes {
-    /// The lane that leads to a node, or the first that is free.
+    /// The lane that leads to a node, or the first free one.
     fn lane_of(&mut self, node: usize) -> usize {
         let found = self.0.iter().position(|lane| *lane == Some(node));
         found.unwrap_or_else(|| self.take(node))
@@ -149,7 +149,7 @@ impl Lanes {
         marks.join(" ").trim_end().to_owned()
     }
 
-    /// The row below a node, from which lines lead to the lanes of those that need it; none if a straight line does.
+    /// The row below a node, with lines to the lanes of the nodes that need it; `None` if a straight line is enough.
     fn edge_row(&mut self, own: usize, needed_by: &[usize]) -> Option<String> {
         self.0[own] = None;
         let before = self.0.clone();

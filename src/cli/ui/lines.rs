@@ -1,12 +1,12 @@
-//! Events as lines that stay.
+//! Events as lines of text.
 
 use super::Verbosity;
 use super::format::{duration, metrics};
 use super::style::{Style, Tone};
 use crate::pipeline::Event;
 
-/// The line that tells an event, if it is worth one at this verbosity. Progress is shown otherwise, and failures
-/// are reports of several lines.
+/// The line of an event, if it has one at this verbosity. The bars show progress, and failures are reports of several
+/// lines.
 pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<String> {
     let (least, tone, word, rest) = match event {
         Event::RunStarted { .. }
@@ -23,11 +23,11 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
             (Verbosity::Normal, Tone::Warning, "waiting", format!("{task}: {holder} is computing it"))
         }
         Event::Damaged { task, what } => {
-            (Verbosity::Normal, Tone::Warning, "damaged", format!("{task}: {what}; it is computed again"))
+            (Verbosity::Normal, Tone::Warning, "damaged", format!("{task}: {what}; computing it again"))
         }
         Event::Nondeterministic { task, key } => {
             let key = key.get(..12).unwrap_or(key);
-            let what = format!("{task}  {key}: non-deterministic, computed twice it came out differently");
+            let what = format!("{task}  {key}: non-deterministic, computing it twice gave different outputs");
             (Verbosity::Normal, Tone::Warning, "unstable", what)
         }
         Event::Finished { task, metrics: found, seconds, .. } => {
@@ -35,7 +35,7 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
             (Verbosity::Normal, Tone::Good, "finished", format!("{task} in {}{found}", duration(*seconds)))
         }
         Event::Withheld { task } => {
-            let what = format!("{task}: it has no result yet, and was not to be computed");
+            let what = format!("{task}: it has no result yet, and --only does not compute it");
             (Verbosity::Normal, Tone::Warning, "withheld", what)
         }
         Event::Skipped { task, ancestor, .. } => {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_needs_is_told_always() {
+    fn what_every_user_needs_is_always_printed() {
         let metrics = Map::from_iter([("acc".to_owned(), json!(81.5))]);
         let finished = Event::Finished { task: task(), key: "ab".repeat(32), metrics, seconds: 12.0 };
         let line = plain(&finished, Verbosity::Normal).unwrap();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cached_is_told_on_request() {
+    fn cached_tasks_are_printed_on_request() {
         let cached = Event::Cached { task: task(), key: "ab".repeat(32), metrics: Map::new(), seconds: 1.0 };
         assert_eq!(plain(&cached, Verbosity::Normal), None);
         assert_eq!(plain(&cached, Verbosity::Notes).unwrap(), "   cached erased@defense=argd  abababababab");

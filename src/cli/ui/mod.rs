@@ -1,7 +1,7 @@
-//! All that the program shows. Nothing else prints.
+//! Everything that the program prints. Nothing else prints.
 //!
-//! Data goes to standard output as it is. Everything else goes to standard error, in lines above the progress
-//! bars if there are any. Colour carries no meaning that the words do not.
+//! Data goes to standard output unchanged. Everything else goes to standard error, above the progress bars if there are
+//! any. Color only repeats what the words say.
 
 mod bars;
 pub(super) mod card;
@@ -9,6 +9,7 @@ pub(super) mod format;
 pub(super) mod graph;
 mod lines;
 mod log;
+mod pace;
 mod report;
 mod style;
 pub(super) mod table;
@@ -18,6 +19,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::AtomicBool;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use miette::Diagnostic;
 
 use super::error::CliError;
 use super::options::Color;
@@ -28,14 +30,14 @@ use report::Reporter;
 use style::Style;
 pub(super) use watcher::Watcher;
 
-/// How much is told.
+/// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verbosity {
-    /// What a user needs.
+    /// What every user needs.
     Normal,
-    /// What stages note, and what is cached.
+    /// Also notes of stages, and cached tasks.
     Notes,
-    /// What the program does.
+    /// Also the log of the program.
     Log,
 }
 
@@ -44,13 +46,13 @@ pub(super) struct Ui {
     style: Style,
     verbosity: Verbosity,
     reporter: Reporter,
-    /// Hidden, and so without effect, unless standard error is a terminal.
+    /// Hidden unless standard error is a terminal.
     bars: MultiProgress,
     live: bool,
 }
 
 impl Ui {
-    /// Looks at the terminal, and starts the log that `-v` asks for.
+    /// Checks the terminal, and starts the log for `-v`.
     pub(super) fn new(color: Color, verbose: u8) -> Self {
         let live = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let colored = match color {
@@ -69,7 +71,7 @@ impl Ui {
         Self { style: Style { colored }, verbosity, reporter: Reporter::new(colored), bars, live }
     }
 
-    /// Writes data to standard output. A reader that has gone away is not an error.
+    /// Writes data to standard output. A closed pipe is not an error.
     pub(super) fn data(&self, text: &str) -> Result<(), CliError> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -83,16 +85,16 @@ impl Ui {
         graph.ascii(self.style)
     }
 
-    /// Writes a line, or several, to standard error.
+    /// Writes lines to standard error.
     pub(super) fn say(&self, text: &str) {
-        // Whoever closed standard error does not want to know.
+        // A closed standard error is not an error.
         self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
     }
 
-    /// Tells what happened in a run, if it is worth a line.
-    pub(super) fn tell(&self, event: &Event) {
+    /// Prints the line of an event, if it has one at this verbosity.
+    pub(super) fn show(&self, event: &Event) {
         match event {
-            Event::Failed { task, message, .. } => self.failure(task, message),
+            Event::Failed { task, message, hint, .. } => self.failure(task, message, hint.clone()),
             other => {
                 if let Some(line) = lines::of(other, self.verbosity, self.style) {
                     self.say(&line);
@@ -101,26 +103,26 @@ impl Ui {
         }
     }
 
-    /// Tells why a task failed.
-    pub(super) fn failure(&self, task: &TaskRef, message: &str) {
-        self.say(&self.reporter.message(&format!("{task}: {message}")));
+    /// Reports why a task failed, and what to do.
+    pub(super) fn failure(&self, task: &TaskRef, message: &str, hint: Option<String>) {
+        self.say(&self.reporter.message(&format!("{task}: {message}"), hint));
     }
 
-    /// Tells what stands in nobody's way, but should be known.
-    pub(super) fn warn(&self, message: &str) {
-        self.say(&self.reporter.message(message));
+    /// Reports an error that does not stop the command.
+    pub(super) fn warn(&self, error: &dyn Diagnostic) {
+        self.say(&self.reporter.error(error));
     }
 
-    /// Tells why the command failed.
+    /// Reports why the command failed.
     pub(super) fn report(&self, error: &CliError) {
         let text = match error.in_manifest() {
             Some(errors) => self.reporter.manifest(errors),
-            None => self.reporter.message(&error.to_string()),
+            None => self.reporter.error(error),
         };
         self.say(&text);
     }
 
-    /// A bar for work that is measured in bytes; clear it when that is done.
+    /// A bar for work that is measured in bytes; the caller clears it at the end.
     pub(super) fn bytes(&self, what: &str, total: u64) -> ProgressBar {
         bars::bytes(&self.bars, what, total)
     }

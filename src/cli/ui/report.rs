@@ -1,10 +1,12 @@
-//! Errors, drawn by miette: what, where in the manifest, and what to do.
-
-use std::fmt;
+//! Draws errors with miette: what is wrong, where in the manifest, and what to do.
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+use thiserror::Error;
 
 use crate::manifest::Errors;
+
+/// How many errors of a manifest are drawn: nobody reads a thousand, and drawing them takes seconds.
+const SHOWN: usize = 100;
 
 /// Draws errors.
 pub(super) struct Reporter(GraphicalReportHandler);
@@ -12,13 +14,17 @@ pub(super) struct Reporter(GraphicalReportHandler);
 impl Reporter {
     pub(super) fn new(colored: bool) -> Self {
         let theme = if colored { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        // Paths and values must stay whole, to be found and copied; terminals wrap by themselves.
+        // Long paths and values must stay on one line, so that readers can copy them. Terminals wrap by themselves.
         Self(GraphicalReportHandler::new_themed(theme).with_wrap_lines(false).with_links(false))
     }
 
-    /// Draws all that is wrong with a manifest, and counts it.
+    /// Draws the errors of a manifest, and counts them.
     pub(super) fn manifest(&self, errors: &Errors) -> String {
-        let drawn = errors.0.iter().map(|error| self.draw(error)).collect::<Vec<_>>().join("\n");
+        let mut drawn: Vec<String> = errors.0.iter().take(SHOWN).map(|error| self.draw(error)).collect();
+        let more = errors.0.len().saturating_sub(SHOWN);
+        drawn
+            .extend((more > 0).then(|| format!("the first {SHOWN} errors are shown, {more} more are not\n")));
+        let drawn = drawn.join("\n");
         let count = match errors.0.len() {
             1 => "1 error".to_owned(),
             n => format!("{n} errors"),
@@ -26,51 +32,52 @@ impl Reporter {
         format!("{drawn}\n{count} in the manifest; nothing was run")
     }
 
-    /// Draws a message whose lines that start with `hint: ` say what to do.
-    pub(super) fn message(&self, message: &str) -> String {
-        self.draw(&Message::parse(message)).trim_end().to_owned()
+    /// Draws an error that has no place in a manifest.
+    pub(super) fn error(&self, error: &dyn Diagnostic) -> String {
+        self.message(&error.to_string(), error.help().map(|hint| hint.to_string()))
+    }
+
+    /// Draws a message, and below it what to do.
+    pub(super) fn message(&self, what: &str, hint: Option<String>) -> String {
+        self.draw(&Message { what: what.to_owned(), hint }).trim_end().to_owned()
     }
 
     fn draw(&self, error: &dyn Diagnostic) -> String {
         let mut text = String::new();
-        // Writing to a string fails only if the error's own Display does; its plain form is better than nothing.
+        // This fails only if the error's own Display does; then its plain text must do.
         self.0.render_report(&mut text, error).map_or_else(|_| error.to_string(), |()| text)
     }
 }
 
-/// A message without a place in a text.
-#[derive(Debug, thiserror::Error)]
+/// A message without a place in a manifest.
+#[derive(Debug, Diagnostic, Error)]
 #[error("{what}")]
 struct Message {
     what: String,
-    hints: Vec<String>,
-}
-
-impl Message {
-    fn parse(message: &str) -> Self {
-        let (hints, what): (Vec<&str>, Vec<&str>) = message.lines().partition(|line| line.starts_with(HINT));
-        Self {
-            what: what.join("\n"),
-            hints: hints.iter().map(|hint| hint[HINT.len()..].to_owned()).collect(),
-        }
-    }
-}
-
-const HINT: &str = "hint: ";
-
-impl Diagnostic for Message {
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        (!self.hints.is_empty()).then(|| Box::new(self.hints.join("\n")) as Box<dyn fmt::Display>)
-    }
+    #[help]
+    hint: Option<String>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Manifest;
 
     #[test]
     fn a_message_is_drawn_with_its_hint() {
-        let drawn = Reporter::new(false).message("the disk is full\nhint: make room");
-        assert_eq!(drawn, "  × the disk is full\n  help: make room");
+        let reporter = Reporter::new(false);
+        let drawn = reporter.message("the disk is full", Some("free some space".to_owned()));
+        assert_eq!(drawn, "  × the disk is full\n  help: free some space");
+        assert_eq!(reporter.message("the disk is full", None), "  × the disk is full");
+    }
+
+    #[test]
+    fn of_thousands_of_errors_the_first_are_drawn() {
+        let stages: String = (0..5000).map(|n| format!("  s{n}: {{kind: k, needs: 1}}\n")).collect();
+        let errors = Manifest::parse("m.yaml", format!("name: m\nstages:\n{stages}"), &[]).unwrap_err();
+        let drawn = Reporter::new(false).manifest(&errors);
+        assert_eq!(drawn.matches('×').count(), SHOWN);
+        assert!(drawn.contains("the first 100 errors are shown, 4900 more are not"), "{drawn}");
+        assert!(drawn.ends_with("5000 errors in the manifest; nothing was run"), "{drawn}");
     }
 }

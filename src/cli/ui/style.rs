@@ -1,26 +1,26 @@
-//! Colour, for those who have it.
+//! Color, for terminals that have it.
 
 use crate::pipeline::Standing;
 
-/// What a word at the head of a line is about.
+/// The meaning of the first word of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// As it should be.
+    /// Everything is fine.
     Good,
-    /// Worth a look.
+    /// The user should look at it.
     Warning,
-    /// Of little interest.
+    /// Details.
     Quiet,
 }
 
-/// Whether to use colour.
+/// Whether to use color.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
     pub colored: bool,
 }
 
 impl Style {
-    /// Words about how a task stands.
+    /// Words about the state of a task.
     pub fn standing(self, standing: Standing, words: &str) -> String {
         let code = match standing {
             Standing::Cached => "32",
@@ -32,7 +32,7 @@ impl Style {
         if self.colored { format!("\x1b[{code}m{words}\x1b[0m") } else { words.to_owned() }
     }
 
-    /// A line that begins with a word, right-aligned, so that what follows lines up.
+    /// A line that begins with a word, right-aligned, so that the text after it lines up.
     pub(super) fn headed(self, tone: Tone, word: &str, rest: &str) -> String {
         let word = format!("{word:>9}");
         if !self.colored {

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
-use super::format::{METRICS, duration};
-use crate::pipeline::results::{self, BASELINE, Group, Spread, Summary};
-use crate::pipeline::{Change, Comparison, Pair, Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
+use super::format::duration;
+use crate::pipeline::results::{self, BASELINE, Change, Comparison, Group, Pair, Spread, Summary};
+use crate::pipeline::{Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
+use crate::stages::metrics::{ACC, ASR, DIGITS, Metric};
 use crate::store::Record;
 
-/// How the result of a task was come by.
+/// How a task got its result.
 pub(in crate::cli) struct Executed {
     /// How long it took when it ran.
     seconds: f64,
@@ -29,17 +30,17 @@ impl Executed {
     }
 }
 
-/// A table of the results: stage, axes, metrics, time, cached or not. Empty if there are none.
+/// A table of the results: stage, axes, metrics, time, cached or not. Empty without results.
 ///
-/// The time is that of the whole cell: of the task and of those it needs that have the same axes, so that the row of
-/// a defense tells what the defense took, and not what evaluating it did.
+/// The time is that of the whole cell: of the task and of the tasks that it needs with the same axes. So the row of a
+/// defense shows the time of the defense, and not only of its evaluation.
 pub(in crate::cli) fn of_results(
     plan: &Plan,
     results: &results::Table,
     executed: impl Fn(TaskId) -> Option<Executed>,
 ) -> String {
     let shown: Vec<(usize, &str)> =
-        METRICS.iter().filter_map(|(name, shown)| Some((column(results, name)?, *shown))).collect();
+        Metric::titled().filter_map(|(metric, title)| Some((column(results, metric.name)?, title))).collect();
     let header = head(plan).chain(shown.iter().map(|(_, shown)| (*shown).to_owned()));
     let rows = results.rows.iter().map(|row| {
         let metrics = shown.iter().map(|(column, _)| row.fields.get(*column).cloned().unwrap_or_default());
@@ -52,16 +53,16 @@ pub(in crate::cli) fn of_results(
     draw(header.chain(["time".to_owned(), String::new()]).collect(), rows.collect(), first_number..)
 }
 
-/// A table of the results over seeds: stage, axes, how many count, mean and standard deviation of each metric, and how
-/// ACC and ASR differ from plain fine-tuning's.
+/// A table of the results over seeds: stage, axes, number of seeds, mean and standard deviation of each metric, and the
+/// differences in ACC and ASR from plain fine-tuning.
 pub(in crate::cli) fn of_summary(summary: &Summary) -> String {
     let has = |get: fn(&Group) -> &BTreeMap<String, Spread>, name: &str| {
         summary.groups.iter().any(|group| get(group).contains_key(name))
     };
-    let of_metrics = METRICS.iter().filter(|(name, _)| has(|group| &group.metrics, name));
-    let metrics: Vec<_> = of_metrics.collect();
-    let of_differences = METRICS[..2].iter().filter(|(name, _)| has(|group| &group.differences, name));
-    let differences: Vec<_> = of_differences.collect();
+    let titled = || Metric::titled().map(|(metric, title)| (metric.name, title));
+    let metrics: Vec<_> = titled().filter(|(name, _)| has(|group| &group.metrics, name)).collect();
+    let compared = titled().filter(|(name, _)| [ACC, ASR].contains(name));
+    let differences: Vec<_> = compared.filter(|(name, _)| has(|group| &group.differences, name)).collect();
     let has_invalid = summary.groups.iter().any(|group| group.n_invalid.is_some());
 
     let mut header = vec!["stage".to_owned()];
@@ -85,8 +86,8 @@ pub(in crate::cli) fn of_summary(summary: &Summary) -> String {
 /// Writes a mean with its standard deviation, if it has one.
 fn spread(spread: Option<&Spread>, signed: bool) -> String {
     let Some(Spread { mean, deviation }) = spread else { return String::new() };
-    let mean = if signed { format!("{mean:+.2}") } else { format!("{mean:.2}") };
-    deviation.map_or(mean.clone(), |deviation| format!("{mean} ± {deviation:.2}"))
+    let mean = if signed { format!("{mean:+.DIGITS$}") } else { format!("{mean:.DIGITS$}") };
+    deviation.map_or(mean.clone(), |deviation| format!("{mean} ± {deviation:.DIGITS$}"))
 }
 
 /// A table of all tasks and their states.
@@ -114,7 +115,7 @@ pub(in crate::cli) fn markdown<'r>(header: &[String], rows: impl Iterator<Item =
     [line(header), rule].into_iter().chain(rows.map(line)).collect()
 }
 
-/// A table of what differs: a row per pair that does, a column per metric that does in any.
+/// A table of the differences: a row per pair that differs, and a column per metric that differs in any pair.
 pub(in crate::cli) fn of_comparison(comparison: &Comparison) -> String {
     let changed = || comparison.pairs.iter().filter(|pair| !pair.changes.is_empty());
     let mut metrics: Vec<&str> = vec![];
@@ -152,12 +153,12 @@ fn difference(change: &Change) -> String {
     format!("{} -> {}{by}", written(old), written(new))
 }
 
-/// What people call a metric.
+/// The name of a metric for people.
 fn shown(metric: &str) -> String {
-    METRICS.iter().find(|(name, _)| *name == metric).map_or(metric, |(_, shown)| *shown).to_owned()
+    Metric::named(metric).and_then(|metric| metric.title).unwrap_or(metric).to_owned()
 }
 
-/// A table of tasks and how they stand, with the reasons if asked for.
+/// A table of tasks and their states, with the reasons if `why`.
 pub(in crate::cli) fn of_status(plan: &Plan, tasks: &[&TaskStatus], why: bool) -> String {
     let header = head(plan).chain(["state", "key"].map(str::to_owned)).chain(why.then(|| "why".to_owned()));
     let rows = tasks.iter().map(|status| {
@@ -168,19 +169,19 @@ pub(in crate::cli) fn of_status(plan: &Plan, tasks: &[&TaskStatus], why: bool) -
     draw(header.collect(), rows.collect(), ..0)
 }
 
-/// Why a task is not cached, a line for each reason.
+/// Why a task is not cached, one line per reason.
 pub(in crate::cli) fn reasons(status: &TaskStatus) -> Vec<String> {
     let note = status.note.iter().map(|note| match status.standing {
         Standing::Running => format!("{note} is computing it"),
         Standing::Failed => format!("it failed last time: {note}"),
         _ => note.clone(),
     });
-    // What failed as it is, is not explained by what has changed since it last ended well.
+    // The changes since its last success do not explain why a task failed.
     let keys = status.reasons.iter().filter(|_| status.standing != Standing::Failed);
     note.chain(keys.map(ToString::to_string)).collect()
 }
 
-/// A task and those that it needs, directly or not, that have the same axes.
+/// A task, and the tasks with the same axes that it needs, directly or not.
 fn of_cell(plan: &Plan, id: TaskId) -> BTreeSet<TaskId> {
     let (mut found, mut open) = (BTreeSet::from([id]), vec![id]);
     while let Some(next) = open.pop() {
@@ -190,7 +191,7 @@ fn of_cell(plan: &Plan, id: TaskId) -> BTreeSet<TaskId> {
     found
 }
 
-/// The columns that say which task a row is about.
+/// The columns that name the task of a row.
 fn head(plan: &Plan) -> impl Iterator<Item = String> {
     std::iter::once("stage".to_owned()).chain(plan.axes().iter().cloned())
 }
@@ -201,7 +202,7 @@ fn name(plan: &Plan, task: &TaskRef) -> impl Iterator<Item = String> {
     std::iter::once(task.stage.clone()).chain(axes)
 }
 
-/// The position of a metric that some row has.
+/// The column of a metric that at least one row has.
 fn column(results: &results::Table, name: &str) -> Option<usize> {
     let column = results.header.iter().position(|header| header == name)?;
     results

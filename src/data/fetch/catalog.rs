@@ -1,23 +1,23 @@
-//! The data sets that can be fetched: where their publishers keep them, and the MD5 sums that they give.
+//! The public data sets: the URLs and the MD5 sums of their publishers.
 
 /// A public data set.
 #[derive(Debug)]
 pub struct PublicDataset {
-    /// What it is called here.
+    /// Its name here.
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
-    /// Where it lies below the data folder.
+    /// Its folder in the data folder.
     pub folder: &'static str,
-    /// What a manifest's `source` is for it.
+    /// The `source` of a manifest for it.
     pub source: &'static str,
-    /// Files that its reader needs, below its folder.
+    /// Files in its folder that its reader needs.
     pub files: &'static [&'static str],
-    /// The folder, in what the archives unpack to, that is the data set's.
+    /// The folder of the data set in the unpacked archives.
     pub inside: &'static str,
     /// The URL of the folder that has the archives.
     pub url: &'static str,
-    /// What to download.
+    /// The files to download.
     pub archives: &'static [Archive],
 }
 
@@ -35,15 +35,15 @@ pub struct Archive {
 /// How a file is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// It is read as it is.
+    /// Not packed.
     None,
-    /// A tar archive, packed by gzip.
+    /// A tar archive, compressed by gzip.
     TarGz,
     /// A zip archive.
     Zip,
 }
 
-/// Every data set that can be fetched.
+/// All public data sets.
 pub const CATALOG: &[PublicDataset] = &[
     PublicDataset {
         name: "cifar10",
@@ -75,7 +75,7 @@ pub const CATALOG: &[PublicDataset] = &[
     },
     PublicDataset {
         name: "fashion-mnist",
-        about: "Fashion-MNIST: 70,000 grey images of 28x28, 10 classes (31 MB)",
+        about: "Fashion-MNIST: 70,000 gray images of 28x28, 10 classes (31 MB)",
         folder: "fashion-mnist",
         source: "idx",
         files: &[

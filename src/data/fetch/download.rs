@@ -1,4 +1,4 @@
-//! One file over HTTP: resumed where an attempt broke off, and checked.
+//! Downloads one file over HTTP: resumes an interrupted download, and checks the file.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -14,7 +14,7 @@ use super::{Archive, FetchError, Step, Tried};
 /// The least number of bytes between two [`Step::Downloading`].
 const STEP: u64 = 1 << 18;
 
-/// Downloads a file to `folder` from the first server that has it, unless it is there.
+/// Downloads a file to `folder` from the first server that has it, unless it exists.
 pub(super) fn download(
     archive: &Archive,
     folder: &Path,
@@ -37,7 +37,7 @@ pub(super) fn download(
     Err(FetchError::Servers(failures))
 }
 
-/// Downloads a file and checks it; says why, if the server does not give what was published.
+/// Downloads a file and checks it. The inner error: the server does not have the published file.
 fn published(
     url: &str,
     archive: &Archive,
@@ -54,15 +54,15 @@ fn published(
             return Ok(Ok(()));
         }
         fs::remove_file(part).tried("remove", part)?;
-        // What was there before may not be this server's: once more, from the start.
+        // The earlier part may be from another server: download once more from the start.
         if !resumed {
-            let sums = format!("its MD5 sum is {found} instead of {expected}");
+            let sums = format!("its MD5 sum is {found}, expected {expected}");
             return Ok(Err(format!("not the published file: {sums}; it was removed")));
         }
     }
 }
 
-/// Downloads a file, as long as each attempt brings something; says why, if the server is at fault.
+/// Downloads a file, as long as each attempt makes progress. The inner error: a fault of the server.
 fn persist(
     url: &str,
     file: &str,
@@ -79,7 +79,7 @@ fn persist(
     }
 }
 
-/// Asks the server once for what is missing of a file, and appends it to `part`.
+/// Requests the missing bytes of a file once, and appends them to `part`.
 fn attempt(
     url: &str,
     name: &str,
@@ -94,7 +94,7 @@ fn attempt(
     let mut file = File::options().create(true).append(true).open(part).tried("write", part)?;
     let start = match response.status() {
         StatusCode::PARTIAL_CONTENT if starts_at(&response, have) => have,
-        // There is nothing after what is here; the check sum will tell whether that is all.
+        // The server has no more bytes; the check sum shows whether the file is complete.
         StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => return Ok(Ok(())),
         StatusCode::OK => {
             file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).tried("write", part)?;
@@ -112,7 +112,7 @@ fn attempt(
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Ok(Err(format!("the connection broke off: {error}"))),
+            Err(error) => return Ok(Err(format!("the connection was lost: {error}"))),
         };
         file.write_all(&buffer[..read]).tried("write", part)?;
         done += read as u64;
@@ -124,13 +124,13 @@ fn attempt(
     on_step(Step::Downloading { file: name, done, total });
     match total {
         Some(total) if done < total => {
-            Ok(Err(format!("the connection broke off after {done} of {total} bytes")))
+            Ok(Err(format!("the connection was lost after {done} of {total} bytes")))
         }
         _ => file.sync_all().tried("write", part).map(Ok),
     }
 }
 
-/// Asks for a file from byte `have` on.
+/// Requests a file from byte `have`.
 fn request(url: &str, have: u64) -> Result<Response<ureq::Body>, ureq::Error> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -142,7 +142,7 @@ fn request(url: &str, have: u64) -> Result<Response<ureq::Body>, ureq::Error> {
     request.call()
 }
 
-/// Whether the server goes on where it was asked to.
+/// Whether the server sends the requested range.
 fn starts_at(response: &Response<ureq::Body>, have: u64) -> bool {
     let range = header(response, "content-range").and_then(|range| range.strip_prefix("bytes "));
     range.and_then(|range| range.split('-').next()?.parse().ok()) == Some(have)

@@ -1,8 +1,8 @@
-//! Public data sets on this machine: which there are, where they lie, and how to get one.
+//! Public data sets: the catalog, their paths, and their download.
 //!
-//! A file is downloaded to a `.part` that a later attempt goes on with, checked against the MD5 sum that its
-//! publisher gives, and unpacked in a folder of its own that is then renamed: a data set is there whole or not at
-//! all. This is the only module that talks to a network, and only when asked to.
+//! A file is downloaded to a `.part` file, which a later attempt resumes, and checked against the MD5 sum of its publisher.
+//! It is unpacked in its own folder, which is then renamed. So a data set is complete or missing. This is the only module
+//! that uses the network, and only `argd-pipe data fetch` calls it.
 
 mod catalog;
 mod download;
@@ -12,75 +12,78 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use miette::Diagnostic;
 use thiserror::Error;
 
 pub use catalog::{Archive, CATALOG, Packing, PublicDataset, find};
 
-/// Why a data set could not be fetched; the message says what to do.
-#[derive(Debug, Error)]
+/// Why a data set could not be fetched.
+#[derive(Debug, Diagnostic, Error)]
 pub enum FetchError {
     /// A file or folder could not be read or written.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// No server gave the file as it was published.
-    #[error("{}\nhint: the same command goes on from here; --url names another server", .0.join("\n"))]
+    /// No server has the published file.
+    #[error("{}", .0.join("\n"))]
+    #[diagnostic(help("the same command resumes the download; --url names another server"))]
     Servers(Vec<String>),
     /// An archive cannot be unpacked, or would write outside of its folder.
     #[error("{}: {why}; nothing was unpacked", archive.display())]
     Unfit {
         /// The archive.
         archive: PathBuf,
-        /// Why.
+        /// The cause.
         why: String,
     },
-    /// Something else is in the place of the data set.
-    #[error("`{}` is there, but has no `{missing}`\nhint: remove it, or choose another folder with --data-dir", path.display())]
+    /// The folder of the data set exists, but is not the data set.
+    #[error("`{}` exists, but has no `{missing}`", path.display())]
+    #[diagnostic(help("remove it, or choose another folder with --data-dir"))]
     InTheWay {
-        /// The place.
+        /// The folder.
         path: PathBuf,
-        /// What the data set would have.
+        /// A file of the data set that it does not have.
         missing: &'static str,
     },
 }
 
-/// How far a fetch is.
+/// The progress of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// A file is being downloaded.
     Downloading {
-        /// Which.
+        /// The file.
         file: &'a str,
-        /// Bytes that are here, of earlier attempts too.
+        /// Downloaded bytes, including those of earlier attempts.
         done: u64,
-        /// Bytes of the file, if the server says so.
+        /// Bytes of the file, if the server reports them.
         total: Option<u64>,
     },
-    /// The connection was lost and is made again.
+    /// The connection was lost, and the download resumes.
     Again {
-        /// Which file.
+        /// The file.
         file: &'a str,
     },
     /// An archive is being unpacked.
     Unpacking {
-        /// Which.
+        /// The file.
         file: &'a str,
     },
 }
 
 impl PublicDataset {
-    /// Where the data set lies below a data folder: the `path` of a manifest.
+    /// The path of the data set in a data folder: the `path` of a manifest.
     pub fn path(&self, data: &Path) -> PathBuf {
         data.join(self.folder)
     }
 
-    /// Whether it lies there, by the files that its reader needs.
+    /// Whether the files that its reader needs exist.
     pub fn is_present(&self, data: &Path) -> bool {
         self.missing(&self.path(data)).is_none()
     }
@@ -89,8 +92,8 @@ impl PublicDataset {
         self.files.iter().find(|file| !path.join(file).exists()).copied()
     }
 
-    /// Downloads and unpacks the data set, from one of `servers` (URLs of folders) or, if there are none, from where it
-    /// was published. Returns whether there was anything to do.
+    /// Downloads and unpacks the data set from one of `servers` (URLs of folders), or from its publisher if there are none.
+    /// Returns `false` if the data set already exists.
     pub fn fetch(
         &self,
         data: &Path,
@@ -112,14 +115,14 @@ impl PublicDataset {
         }
         self.put_in_place(data, &downloads, on_step)?;
         for archive in self.archives {
-            // What cannot be removed only takes room.
+            // An archive that cannot be removed only takes space.
             let _ = fs::remove_file(downloads.join(archive.name));
         }
         let _ = fs::remove_dir(&downloads);
         Ok(true)
     }
 
-    /// Unpacks the archives in a folder of their own, and renames it.
+    /// Unpacks the archives in a new folder, and renames it.
     fn put_in_place(
         &self,
         data: &Path,
@@ -134,7 +137,7 @@ impl PublicDataset {
         }
         let whole = unpacked.path().join(self.inside);
         if let Some(missing) = self.missing(&whole) {
-            let why = format!("there is no `{missing}` in it");
+            let why = format!("it contains no `{missing}`");
             return Err(FetchError::Unfit { archive: downloads.join(self.archives[0].name), why });
         }
         let path = self.path(data);
@@ -142,9 +145,9 @@ impl PublicDataset {
     }
 }
 
-/// Says what was tried, and on what, when an I/O operation fails.
+/// Adds the operation and the path to an I/O error.
 trait Tried<T> {
-    /// Turns an I/O error into a [`FetchError`]; `action` is a verb.
+    /// Converts an I/O error to a [`FetchError`]; `action` is a verb.
     fn tried(self, action: &'static str, path: &Path) -> Result<T, FetchError>;
 }
 

@@ -281,7 +281,7 @@ fn the_catalog_names_sources_that_there_are() {
     for dataset in CATALOG {
         let with = serde_json::json!({"source": dataset.source, "path": "x"});
         let source: super::super::readers::Source = serde_json::from_value(with).unwrap();
-        assert_eq!(source.reader().public().map(|public| public.name), Some(dataset.name));
+        assert_eq!(source.get().public().map(|public| public.name), Some(dataset.name));
         assert!(dataset.archives.iter().all(|archive| archive.md5.len() == 32));
     }
     assert_eq!(find("gtsrb").map(|dataset| dataset.folder), Some("gtsrb"));

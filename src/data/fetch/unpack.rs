@@ -1,7 +1,7 @@
-//! Archives to files, in a folder that nothing leaves.
+//! Unpacks archives, and never writes outside of the given folder.
 //!
-//! Only files and folders with plain relative paths are unpacked, and no more of them than a data set could have;
-//! anything else (a link, `..`, an absolute path) refuses the whole archive.
+//! Only files and folders with plain relative paths are unpacked, up to a limit on their bytes. A link, `..` or an absolute
+//! path makes the whole archive invalid.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -12,10 +12,10 @@ use zip::ZipArchive;
 
 use super::{Archive, FetchError, Packing, Tried};
 
-/// More than any data set here: an archive that unpacks to more is not one of them.
+/// The limit on unpacked bytes: more than any data set here.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// Unpacks an archive into a folder; what is not packed is moved there.
+/// Unpacks an archive into a folder, or moves a file that is not packed there.
 pub(super) fn unpack(archive: &Archive, path: &Path, folder: &Path) -> Result<(), FetchError> {
     let target = Target { archive: path, folder, left: MAX_BYTES };
     match archive.packing {
@@ -61,11 +61,11 @@ fn unzip(mut target: Target<'_>) -> Result<(), FetchError> {
     Ok(())
 }
 
-/// Where an archive is unpacked to.
+/// The folder of an unpacked archive.
 struct Target<'a> {
     archive: &'a Path,
     folder: &'a Path,
-    /// How many bytes may still come.
+    /// How many more bytes are allowed.
     left: u64,
 }
 
@@ -84,7 +84,7 @@ impl Target<'_> {
         let mut limited = content.take(self.left + 1);
         let written = match io::copy(&mut limited, &mut file) {
             Ok(written) => written,
-            // The kind tells a bad archive from a bad disk.
+            // The kind distinguishes a damaged archive from a disk error.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
@@ -97,16 +97,16 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// The place of an entry, if it is inside the folder.
+    /// The path of an entry, if it is inside the folder.
     fn place(&self, name: &Path) -> Result<PathBuf, FetchError> {
         let is_plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-        // Backslashes lead elsewhere on other systems; no data set has them.
+        // On other systems a backslash separates folders; no data set has one.
         let is_plain = name.components().all(is_plain) && !name.to_string_lossy().contains('\\');
         if is_plain { Ok(self.folder.join(name)) } else { Err(self.refused(name)) }
     }
 
     fn refused(&self, name: &Path) -> FetchError {
-        self.unfit(&format!("`{}` in it is a link, or leads out of its folder", name.display()))
+        self.unfit(&format!("its entry `{}` is a link, or leads out of its folder", name.display()))
     }
 
     fn damaged(&self, error: &dyn std::fmt::Display) -> FetchError {

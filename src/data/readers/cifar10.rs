@@ -12,7 +12,7 @@ use crate::data::{DataError, Dataset};
 
 const TRAIN: [&str; 5] =
     ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
-const HINT: &str = "`path` must be the unpacked folder of cifar-10-binary.tar.gz \
+const HINT: &str = "set `path` to the unpacked folder of cifar-10-binary.tar.gz \
                     (https://www.cs.toronto.edu/~kriz/cifar.html), usually called cifar-10-batches-bin";
 
 /// CIFAR-10, the official binary version: 32x32 RGB, 10 classes, 50,000 training and 10,000 test images.
@@ -59,7 +59,7 @@ mod tests {
         assert!(matches!(reader.read(0), Err(DataError::Missing { .. })));
 
         std::fs::write(path.join("batches.meta.txt"), "a\nb\n").unwrap();
-        assert!(reader.read(0).unwrap_err().to_string().contains("2 class names, but the format has 10"));
+        assert!(reader.read(0).unwrap_err().to_string().contains("2 class names, expected 10"));
         std::fs::write(path.join("batches.meta.txt"), "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n").unwrap();
         let dataset = reader.read(0).unwrap();
         assert_eq!((dataset.train.labels(), dataset.test.labels()), (&[0, 1, 2, 3, 4][..], &[9][..]));

@@ -10,10 +10,10 @@ use super::{Reader, read_names};
 use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset};
 
-const HINT: &str = "`path` must be the unpacked folder of cifar-100-binary.tar.gz \
+const HINT: &str = "set `path` to the unpacked folder of cifar-100-binary.tar.gz \
                     (https://www.cs.toronto.edu/~kriz/cifar.html), usually called cifar-100-binary";
 
-/// Which of CIFAR-100's two labels counts.
+/// Which of the two labels of CIFAR-100 to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Granularity {
@@ -32,7 +32,7 @@ pub struct Cifar100 {
     /// The folder with `train.bin`, `test.bin`, `fine_label_names.txt` and `coarse_label_names.txt`.
     #[serde(skip_serializing)]
     pub path: PathBuf,
-    /// Which labels count: `fine` (100 classes) or `coarse` (20).
+    /// Which labels to use: `fine` (100 classes) or `coarse` (20 superclasses).
     #[serde(default)]
     pub labels: Granularity,
 }

@@ -1,5 +1,5 @@
-//! The record format that the binary versions of CIFAR-10 and CIFAR-100 share: label bytes, then the image as
-//! three planes of 32x32 bytes, red, green and blue.
+//! The record format of the binary versions of CIFAR-10 and CIFAR-100: label bytes, then the image as three planes of
+//! 32x32 bytes (red, green, blue).
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use super::super::{DataError, ImageShape, Images};
 const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 const PLANE: usize = 32 * 32;
 
-/// What stands before the pixels of a record.
+/// The label bytes of a record, before its pixels.
 pub(super) struct Labels {
-    /// How many label bytes there are.
+    /// The number of label bytes.
     pub bytes: usize,
-    /// Which of them counts.
+    /// The position of the label to use.
     pub at: usize,
-    /// How many classes there are; a label is below it.
+    /// The number of classes; labels are below it.
     pub classes: usize,
 }
 
@@ -44,15 +44,14 @@ impl Labels {
         if whole < bytes.len() || bytes.is_empty() {
             let have = bytes.len() - whole;
             let problem = format!(
-                "truncated: a record has {len} bytes, the last one only {have}; fetch the file again"
+                "truncated: a record has {len} bytes, the last one only {have}; download the file again"
             );
             return Err(DataError::damaged(path, whole as u64, problem));
         }
         for (i, record) in bytes.chunks_exact(len).enumerate() {
             let label = u32::from(record[self.at]);
             if label as usize >= self.classes {
-                let problem =
-                    format!("label {label}, but labels are below {}; fetch the file again", self.classes);
+                let problem = format!("label {label} is not below {}; download the file again", self.classes);
                 return Err(DataError::damaged(path, (i * len + self.at) as u64, problem));
             }
             labels.push(label);
@@ -102,10 +101,10 @@ pub(super) mod tests {
         let message = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
         let truncated = message(&two[..two.len() - 1]);
         assert!(truncated.ends_with(
-            "byte 3073: truncated: a record has 3073 bytes, the last one only 3072; fetch the file again"
+            "byte 3073: truncated: a record has 3073 bytes, the last one only 3072; download the file again"
         ));
         let label = message(&[record(&[3], 10), record(&[10], 20)].concat());
-        assert!(label.contains("batch, byte 3073: label 10, but labels are below 10"), "{label}");
+        assert!(label.contains("batch, byte 3073: label 10 is not below 10"), "{label}");
         assert!(message(&[]).contains("byte 0: truncated"));
         let missing = LABELS.read(Path::new("nowhere"), &["batch"], "hint").unwrap_err();
         assert!(matches!(missing, DataError::Missing { .. }));

@@ -1,4 +1,4 @@
-//! GTSRB, the German Traffic Sign Recognition Benchmark, as its archives unpack.
+//! GTSRB, the German Traffic Sign Recognition Benchmark, in the layout of its archives.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const HINT: &str = "`path` must be the folder that GTSRB_Final_Training_Images.z
                     GTSRB_Final_Test_GT.zip were unpacked in";
 
 /// GTSRB, the German Traffic Sign Recognition Benchmark: PPM images of 43 classes, listed in CSV files; 39,209
-/// training and 12,630 test images, scaled to one size. The whole images are taken, not the signs' boxes.
+/// training and 12,630 test images, scaled to one size. It uses the whole images, not the bounding boxes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gtsrb {
@@ -32,7 +32,7 @@ fn side() -> u32 {
     32
 }
 
-/// What a list says about an image.
+/// A row of a list.
 #[derive(Debug, Deserialize)]
 struct Listed {
     #[serde(rename = "Filename")]
@@ -71,7 +71,7 @@ impl Gtsrb {
     }
 }
 
-/// Adds the images that a list names, which lie in `folder`.
+/// Adds the images in `folder` that a list names.
 fn list(
     path: &Path,
     folder: &Path,
@@ -85,11 +85,11 @@ fn list(
             DataError::damaged(
                 path,
                 error.position().map(csv::Position::byte),
-                format!("{error}; fetch it again"),
+                format!("{error}; download it again"),
             )
         })?;
         if class >= CLASSES || Path::new(&file).components().count() != 1 {
-            let problem = format!("it lists `{file}` of class {class}, which cannot be; fetch it again");
+            let problem = format!("its row for `{file}` of class {class} is invalid; download it again");
             return Err(DataError::damaged(path, None, problem));
         }
         files.push(folder.join(file));
@@ -152,7 +152,7 @@ mod tests {
             ("00000.ppm;53;54;6;5;48;49;43\n", "`00000.ppm` of class 43"),
             ("../00000.ppm;53;54;6;5;48;49;4\n", "`../00000.ppm` of class 4"),
             ("00000.ppm;53;54;6\n", "GT-final_test.csv, byte"),
-            ("00002.ppm;53;54;6;5;48;49;4\n", "00002.ppm: not found; it is listed"),
+            ("00002.ppm;53;54;6;5;48;49;4\n", "00002.ppm: not found"),
         ] {
             fs::write(&list, format!("{HEAD}{row}")).unwrap();
             let message = read(folder.path()).unwrap_err().to_string();

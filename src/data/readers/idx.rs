@@ -1,4 +1,4 @@
-//! IDX files: MNIST, Fashion-MNIST and their relatives, gzip or not.
+//! IDX files, as of MNIST and Fashion-MNIST, compressed by gzip or not.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,7 +15,7 @@ use crate::data::{DataError, Dataset, ImageShape, Images, InvalidParam};
 const HINT: &str = "`path` must be a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
                     t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each with or without .gz";
 
-/// IDX files, as MNIST and Fashion-MNIST come: grey images, with labels in files of their own, gzip or not.
+/// IDX files, as of MNIST and Fashion-MNIST: gray images and their labels, compressed by gzip or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Idx {
@@ -23,10 +23,10 @@ pub struct Idx {
     /// `t10k-labels-idx1-ubyte`, each with or without `.gz`.
     #[serde(skip_serializing)]
     pub path: PathBuf,
-    /// Repeat grey as red, green and blue.
+    /// Repeat the gray value as red, green and blue.
     #[serde(default = "yes")]
     pub to_rgb: bool,
-    /// Centre images in a black square of this side; 0 leaves them as they are.
+    /// Center images in a black square of this side; 0 keeps their size.
     #[serde(default = "side")]
     #[schemars(range(max = 4096))]
     pub pad_to: u32,
@@ -75,20 +75,17 @@ impl Idx {
         let [count, height, width] = images.dimensions;
         if labels.dimensions != [count] {
             let problem =
-                format!("{} labels for {count} images; fetch both files again", labels.dimensions[0]);
+                format!("{} labels for {count} images; download both files again", labels.dimensions[0]);
             return Err(DataError::damaged(&labels.path, 4, problem));
         }
         if let Some(at) = labels.values().iter().position(|&label| u32::from(label) >= self.classes) {
-            let problem = format!(
-                "label {}, but labels are below {}; see `classes`",
-                labels.values()[at],
-                self.classes
-            );
+            let problem =
+                format!("label {} is not below {}; check `classes`", labels.values()[at], self.classes);
             return Err(DataError::damaged(&labels.path, (labels.header() + at) as u64, problem));
         }
         let grey = ImageShape { height, width, channels: 1 };
         if grey.is_empty() {
-            return Err(DataError::damaged(&images.path, 8, format!("images are {height}x{width}")));
+            return Err(DataError::damaged(&images.path, 8, format!("images of {height}x{width} pixels")));
         }
         let shape = self.shape(&images, grey)?;
         let mut pixels = vec![0; count * shape.len()];
@@ -99,7 +96,7 @@ impl Idx {
         Images::new(shape, pixels, labels.values().iter().map(|&label| u32::from(label)).collect())
     }
 
-    /// The shape that images are given.
+    /// The shape of the padded images.
     fn shape(&self, images: &IdxFile<3>, grey: ImageShape) -> Result<ImageShape, DataError> {
         let channels = if self.to_rgb { 3 } else { 1 };
         if self.pad_to == 0 {
@@ -107,14 +104,18 @@ impl Idx {
         }
         let side = self.pad_to as usize;
         if side < grey.height || side < grey.width {
-            let size = format!("images are {}x{}, more than `pad_to`", grey.height, grey.width);
-            return Err(DataError::damaged(&images.path, 8, format!("{size}; raise it or set it to 0")));
+            let size = format!("images are {}x{}, larger than `pad_to`", grey.height, grey.width);
+            return Err(DataError::damaged(
+                &images.path,
+                8,
+                format!("{size}; raise `pad_to`, or set it to 0"),
+            ));
         }
         Ok(ImageShape { height: side, width: side, channels })
     }
 }
 
-/// Writes a grey image to the middle of `out`, its value on every channel.
+/// Writes a gray image to the center of `out`, with its value in every channel.
 fn centre(image: &[u8], grey: ImageShape, shape: ImageShape, out: &mut [u8]) {
     let (top, left) = ((shape.height - grey.height) / 2, (shape.width - grey.width) / 2);
     for (row, values) in image.chunks_exact(grey.width).enumerate() {
@@ -139,11 +140,11 @@ impl<const RANK: usize> IdxFile<RANK> {
         let header = 4 + 4 * RANK;
         let expected = [0, 0, 8, RANK as u8];
         if let Some(magic) = bytes.first_chunk::<4>().filter(|magic| **magic != expected) {
-            let problem = format!("it starts with {magic:?}, IDX files of this kind with {expected:?}");
+            let problem = format!("it starts with {magic:?}, expected {expected:?}");
             return Err(DataError::damaged(&path, 0, problem));
         }
         if bytes.len() < header {
-            let problem = format!("truncated: the header has {header} bytes; fetch the file again");
+            let problem = format!("truncated: the header has {header} bytes; download the file again");
             return Err(DataError::damaged(&path, bytes.len() as u64, problem));
         }
         let (words, _) = bytes[4..header].as_chunks();
@@ -152,9 +153,9 @@ impl<const RANK: usize> IdxFile<RANK> {
         let announced = values.and_then(|values| values.checked_add(header));
         if announced != Some(bytes.len()) {
             let problem =
-                format!("the header announces {dimensions:?} values, which is not what the file holds");
+                format!("the header announces {dimensions:?} values, but the file has another number");
             let offset = announced.map_or(bytes.len(), |announced| announced.min(bytes.len()));
-            return Err(DataError::damaged(&path, offset as u64, format!("{problem}; fetch it again")));
+            return Err(DataError::damaged(&path, offset as u64, format!("{problem}; download it again")));
         }
         Ok(Self { path, dimensions, bytes })
     }
@@ -168,7 +169,7 @@ impl<const RANK: usize> IdxFile<RANK> {
     }
 }
 
-/// The content of `path` or, where that is missing, of `path.gz`; and which of them it was.
+/// The content of `path` or, if that is missing, of `path.gz`; and the path that was read.
 fn unpacked(path: &Path) -> Result<(PathBuf, Vec<u8>), DataError> {
     if path.exists() {
         let bytes = std::fs::read(path).map_err(DataError::io(path))?;
@@ -180,7 +181,7 @@ fn unpacked(path: &Path) -> Result<(PathBuf, Vec<u8>), DataError> {
     let mut bytes = vec![];
     if let Err(error) = MultiGzDecoder::new(file).read_to_end(&mut bytes) {
         let problem =
-            format!("unpacking failed after this many unpacked bytes ({error}); fetch the file again");
+            format!("decompression failed at this unpacked byte ({error}); download the file again");
         return Err(DataError::damaged(&packed, bytes.len() as u64, problem));
     }
     Ok((packed, bytes))
@@ -258,14 +259,14 @@ mod tests {
             message("train-labels-idx1-ubyte", &file(&[1], &[1])).contains("byte 4: 1 labels for 2 images")
         );
         let packed = gzip(&file(&[1, 2, 2], &[9, 9, 9, 9]));
-        assert!(message("t10k-images-idx3-ubyte.gz", &packed[..12]).contains("unpacking failed"));
+        assert!(message("t10k-images-idx3-ubyte.gz", &packed[..12]).contains("decompression failed"));
     }
 
     #[test]
     fn a_missing_file_and_a_small_pad_are_told() {
         let folder = folder();
         let small = Idx { pad_to: 1, ..reader(&folder) }.read(0).unwrap_err().to_string();
-        assert!(small.contains("images are 2x2, more than `pad_to`"), "{small}");
+        assert!(small.contains("images are 2x2, larger than `pad_to`"), "{small}");
         std::fs::remove_file(folder.path().join("t10k-labels-idx1-ubyte.gz")).unwrap();
         assert!(matches!(reader(&folder).read(0), Err(DataError::Missing { .. })));
     }

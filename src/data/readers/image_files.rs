@@ -1,4 +1,4 @@
-//! Image files to images of one shape, whatever lists them.
+//! Reads image files as images of one shape.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use crate::data::{DataError, ImageShape, Images};
 
-/// Reads files as RGB, scaled to squares of side `resize` (bilinear); with 0 as they are: all of one size.
+/// Reads files as RGB, scaled to squares of side `resize` (bilinear). With 0 they keep their size, which must be the same.
 pub(super) fn read(files: &[PathBuf], labels: Vec<u32>, resize: u32) -> Result<Images, DataError> {
     let Some(first_file) = files.first() else {
-        return Err(DataError::Mismatch("there are no image files to read".to_owned()));
+        return Err(DataError::Mismatch("no image files to read".to_owned()));
     };
     let first = read_one(first_file, resize)?;
     let (width, height) = first.dimensions();
@@ -36,13 +36,13 @@ fn read_one(file: &Path, resize: u32) -> Result<RgbImage, DataError> {
 pub(super) fn decode(file: &Path) -> Result<DynamicImage, DataError> {
     let reader = ImageReader::open(file)
         .and_then(ImageReader::with_guessed_format)
-        .map_err(DataError::open(file, "it is listed, but not there; fetch the data set again"))?;
+        .map_err(DataError::open(file, "a list names it; download the data set again"))?;
     reader.decode().map_err(|error| {
-        DataError::damaged(file, None, format!("not a whole image ({error}); replace or remove it"))
+        DataError::damaged(file, None, format!("not a complete image ({error}); replace or remove it"))
     })
 }
 
-/// Gives back the image of `file` if it is as large as `first`, the image of `first_file`.
+/// Returns the image of `file` if it has the size of `first`, the image of `first_file`.
 fn same_size(
     image: RgbImage,
     file: &Path,
@@ -58,13 +58,13 @@ fn same_size(
     Err(DataError::damaged(file, None, format!("{sizes}; set `resize` to scale all images to one size")))
 }
 
-/// Fails with the first fault, and says how many more there are.
+/// Fails with the first fault, and the number of further ones.
 pub(super) fn refuse(faults: Vec<DataError>) -> Result<(), DataError> {
     let others = faults.len().saturating_sub(1);
     match faults.into_iter().next() {
         None => Ok(()),
         Some(DataError::Damaged { path, offset, problem }) if others > 0 => {
-            let problem = format!("{problem} ({others} more at fault in this folder)");
+            let problem = format!("{problem} ({others} more files with errors in this folder)");
             Err(DataError::Damaged { path, offset, problem })
         }
         Some(fault) => Err(fault),

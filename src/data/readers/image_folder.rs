@@ -10,8 +10,7 @@ use super::{Reader, image_files};
 use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
 
-const HINT: &str =
-    "`path` must be a folder with `train` and `test`, each with one folder of images per class";
+const HINT: &str = "give a folder with `train` and `test`, each with one folder of images per class";
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// A folder of JPEG and PNG files in torchvision's `ImageFolder` convention: `train/<class>/...` and
@@ -19,10 +18,10 @@ const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {
-    /// The folder that holds `train` and `test`.
+    /// The folder with `train` and `test`.
     #[serde(skip_serializing)]
     pub path: PathBuf,
-    /// Scale every image to a square of this side (bilinear); 0 takes images as they are: all of one size.
+    /// Scale every image to a square of this side (bilinear). 0 keeps their size, which must be the same.
     #[serde(default)]
     #[schemars(range(max = 4096))]
     pub resize: u32,
@@ -33,7 +32,7 @@ impl Reader for ImageFolder {
         Some(&self.path)
     }
 
-    /// Images of a public data set usually lie in a folder of its name.
+    /// The folder of a public data set usually has its name.
     fn public(&self) -> Option<&'static PublicDataset> {
         find(self.path.file_name()?.to_str()?)
     }
@@ -64,7 +63,7 @@ impl ImageFolder {
                 return Err(DataError::damaged(
                     &folder,
                     None,
-                    "no .jpg, .jpeg or .png file in it; add or remove it",
+                    "no .jpg, .jpeg or .png file in it; add images, or remove it",
                 ));
             }
             labels.resize(files.len(), label as u32);
@@ -102,7 +101,7 @@ pub(super) fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(
     Ok(())
 }
 
-/// What lies in `folder`, sorted.
+/// The entries of `folder`, sorted.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let listed = fs::read_dir(folder).map_err(DataError::open(folder, HINT))?;
     let mut paths = listed
@@ -162,7 +161,7 @@ mod tests {
         put(folder.path(), "train/cat/d.png", 4, 5, 10);
         let message = read(folder.path(), 0).unwrap_err().to_string();
         assert!(
-            message.contains("c.png: 5x4") && message.ends_with("(1 more at fault in this folder)"),
+            message.contains("c.png: 5x4") && message.ends_with("(1 more files with errors in this folder)"),
             "{message}"
         );
         assert_eq!(read(folder.path(), 8).unwrap().shape(), ImageShape { height: 8, width: 8, channels: 3 });
@@ -175,7 +174,7 @@ mod tests {
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
         let message = read(broken.path(), 0).unwrap_err().to_string();
-        assert!(message.contains("b.png: not a whole image"), "{message}");
+        assert!(message.contains("b.png: not a complete image"), "{message}");
 
         let lonely = folder();
         put(lonely.path(), "train/dog/0.png", 4, 4, 1);

@@ -1,7 +1,7 @@
-//! Where images come from: the registry of readers, and one file for each.
+//! The readers of data sets: the registry, and one file per reader.
 //!
-//! A reader checks what it reads and names the file and, where there is one, the byte at fault. Adding one is a
-//! file and a line in the registry below.
+//! A reader checks its files; its errors name the file and, if possible, the byte. A new reader is one file and one line in
+//! the registry below.
 
 mod cifar10;
 mod cifar100;
@@ -15,11 +15,9 @@ mod synthetic;
 
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::fetch::PublicDataset;
 use super::{DataError, Dataset, InvalidParam};
+use crate::methods::registry;
 
 pub use pictures::read_pictures;
 
@@ -35,11 +33,11 @@ pub trait Reader {
         false
     }
 
-    /// The file or folder that is read, if there is one. Its content determines the data set, its name does not:
-    /// path fields are not serialised.
+    /// The file or folder that it reads, if any. The data set depends on its content, not on its name: path fields are not
+    /// serialized.
     fn path(&self) -> Option<&Path>;
 
-    /// The public data set that it reads, or may read.
+    /// The public data set that it can read.
     fn public(&self) -> Option<&'static PublicDataset> {
         None
     }
@@ -48,30 +46,10 @@ pub trait Reader {
     fn read(&self, seed: u64) -> Result<Dataset, DataError>;
 }
 
-macro_rules! registry {
-    ($($name:literal => $module:ident::$Reader:ident,)*) => {
-        $(pub use $module::$Reader;)*
-
-        /// A registered reader with its parameters, chosen by `source`.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(tag = "source")]
-        #[expect(missing_docs, reason = "a variant is documented by its parameters, and so is its schema")]
-        pub enum Source {
-            $(#[serde(rename = $name)] $Reader($Reader),)*
-        }
-
-        impl Source {
-            /// The reader.
-            pub fn reader(&self) -> &dyn Reader {
-                match self {
-                    $(Self::$Reader(reader) => reader,)*
-                }
-            }
-        }
-    };
-}
-
 registry! {
+    /// A registered reader with its parameters, chosen by `source`.
+    enum Source by "source" as Reader;
+
     "synthetic" => synthetic::Synthetic,
     "image-folder" => image_folder::ImageFolder,
     "cifar10" => cifar10::Cifar10,
@@ -86,7 +64,7 @@ fn read_names(path: &Path, count: usize, hint: &str) -> Result<Vec<String>, Data
     let names: Vec<String> =
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
     if names.len() != count {
-        let problem = format!("{} class names, but the format has {count}; restore the file", names.len());
+        let problem = format!("{} class names, expected {count}; restore the file", names.len());
         return Err(DataError::damaged(path, None, problem));
     }
     Ok(names)
@@ -101,7 +79,7 @@ mod tests {
     #[test]
     fn paths_are_read_but_never_written() {
         let source: Source = serde_json::from_value(json!({"source": "cifar10", "path": "data/x"})).unwrap();
-        assert_eq!(source.reader().path(), Some(Path::new("data/x")));
+        assert_eq!(source.get().path(), Some(Path::new("data/x")));
         assert_eq!(serde_json::to_value(&source).unwrap(), json!({"source": "cifar10"}));
     }
 

@@ -1,4 +1,4 @@
-//! Pictures that are no data set: one file, or all files below a folder, scaled to one shape.
+//! Pictures outside of a data set: one file, or all files in a folder, scaled to one shape.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use super::image_files::{decode, refuse};
 use super::image_folder::collect_files;
 use crate::data::{DataError, ImageShape, Images};
 
-/// Reads a JPEG or PNG file, or those below a folder in the order of their names, scaled to `shape` (bilinear), which
-/// has one channel or three. Their labels are 0.
+/// Reads a JPEG or PNG file, or all in a folder in the order of their names. Scales them to `shape` (bilinear), which has 1
+/// or 3 channels. Their labels are 0.
 ///
 /// # Errors
-/// A path that is missing, a folder without pictures, a file that is no picture.
+/// A missing path, a folder without pictures, or a file that is not a picture.
 pub fn read_pictures(path: &Path, shape: ImageShape) -> Result<Images, DataError> {
     let files = files(path)?;
     let mut pixels = vec![0; files.len() * shape.len()];
@@ -28,7 +28,7 @@ fn read(file: &Path, shape: ImageShape, out: &mut [u8]) -> Result<(), DataError>
         1 => out.copy_from_slice(picture.into_luma8().as_raw()),
         3 => out.copy_from_slice(picture.into_rgb8().as_raw()),
         channels => {
-            let problem = format!("pictures have 1 or 3 channels, the images have {channels}");
+            let problem = format!("pictures have 1 or 3 channels, but the images have {channels}");
             return Err(DataError::Mismatch(problem));
         }
     }
@@ -84,6 +84,6 @@ mod tests {
         assert!(read_pictures(folder.path(), SHAPE).unwrap_err().to_string().contains("no .jpg"));
         std::fs::write(folder.path().join("a.png"), "text").unwrap();
         let message = read_pictures(folder.path(), SHAPE).unwrap_err().to_string();
-        assert!(message.contains("a.png: not a whole image"), "{message}");
+        assert!(message.contains("a.png: not a complete image"), "{message}");
     }
 }

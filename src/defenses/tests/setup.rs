@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use crate::models::Architecture;
 use crate::nn::finite_differences::assert_gradient;
 use crate::nn::graph::Shape;
-use crate::nn::{Forward, Mode, Network, Numerics};
+use crate::nn::{Backend, Forward, Mode, Network};
 use crate::train::{Frozen, Objective, Step, Term};
 
 /// An objective with all that its terms are made of.
@@ -26,9 +26,9 @@ impl<O: Objective> Setup<O> {
     pub fn new(objective: impl FnOnce(Frozen) -> O) -> Self {
         let shape = Shape { height: 8, width: 8, channels: 3 };
         let graph = "wrn-10-1".parse::<Architecture>().unwrap().graph(shape, 3);
-        let network = Network::with_numerics(graph, Numerics::Reference);
-        let (theta, state) = network.init(1);
-        let (teacher_theta, teacher_state) = network.init(2);
+        let network = Network::new(graph, &Backend::candle()).unwrap();
+        let (theta, state) = network.graph().init(1);
+        let (teacher_theta, teacher_state) = network.graph().init(2);
         let teacher =
             Frozen { network: network.clone(), theta: wide(teacher_theta), state: wide(teacher_state) };
         let pixel = |i: u32| 0.5 + 0.5 * (f64::from(i) * 0.37 + f64::from(i / 192)).sin();

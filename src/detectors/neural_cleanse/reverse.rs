@@ -61,7 +61,8 @@ pub(super) fn reverse(
     class: usize,
     session: Session<'_>,
 ) -> std::result::Result<Reversal, TrainError> {
-    let mut search = Search::new(params, samples.shape(), class, session.seed)?;
+    let device = suspect.network.device();
+    let mut search = Search::new(params, samples.shape(), class, session.seed, device)?;
     let mut cost = Cost::new(params);
     let mut kept = search.found(0.0)?;
     let started = Instant::now();
@@ -74,13 +75,13 @@ pub(super) fn reverse(
             kept = Reversal { converged, ..found };
         }
         kept.epochs = epoch;
-        session.watch.progress(&Progress {
+        session.observer.progress(&Progress {
             epoch: class,
             epochs: samples.dataset().classes.len(),
             step: epoch,
             steps: params.epochs,
             images_per_second: (epoch * samples.len()) as f64 / started.elapsed().as_secs_f64(),
-            terms: vec![("ce", ce), ("norm", norm), ("success", success)],
+            terms: vec![("ce".into(), ce), ("norm".into(), norm), ("success".into(), success)],
             tests: vec![],
         });
         if cost.ends() {
@@ -111,11 +112,17 @@ struct Pass {
 
 impl<'a> Search<'a> {
     /// Starts from a random mask and a random pattern.
-    fn new(params: &'a NeuralCleanse, shape: ImageShape, class: usize, seed: u64) -> Result<Self> {
+    fn new(
+        params: &'a NeuralCleanse,
+        shape: ImageShape,
+        class: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         let ImageShape { height, width, channels } = shape;
         let mut stream = stream(seed, "reverse", 0, class as u64);
-        let mask = Var::from_tensor(&random((height, width, 1), &mut stream)?)?;
-        let pattern = Var::from_tensor(&random((height, width, channels), &mut stream)?)?;
+        let mask = Var::from_tensor(&random((height, width, 1), &mut stream, device)?)?;
+        let pattern = Var::from_tensor(&random((height, width, channels), &mut stream, device)?)?;
         let adam = ParamsAdamW { lr: params.lr, beta1: 0.5, beta2: 0.9, eps: 1e-8, weight_decay: 0.0 };
         let adam = AdamW::new(vec![mask.clone(), pattern.clone()], adam)?;
         Ok(Self { params, class, mask, pattern, adam })
@@ -134,7 +141,7 @@ impl<'a> Search<'a> {
             Order::Epoch { seed: session.seed, epoch: epoch as u64, shuffle: true, augment: Augment::NONE };
         let (mut ce, mut hits, mut seen) = (0.0, 0, 0);
         for (step, batch) in Batches::new(Arc::clone(samples), self.params.batch, order).enumerate() {
-            if session.watch.stopped() {
+            if session.observer.stopped() {
                 return Err(TrainError::Stopped);
             }
             let images = batch.labels.len();
@@ -150,7 +157,7 @@ impl<'a> Search<'a> {
 
     /// One step of the optimiser: the cross entropy before it, and how many images were led to the class.
     fn step(&mut self, suspect: &Frozen, batch: Batch, cost: f64) -> Result<(f64, usize)> {
-        let images = Tensor::from_vec(batch.images, batch.shape.as_slice(), &Device::Cpu)?;
+        let images = batch.tensor(suspect.network.device())?;
         let Loss { total, ce, logits } = loss(&self.mask, &self.pattern, &images, suspect, self.class, cost)?;
         self.adam.backward_step(&total)?;
         let found = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
@@ -205,11 +212,11 @@ fn blend(images: &Tensor, mask: &Tensor, pattern: &Tensor) -> Result<Tensor> {
 }
 
 /// Draws what [`unit`] makes uniform in [0, 1).
-fn random(shape: (usize, usize, usize), stream: &mut Stream) -> Result<Tensor> {
+fn random(shape: (usize, usize, usize), stream: &mut Stream, device: &Device) -> Result<Tensor> {
     let count = shape.0 * shape.1 * shape.2;
     // Just inside the interval, so that the value is finite.
     let mut draw = || libm::atanh((2.0 * f64::from(stream.uniform()) - 1.0) * (1.0 - 1e-7)) as f32;
-    Tensor::from_vec((0..count).map(|_| draw()).collect(), shape, &Device::Cpu)
+    Tensor::from_vec((0..count).map(|_| draw()).collect(), shape, device)
 }
 
 #[cfg(test)]
@@ -218,7 +225,7 @@ mod tests {
     use crate::models::Architecture;
     use crate::nn::finite_differences::assert_gradient;
     use crate::nn::graph::Shape;
-    use crate::nn::{Network, Numerics};
+    use crate::nn::{Backend, Network};
 
     /// Waves of f64 around a mean.
     fn waves(shape: &[usize], mean: f64) -> Tensor {
@@ -231,8 +238,8 @@ mod tests {
     fn gradients_of_mask_and_pattern_agree_with_finite_differences() {
         let shape = Shape { height: 8, width: 8, channels: 3 };
         let graph = "wrn-10-1".parse::<Architecture>().unwrap().graph(shape, 3);
-        let network = Network::with_numerics(graph, Numerics::Reference);
-        let (theta, state) = network.init(1);
+        let network = Network::new(graph, &Backend::candle()).unwrap();
+        let (theta, state) = network.graph().init(1);
         let wide =
             |values| Tensor::new::<Vec<f32>>(values, &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
         let suspect = Frozen { network, theta: wide(theta), state: wide(state) };
@@ -288,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_random_start_covers_the_interval() {
-        let start = unit(&random((20, 20, 3), &mut stream(1, "test", 0, 0)).unwrap()).unwrap();
+        let start = unit(&random((20, 20, 3), &mut stream(1, "test", 0, 0), &Device::Cpu).unwrap()).unwrap();
         let values = start.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let mean = values.iter().sum::<f32>() / 1200.0;
         assert!((mean - 0.5).abs() < 0.03 && values.iter().all(|x| (0.0..=1.0).contains(x)), "{mean}");

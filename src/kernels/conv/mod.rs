@@ -1,7 +1,7 @@
 //! Convolution of one NHWC image: forward, and the gradients of its input and its weight.
 //!
-//! [`convolution`] chooses the way for a shape: [`winograd`] for the 3x3 kernels of stride 1 that networks consist
-//! of, [`direct`] for everything else.
+//! [`convolution`] chooses the way for a shape: `winograd` for the 3x3 kernels of stride 1 that networks consist
+//! of, `direct` for everything else.
 
 mod direct;
 mod winograd;

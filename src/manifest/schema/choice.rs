@@ -1,17 +1,16 @@
-//! `oneOf` and `anyOf`: which branch a value is meant to be, so that its mistakes are told in that branch's words.
+//! `oneOf` and `anyOf`: chooses the branch that a value most likely means, so that errors are about that branch.
 
 use serde_json::Value;
 
 use super::{Checker, words};
-use crate::manifest::diagnostic::Diagnostic;
-use crate::manifest::fields::join;
-use crate::manifest::node::{Node, NodeKind};
+use crate::manifest::diagnostic::{Diagnostic, join};
+use crate::manifest::text::node::{Node, NodeKind};
 
 impl<'s> Checker<'s> {
-    /// Returns the branch that `node` fits or, if it fits none, is nearest to.
+    /// Returns the branch that `node` matches, or the nearest one.
     ///
     /// # Errors
-    /// If no branch is near: a tag or word that none has, or a type that none takes.
+    /// If no branch is near: no branch has this tag or word, or this type.
     pub(super) fn choose(
         &self,
         node: &Node,
@@ -36,7 +35,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Returns the field that tells the branches of an internally tagged enum apart.
+    /// Returns the field that distinguishes the branches of an internally tagged enum.
     fn tag(&self, branches: &'s [Value]) -> Option<&'s str> {
         let mut objects = branches.iter().filter(|branch| self.takes(branch, "object"));
         let first = self.properties(objects.next()?);
@@ -47,7 +46,7 @@ impl<'s> Checker<'s> {
         first.into_iter().map(|(name, _)| name).find(is_tag)
     }
 
-    /// Returns the value that a branch's tag has.
+    /// Returns the value of the tag of a branch.
     fn tag_value(&self, branch: &'s Value, tag: &str) -> Option<&'s Value> {
         let (_, schema) = self.properties(branch).into_iter().find(|&(name, _)| name == tag)?;
         match words::literals(schema)?.as_slice() {
@@ -86,7 +85,7 @@ impl<'s> Checker<'s> {
         branches.iter().min_by_key(mistakes).copied().unwrap_or(self.root)
     }
 
-    /// Returns whether a branch takes values of the node's type and, if it has a set of words, this word.
+    /// Returns whether a branch allows the type of the node and, if it lists words, this word.
     fn may_be(&self, node: &Node, branch: &'s Value) -> bool {
         self.parts(branch).iter().all(|part| {
             let is_word = words::literals(part).is_none_or(|allowed| allowed.contains(&&node.to_json()));
@@ -103,7 +102,7 @@ impl<'s> Checker<'s> {
         parts.filter(|part| words::literals(part).is_none()).flat_map(words::types).collect()
     }
 
-    /// Returns the words that branches are sets of.
+    /// Returns the words that the branches list.
     fn words(&self, branches: &'s [Value]) -> Vec<&'s Value> {
         branches.iter().flat_map(|branch| self.parts(branch)).filter_map(words::literals).flatten().collect()
     }
@@ -113,7 +112,7 @@ impl<'s> Checker<'s> {
         objects.flatten().map(|(name, schema)| (name.as_str(), schema)).collect()
     }
 
-    /// Returns a branch with everything that it refers to.
+    /// Returns a branch and all schemas that it refers to.
     fn parts(&self, schema: &'s Value) -> Vec<&'s Value> {
         let mut parts = vec![];
         self.flatten(schema, &mut parts, 0);

@@ -1,8 +1,9 @@
-//! Checking a tree against a JSON Schema, so that every mistake in a stage's parameters points at its line.
+//! Checks a tree against a JSON Schema, so that every error in the parameters of a stage has its place.
 //!
 //! The subset of draft 2020-12 that schemars writes for serde types: `$ref` into `$defs`, `type`, `enum`, `const`,
 //! `allOf`, `oneOf`, `anyOf`, ranges, `format` of integers, lengths, `items`, `prefixItems`, `properties`, `required`,
-//! and closed objects. What else a schema says is left to the types that the parameters are read into.
+//! and closed objects. The parameter types check
+//! the rest.
 
 mod choice;
 mod object;
@@ -10,23 +11,22 @@ mod words;
 
 use serde_json::Value;
 
-use super::diagnostic::Diagnostic;
-use super::fields::join;
-use super::node::{Node, NodeKind};
+use crate::manifest::diagnostic::{Diagnostic, join};
+use crate::manifest::text::node::{Node, NodeKind};
 
-/// Checks `node`, which belongs at `path` of the manifest, against `schema`; returns everything that is wrong.
+/// Checks `node`, at `path` of the manifest, against `schema`; returns all errors.
 ///
-/// An integer fits where a number is expected. A float does not fit where an integer is expected, not even `10.0`: it
-/// is refused with the way to write it.
+/// An integer is valid where a number is expected. A float is never valid where an integer is expected: `10.0` is an
+/// error that suggests `10`.
 pub fn check(node: &Node, schema: &Value, path: &str) -> Vec<Diagnostic> {
     let mut errors = vec![];
     Checker { root: schema }.check(node, schema, path, &mut errors);
     errors
 }
 
-/// How many schemas one value may have to fit: more is a circle.
+/// The most schemas for one value: more means a circle.
 const MAX_PARTS: usize = 256;
-/// How many `$ref` and `allOf` may lead from one schema to the next: more is a circle.
+/// The most `$ref` and `allOf` from one schema to the next: more means a circle.
 const MAX_HOPS: usize = 32;
 
 struct Checker<'s> {
@@ -39,7 +39,7 @@ impl<'s> Checker<'s> {
         let is_decided = undecided.is_none();
         errors.extend(undecided.map(|error| *error));
         if let Some(wrong) = parts.iter().find(|part| !words::fits_type(node, part)) {
-            // An undecided choice has said what is wrong with the value.
+            // An undecided choice has reported the value.
             errors.extend(is_decided.then(|| words::wrong_type(node, wrong, schema, path)));
             return;
         }
@@ -53,8 +53,8 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Returns the schemas that `node` must fit all of: `schema`, what it refers to, and of each choice the branch that
-    /// is meant; and an error if no branch can be meant.
+    /// Returns the schemas that `node` must match: `schema`, its references, and the chosen branch of each choice; and an
+    /// error if no branch can be chosen.
     fn parts_for(
         &self,
         node: &Node,
@@ -76,7 +76,7 @@ impl<'s> Checker<'s> {
         (parts, None)
     }
 
-    /// Adds `schema` and everything that it refers to or consists of.
+    /// Adds `schema`, and all schemas that it refers to or contains.
     fn flatten(&self, schema: &'s Value, parts: &mut Vec<&'s Value>, hops: usize) {
         if hops > MAX_HOPS {
             return;
@@ -89,7 +89,7 @@ impl<'s> Checker<'s> {
         all.iter().for_each(|part| self.flatten(part, parts, hops + 1));
     }
 
-    /// Returns what `$ref` of a schema points at.
+    /// Returns the target of the `$ref` of a schema.
     fn target(&self, schema: &'s Value) -> Option<&'s Value> {
         self.root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
     }
@@ -106,7 +106,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// Checks a value by itself: its choice of words, range and length. `schema` is the field's own, for its description.
+/// Checks the value itself: allowed values, range and length. `schema` is that of the field, for its description.
 fn check_value(node: &Node, part: &Value, schema: &Value, path: &str) -> Option<Diagnostic> {
     if let Some(allowed) = words::literals(part) {
         let value = node.to_json();

@@ -1,15 +1,14 @@
-//! Objects: fields that are unknown, fields that are missing, and the values of the others.
+//! Objects: unknown fields, missing fields, and the values of the other fields.
 
 use serde_json::Value;
 
 use super::{Checker, words};
-use crate::manifest::diagnostic::Diagnostic;
-use crate::manifest::fields::join;
-use crate::manifest::node::{Entry, Node};
+use crate::manifest::diagnostic::{Diagnostic, join};
+use crate::manifest::text::node::{Entry, Node};
 
 impl<'s> Checker<'s> {
-    /// Checks a mapping against schemas of which it must fit all. If a choice was not decided (`is_decided`), only the
-    /// values of known fields are checked: which others there may be, and must be, is not known.
+    /// Checks a mapping against schemas that it must all match. If no branch of a choice was chosen (`is_decided` is
+    /// false), only the values of known fields are checked: the other allowed and required fields are not known.
     pub(super) fn check_object(
         &self,
         node: &Node,
@@ -39,7 +38,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// Returns the fields that schemas know, each once unless it is described differently.
+/// Returns the fields of the schemas, each once unless its schemas differ.
 fn properties<'s>(parts: &[&'s Value]) -> Vec<(&'s str, &'s Value)> {
     let mut known: Vec<(&str, &Value)> = vec![];
     let objects = parts.iter().filter_map(|part| part.get("properties")?.as_object());
@@ -60,7 +59,7 @@ fn unknown_field(entry: &Entry, known: &[(&str, &Value)], node: &Node, path: Str
     let name = &entry.key.value;
     let mut names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
     names.dedup();
-    // What a choice was decided by may be written elsewhere, and be another in each cell of a matrix.
+    // The tag of a choice may be written elsewhere, and may differ between the cells of a matrix.
     let (chosen, fields) = match tag(node, known) {
         Some(tag) => (format!(" with `{tag}`"), format!("fields with `{tag}`")),
         None => (String::new(), "fields here".to_owned()),
@@ -70,7 +69,7 @@ fn unknown_field(entry: &Entry, known: &[(&str, &Value)], node: &Node, path: Str
         .with_use(entry.value.used_at.as_ref())
 }
 
-/// Writes the field that a choice between mappings is decided by, and its value: `method: nad`.
+/// Writes the tag of a choice between mappings, and its value: `method: nad`.
 fn tag(node: &Node, known: &[(&str, &Value)]) -> Option<String> {
     let is_tag = |(_, schema): &&(&str, &Value)| schema.get("const").is_some();
     let (name, _) = known.iter().find(is_tag)?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 
 use super::*;
-use crate::manifest::parse::parse;
-use crate::manifest::source::Source;
+use crate::manifest::text::parse::parse;
+use crate::manifest::text::source::Source;
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]

@@ -1,14 +1,14 @@
-//! What a schema says about a value, and the words for a value that does not fit.
+//! Reads types, ranges and descriptions from a schema, and words the errors about values that do not match.
 
 use serde_json::Value;
 
 use crate::manifest::diagnostic::Diagnostic;
-use crate::manifest::node::{Node, NodeKind};
-use crate::manifest::scalar;
+use crate::manifest::text::node::{Node, NodeKind};
+use crate::manifest::text::scalar;
 
 use saphyr_parser::ScalarStyle;
 
-/// Returns the names of the types that a schema takes; none means any.
+/// Returns the names of the types that a schema allows; an empty list allows every type.
 pub(super) fn types(schema: &Value) -> Vec<&str> {
     match schema.get("type") {
         Some(Value::String(name)) => vec![name],
@@ -17,7 +17,7 @@ pub(super) fn types(schema: &Value) -> Vec<&str> {
     }
 }
 
-/// Returns whether a value is of a type that a schema takes.
+/// Returns whether a schema allows the type of a value.
 pub(super) fn fits_type(node: &Node, schema: &Value) -> bool {
     let types = types(schema);
     let own: &[&str] = match &node.kind {
@@ -32,7 +32,7 @@ pub(super) fn fits_type(node: &Node, schema: &Value) -> bool {
     schema != &Value::Bool(false) && (types.is_empty() || own.iter().any(|name| types.contains(name)))
 }
 
-/// Returns the values that a schema allows, if it lists them.
+/// Returns the allowed values, if a schema lists them.
 pub(super) fn literals(schema: &Value) -> Option<Vec<&Value>> {
     match (schema.get("const"), schema.get("enum")) {
         (Some(only), _) => Some(vec![only]),
@@ -53,7 +53,7 @@ impl Bounds {
         above && self.high.is_none_or(|(high, open)| value < high || (!open && value == high))
     }
 
-    /// Says what is inside: "greater than 0 and at most 1".
+    /// Describes the range: "greater than 0 and at most 1".
     fn describe(&self) -> String {
         let low =
             self.low.map(|(low, open)| format!("{} {low}", if open { "greater than" } else { "at least" }));
@@ -64,7 +64,7 @@ impl Bounds {
     }
 }
 
-/// Returns the range of a number: of its keywords, and of its integer format if `value` is beyond that.
+/// Returns the range of a number: from its keywords, and from its integer format if `value` is outside of that.
 pub(super) fn number_bounds(schema: &Value, value: f64) -> Bounds {
     let number = |word: &str| schema.get(word).and_then(Value::as_f64);
     let (format_low, format_high) = match schema.get("format").and_then(Value::as_str) {
@@ -96,7 +96,7 @@ pub(super) fn size_bounds(schema: &Value, low: &str, high: &str) -> Bounds {
     Bounds { low: number(low), high: number(high) }
 }
 
-/// Says that a value is out of its range.
+/// Reports a value that is out of range.
 pub(super) fn out_of_bounds(node: &Node, bounds: &Bounds, schema: &Value, path: &str) -> Diagnostic {
     let range = bounds.describe();
     let message = match &node.kind {
@@ -107,7 +107,7 @@ pub(super) fn out_of_bounds(node: &Node, bounds: &Bounds, schema: &Value, path: 
     described(Diagnostic::new(path, &node.place, message), node, schema, path)
 }
 
-/// Says that a value is of the wrong type for `part`; `schema` is the field's own, for its description.
+/// Reports a value of the wrong type for `part`; `schema` is that of the field, for its description.
 pub(super) fn wrong_type(node: &Node, part: &Value, schema: &Value, path: &str) -> Diagnostic {
     let types = types(part);
     let message = format!("expected {}, found {}", expected(&types), node.describe());
@@ -119,7 +119,7 @@ pub(super) fn wrong_type(node: &Node, part: &Value, schema: &Value, path: &str) 
     described(error, node, schema, path)
 }
 
-/// Says that a value fits no branch of a choice.
+/// Reports a value that matches no branch of a choice.
 pub(super) fn fits_no_branch(
     node: &Node,
     types: &[&str],
@@ -134,7 +134,7 @@ pub(super) fn fits_no_branch(
     described(Diagnostic::new(path, &node.place, message), node, schema, path)
 }
 
-/// Says that a value is none of the allowed ones.
+/// Reports a value that is not one of the allowed ones.
 pub(super) fn unknown_value(node: &Node, allowed: &[&Value], schema: &Value, path: &str) -> Diagnostic {
     let name = path.rsplit('.').next().unwrap_or(path);
     let message = match &node.kind {
@@ -156,7 +156,7 @@ pub(super) fn quoted(values: &[&Value]) -> String {
     }
 }
 
-/// Says what a field is for, if its schema does: the first paragraph of its description, and its default.
+/// Describes a field: the first paragraph of its description, and its default. `None` without a description.
 pub(super) fn about(schema: &Value, name: &str) -> Option<String> {
     let description = schema.get("description")?.as_str()?;
     let paragraph = description.split("\n\n").next().unwrap_or(description).replace('\n', " ");
@@ -179,7 +179,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Says which types are expected. Nothing is only mentioned if nothing else is.
+/// Lists the expected types; null only if it is the only one.
 fn expected(types: &[&str]) -> String {
     let mut names: Vec<&str> = vec![];
     for name in types {
@@ -200,7 +200,7 @@ fn expected(types: &[&str]) -> String {
     names.join(" or ")
 }
 
-/// Says how the value would be written in the expected type, where that is plain.
+/// Suggests how to write the value in the expected type, if that is clear.
 fn remedy(node: &Node, types: &[&str], schema: &Value) -> Option<String> {
     let expects = |name| types.contains(&name);
     match &node.kind {

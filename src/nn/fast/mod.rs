@@ -37,7 +37,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// An arrangement of layers that the kernels do not cover.
+    /// An operation that the kernels do not cover, by name.
     pub fn new(graph: Arc<Graph>, level: Level) -> Result<Self> {
         Ok(Self { plan: Plan::new(&graph)?, graph, pool: Arc::default(), level })
     }
@@ -95,7 +95,7 @@ impl Engine {
         }
         for tensor in [theta, state, images] {
             if tensor.dtype() != DType::F32 || !tensor.device().is_cpu() {
-                bail!("kernels compute f32 on the CPU; use the reference numerics for anything else");
+                bail!("the kernels compute f32 on the CPU; candle computes anything else");
             }
         }
         Ok(batch)

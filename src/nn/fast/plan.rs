@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, bail};
+use candle_core::Error;
 
 use super::super::graph::{Graph, Id, Op, Shape};
 use crate::kernels::conv::{ConvShape, Convolution, convolution};
 use crate::kernels::image::pitch;
+
+/// What a planner says of an operation: why the kernels do not cover it, if so.
+type Covered<T> = Result<T, &'static str>;
 
 /// A stored activation.
 #[derive(Clone, Debug)]
@@ -110,13 +113,20 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// An arrangement of layers that the kernels do not cover; candle's own operations do.
-    pub fn new(graph: &Graph) -> Result<Self> {
+    /// An operation that the kernels do not cover where it stands; candle's own operations do.
+    pub fn new(graph: &Graph) -> candle_core::Result<Self> {
+        let uncovered = |id| {
+            let name = graph.name(id);
+            move |why| Error::Msg(format!("the kernels do not cover {name}: {why}; candle's operations do"))
+        };
         let mut planner = Planner::new(graph);
-        for id in 0..graph.nodes.len() {
-            planner.place(Id(id))?;
+        for id in (0..graph.nodes.len()).map(Id) {
+            planner.place(id).map_err(uncovered(id))?;
         }
-        planner.finish()
+        for (position, &tap) in graph.taps.iter().enumerate() {
+            planner.tap(position, tap).map_err(uncovered(tap))?;
+        }
+        planner.finish().map_err(uncovered(graph.logits))
     }
 
     /// Values of one image in the flat result: logits, then attention maps.
@@ -160,7 +170,7 @@ impl<'a> Planner<'a> {
         Self { graph, plan, seen_as: vec![None; graph.nodes.len()], readers }
     }
 
-    fn place(&mut self, id: Id) -> Result<()> {
+    fn place(&mut self, id: Id) -> Covered<()> {
         let shape = self.graph.shape(id);
         let view = match self.graph.nodes[id.0].op {
             Op::Input => Some(self.store(shape, true)),
@@ -182,7 +192,7 @@ impl<'a> Planner<'a> {
             Op::BatchNorm { x, weight, bias, mean, variance } => {
                 let view = self.view_of(x)?;
                 if !view.is_plain() || view.buffer == 0 || self.plan.buffers[view.buffer].norm.is_some() {
-                    bail!("kernels normalise a convolution's or a sum's output, once");
+                    return Err("they normalize a convolution's or a sum's output, once");
                 }
                 self.plan.norms.push(Norm { buffer: view.buffer, weight, bias, mean, variance });
                 let norm = self.plan.norms.len() - 1;
@@ -197,7 +207,7 @@ impl<'a> Planner<'a> {
             }
             Op::Linear { x, weight, bias } => {
                 if !matches!(self.graph.nodes[x.0].op, Op::GlobalAvgPool { .. }) || id != self.graph.logits {
-                    bail!("kernels know one linear layer, after the average pool");
+                    return Err("they compute one linear layer, after the average pool");
                 }
                 let input = self.plan.head.input;
                 self.plan.first_reader[input] = self.plan.first_reader[input].min(self.plan.steps.len());
@@ -215,15 +225,15 @@ impl<'a> Planner<'a> {
         View { buffer: self.plan.buffers.len() - 1, norm: None, relu: false }
     }
 
-    fn view_of(&self, id: Id) -> Result<View> {
+    fn view_of(&self, id: Id) -> Covered<View> {
         match self.seen_as[id.0] {
             Some(view) => Ok(view),
-            None => bail!("kernels do not read the average pool or the logits again"),
+            None => Err("they do not read the average pool or the logits again"),
         }
     }
 
     /// The index of the view through which `id` is read.
-    fn read(&mut self, id: Id) -> Result<usize> {
+    fn read(&mut self, id: Id) -> Covered<usize> {
         let view = self.view_of(id)?;
         if let Some(known) = self.plan.views.iter().position(|known| *known == view) {
             return Ok(known);
@@ -232,7 +242,7 @@ impl<'a> Planner<'a> {
         if !view.is_plain() {
             let buffer = &mut self.plan.buffers[view.buffer];
             if view.buffer == 0 || buffer.view.is_some() {
-                bail!("kernels read an activation as it is and in one other way");
+                return Err("they read an activation as it is and in one other way");
             }
             buffer.view = Some(index);
         }
@@ -249,7 +259,7 @@ impl<'a> Planner<'a> {
         view
     }
 
-    fn add(&mut self, a: Id, b: Id, shape: Shape) -> Result<View> {
+    fn add(&mut self, a: Id, b: Id, shape: Shape) -> Covered<View> {
         for (conv, other) in [(b, a), (a, b)] {
             let other = self.view_of(other)?;
             let is_latest = self.view_of(conv)?.buffer + 1 == self.plan.buffers.len();
@@ -268,18 +278,21 @@ impl<'a> Planner<'a> {
         Ok(self.make(Make::Add { a, b }, shape, a))
     }
 
-    fn finish(mut self) -> Result<Plan> {
-        for (position, &tap) in self.graph.taps.iter().enumerate() {
-            let view = self.view_of(tap)?;
-            if view.norm.is_some() || view.buffer == 0 {
-                bail!("kernels tap convolutions and sums, before batch norm");
-            }
-            self.plan.buffers[view.buffer].tap = Some((position, view.relu));
-            self.plan.taps.push(view.buffer);
+    /// Notes that the attention map of an activation is wanted.
+    fn tap(&mut self, position: usize, tap: Id) -> Covered<()> {
+        let view = self.view_of(tap)?;
+        if view.norm.is_some() || view.buffer == 0 {
+            return Err("they tap convolutions and sums, before batch norm");
         }
-        if self.view_of(self.graph.logits).is_ok() {
-            bail!("kernels know networks that end in a linear layer");
+        self.plan.buffers[view.buffer].tap = Some((position, view.relu));
+        self.plan.taps.push(view.buffer);
+        Ok(())
+    }
+
+    fn finish(self) -> Covered<Plan> {
+        match self.view_of(self.graph.logits) {
+            Ok(_) => Err("they compute networks that end in a linear layer"),
+            Err(_) => Ok(self.plan),
         }
-        Ok(self.plan)
     }
 }

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{METRICS, Row, SEED, Table, VALID, csv};
+use super::csv;
+use super::table::{Row, SEED, Table, axis_columns, is_of_field};
 use crate::pipeline::error::RunError;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::whole_file::replace_file;
+use crate::stages::metrics::{COUNT, Metric, VALID, decimals};
 
 /// The value of an axis that names plain fine-tuning, which every defense is compared with.
 pub const BASELINE: &str = "finetune";
-
-/// Counts are named like this (`n_clean`); their means say nothing.
-const COUNT: &str = "n_";
 
 /// Results over seeds.
 ///
@@ -101,7 +100,7 @@ impl Summary {
         numbers.extend(differences.iter().flat_map(versus));
         let which = ["pipeline", "stage"].map(str::to_owned).to_vec();
         let is_taken = |axis: &str| which.iter().chain(&numbers).any(|name| name == axis);
-        let axes = super::axis_columns(self.axes.iter().map(String::as_str), is_taken);
+        let axes = axis_columns(self.axes.iter().map(String::as_str), is_taken);
         let header = [which, axes, numbers].concat();
         let rows = self.groups.iter().map(|group| {
             let mut row = vec![pipeline.to_owned(), group.stage.clone()];
@@ -150,11 +149,12 @@ impl Group {
             Some((name.to_owned(), Spread::of(&values)?))
         });
         let pairs: Vec<(&Row, &Row)> = valid.iter().filter_map(|row| Some((*row, partner(row)?))).collect();
-        let differences = METRICS.iter().filter_map(|name| {
+        let differences = Metric::of_field().filter_map(|metric| {
+            let name = metric.name;
             let counts = pairs.iter().filter(|(_, partner)| partner.is_valid());
             let values: Vec<f64> =
                 counts.filter_map(|(row, partner)| Some(row.number(name)? - partner.number(name)?)).collect();
-            Some(((*name).to_owned(), Spread::of(&values)?))
+            Some((name.to_owned(), Spread::of(&values)?))
         });
         Self {
             metrics: metrics.collect(),
@@ -197,12 +197,12 @@ impl Place {
 /// The metrics that some group has: the field's own first, then the others by name.
 fn names<'a>(groups: impl Iterator<Item = &'a BTreeMap<String, Spread>>) -> Vec<&'a str> {
     let found: BTreeSet<&str> = groups.flat_map(|metrics| metrics.keys().map(String::as_str)).collect();
-    let own = METRICS.iter().copied().filter(|name| found.contains(name));
-    let others = found.iter().copied().filter(|name| !METRICS.contains(name));
+    let own = Metric::of_field().map(|metric| metric.name).filter(|name| found.contains(name));
+    let others = found.iter().copied().filter(|name| !is_of_field(name));
     own.chain(others).collect()
 }
 
 fn fields(spread: Option<&Spread>) -> [String; 2] {
-    let text = |value: Option<f64>| value.map_or_else(String::new, super::decimals);
+    let text = |value: Option<f64>| value.map_or_else(String::new, decimals);
     [text(spread.map(|spread| spread.mean)), text(spread.and_then(|spread| spread.deviation))]
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::kinds::Act;
 use super::*;
-use crate::pipeline::budget::{AT_LEAST, MemoryBudget};
+use crate::pipeline::run::{AT_LEAST, MemoryBudget};
 use crate::store::{Execution, Key, RecordDraft};
 
 /// How many tasks ran at once at most, of three that may.
@@ -42,7 +42,16 @@ fn a_task_that_runs_alone_for_its_memory_has_all_threads() {
 
 /// Keeps a record of a task that had some peak.
 fn keep(store: &Store, kind: &str, params: &Value, task: &str, peak: u64) {
-    let components = json!({"kind": kind, "params": params, "seed": peak});
+    let components = Components {
+        encoding: 1,
+        kind: kind.into(),
+        version: 1,
+        params: params.clone(),
+        inputs: Inputs::new(),
+        numerics: "test".into(),
+        seed: Some(peak),
+    }
+    .to_value();
     let lock = store.try_lock(&Key::of(&components)).unwrap().unwrap();
     let exec = Execution {
         pipeline: "badnets".into(),
@@ -71,7 +80,7 @@ fn peaks_of_the_same_stage_come_before_those_of_the_kind_and_both_before_sizes()
     assert_eq!(need("images"), AT_LEAST);
 
     bench.run(SWEEP);
-    let survey = survey(&plan, &store, &mut |_| {}).unwrap();
+    let survey = survey(&plan, &store, &mut |_, _| {}).unwrap();
     let size = survey.record(named(&plan, "images")).unwrap().outputs[0].size;
     let split = plan.task(named(&plan, "clean@clean_ratio=0.05"));
     assert_eq!(budget.need(split, |id| survey.record(id)), AT_LEAST + 3 * size);

@@ -25,7 +25,7 @@ fn a_failed_task_stops_what_needs_it_and_nothing_else() {
         _ => None,
     });
     let first = ("after@clean_ratio=0.01,defense=finetune", "erased@clean_ratio=0.01,defense=finetune");
-    assert_eq!(skipped, Some((first.0.into(), first.1.into(), "it was told to fail".into())));
+    assert_eq!(skipped, Some((first.0.into(), first.1.into(), "the test makes it fail".into())));
     assert!(
         matches!(told.run.ending(named(&plan, first.0)), Ending::Skipped { ancestor } if *ancestor == named(&plan, first.1))
     );
@@ -48,11 +48,14 @@ fn a_panic_is_a_bug_of_the_kind_and_no_hang() {
     bench.lab.set("train", Act::Panic);
     let told = bench.run(SWEEP);
     let messages = told.events.iter().filter_map(|event| match event {
-        Event::Failed { task, class, message } => Some((task.to_string(), *class, message.as_str())),
+        Event::Failed { task, class, message, hint } => {
+            Some((task.to_string(), *class, message.as_str(), hint.as_deref()))
+        }
         _ => None,
     });
-    let message = "a bug in the stage kind `train`: it panicked: it was told to panic\nhint: please report it, with the manifest";
-    assert_eq!(messages.collect::<Vec<_>>(), [("backdoored".to_owned(), Class::Bug, message)]);
+    let message = "a bug in the stage kind `train`: it panicked: the test makes it panic";
+    let hint = Some("report this bug, with the manifest");
+    assert_eq!(messages.collect::<Vec<_>>(), [("backdoored".to_owned(), Class::Bug, message, hint)]);
     assert_eq!(told.counts(), [1 + 1 + 4, 0, 1, 4 + 12 + 1 + 12, 0]);
     assert_eq!(told.run.complete().unwrap_err().class(), Class::Bug);
 }
@@ -68,14 +71,14 @@ stages:
   split:  {kind: split, needs: {dataset: images}}
 ";
     let plan = bench.plan(yaml);
-    let counts = survey(&plan, &bench.store(), &mut |_| {}).unwrap().counts();
+    let counts = survey(&plan, &bench.store(), &mut |_, _| {}).unwrap().counts();
     assert_eq!(counts, Counts { cached: 0, to_run: 1, pending: 1, failed: 1 });
     let told = bench.run_plan(&plan);
     assert_eq!(told.counts(), [1, 0, 1, 1, 0]);
     let Ending::Failed(error) = told.run.ending(named(&plan, "images")) else { panic!() };
     assert_eq!(
-        error.to_string(),
-        "no/such/file: not found; the stage `images` reads it; set its path there or by --set"
+        error.with_hint(),
+        "no/such/file: not found\nhint: the stage `images` reads it; set its path there or by --set"
     );
     assert_eq!(told.run.complete().unwrap_err().class(), Class::InputMissing);
 }

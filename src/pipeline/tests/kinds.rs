@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::stages::{
-    Artifact, Bound, Context, Input, Need, Outcome, Output, ParamError, Progress, Stage, StageError,
+    Artifact, Bound, Context, Input, Need, Observer, Outcome, Output, ParamError, Progress, Stage, StageError,
 };
 
 /// What a kind does when it runs; nothing that a key knows of.
@@ -157,8 +157,8 @@ impl Bound for BoundFake {
         let act = lab.acts.lock().unwrap().get(kind).copied();
         let runs = lab.ran.lock().unwrap().len();
         match act {
-            Some(Act::Fail) => return Err(StageError::Failed("it was told to fail".into())),
-            Some(Act::Panic) => panic!("it was told to panic"),
+            Some(Act::Fail) => return Err(StageError::Failed("the test makes it fail".into())),
+            Some(Act::Panic) => panic!("the test makes it panic"),
             Some(Act::UntilStopped) => return until_stopped(context),
             Some(Act::Slow(milliseconds)) => thread::sleep(Duration::from_millis(milliseconds)),
             Some(Act::Waver) | None => {}

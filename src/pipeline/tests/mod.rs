@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::manifest::{Draft, Errors};
+use crate::nn::Backend;
 use crate::store::Store;
 use kinds::{Fake, Lab, fakes, registry};
 
@@ -51,7 +52,7 @@ struct Bench {
     folder: TempDir,
     lab: Arc<Lab>,
     kinds: Vec<Fake>,
-    numerics: &'static str,
+    backend: Backend,
     settings: Settings,
     stop: AtomicBool,
 }
@@ -69,7 +70,7 @@ impl Bench {
             folder: tempfile::tempdir().unwrap(),
             kinds: fakes(&lab),
             lab,
-            numerics: "test",
+            backend: Backend::default(),
             settings: Settings { jobs: 1, threads: 2, memory: None, fail_fast: false },
             stop: AtomicBool::new(false),
         }
@@ -82,7 +83,7 @@ impl Bench {
     fn try_plan(&self, yaml: &str) -> Result<Plan, Errors> {
         let path = self.folder.path().join("m.yaml");
         fs::write(&path, yaml).unwrap();
-        plan(Draft::load(&path, &[]).unwrap(), &registry(self.kinds.clone()), self.numerics)
+        plan(Draft::load(&path, &[]).unwrap(), &registry(self.kinds.clone()), &self.backend)
     }
 
     fn plan(&self, yaml: &str) -> Plan {
@@ -101,9 +102,15 @@ impl Bench {
 
     fn run_plan(&self, plan: &Plan) -> Told {
         let mut events = vec![];
-        let run =
-            run(plan, &self.store(), &self.settings, &self.stop, &mut |event| events.push(event)).unwrap();
+        let run = self.watch(plan, &mut |event| events.push(event)).unwrap();
         Told { run, events }
+    }
+
+    /// Runs a plan in threads.
+    fn watch(&self, plan: &Plan, on_event: &mut dyn FnMut(Event)) -> Result<Run, RunError> {
+        let (kinds, store) = (registry(self.kinds.clone()), self.store());
+        let executor = Local::new(&kinds, &self.backend, &store, &self.stop);
+        run(plan, &store, &self.settings, &executor, &self.stop, on_event)
     }
 
     /// The one object that a task made under an output, as a path.

@@ -16,8 +16,18 @@ impl Observer for Nobody {
 fn again(bench: &Bench, record: &Record) -> Vec<String> {
     let kinds = registry(bench.kinds.clone());
     let again =
-        Again { kinds: &kinds, numerics: bench.numerics, threads: 1, observer: &Nobody, stop: &bench.stop };
+        Again { kinds: &kinds, backend: &bench.backend, threads: 1, observer: &Nobody, stop: &bench.stop };
     again.compute(record, &bench.store()).unwrap()
+}
+
+#[test]
+fn a_result_of_another_backend_is_not_computed_again() {
+    let bench = Bench { backend: Backend::candle(), ..Bench::new() };
+    let run = bench.run("name: m\nstages: {a: {kind: connect, with: {text: single}}}").run;
+    let (kinds, backend) = (registry(bench.kinds.clone()), Backend::default());
+    let again = Again { kinds: &kinds, backend: &backend, threads: 1, observer: &Nobody, stop: &bench.stop };
+    let error = again.compute(run.record(TaskId(0)).unwrap(), &bench.store()).unwrap_err().to_string();
+    assert!(error.contains("cpu/f32/candle") && error.contains("cpu/f32/kernels-2"), "{error}");
 }
 
 #[test]

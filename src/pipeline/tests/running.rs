@@ -38,8 +38,9 @@ fn a_sweep_runs_each_task_once_and_then_never_again() {
 fn a_survey_says_what_a_run_would_do_and_runs_nothing() {
     let bench = Bench::new();
     let plan = bench.plan(SWEEP);
-    let survey =
-        |plan: &Plan| survey(plan, &bench.store(), &mut |event| panic!("{event:?}")).unwrap().counts();
+    let survey = |plan: &Plan| {
+        survey(plan, &bench.store(), &mut |task, damage| panic!("{task}: {damage}")).unwrap().counts()
+    };
     assert_eq!(survey(&plan), Counts { to_run: 1, pending: SWEEP_TASKS - 1, ..Counts::default() });
     bench.run(SWEEP);
     bench.lab.ran();
@@ -80,16 +81,17 @@ fn no_more_tasks_run_at_once_than_may() {
         bench.lab.set("erase", Act::Slow(3));
         let (mut running, mut most) = (0, 0);
         let plan = bench.plan(SWEEP);
-        run(&plan, &bench.store(), &bench.settings, &bench.stop, &mut |event| match event {
-            Event::TaskStarted { threads, .. } => {
-                assert!((1..=2).contains(&threads));
-                running += 1;
-                most = most.max(running);
-            }
-            Event::Finished { .. } => running -= 1,
-            _ => {}
-        })
-        .unwrap();
+        bench
+            .watch(&plan, &mut |event| match event {
+                Event::TaskStarted { threads, .. } => {
+                    assert!((1..=2).contains(&threads));
+                    running += 1;
+                    most = most.max(running);
+                }
+                Event::Finished { .. } => running -= 1,
+                _ => {}
+            })
+            .unwrap();
         assert_eq!(most, jobs);
     }
 }
@@ -182,13 +184,13 @@ fn bench_run_other(bench: &Bench) -> Told {
     let path = bench.folder.path().join("other.yaml");
     fs::write(&path, SWEEP).unwrap();
     let draft = Draft::load(&path, &[]).unwrap();
-    bench.run_plan(&plan(draft, &registry(bench.kinds.clone()), bench.numerics).unwrap())
+    bench.run_plan(&plan(draft, &registry(bench.kinds.clone()), &bench.backend).unwrap())
 }
 
 /// One task whose key someone else holds, and the lock.
 fn held(bench: &Bench) -> (Plan, Option<KeyLock>) {
     let plan = bench.plan("name: held\nstages: {a: {kind: node}, b: {kind: twins}}");
-    let survey = survey(&plan, &bench.store(), &mut |_| {}).unwrap();
+    let survey = survey(&plan, &bench.store(), &mut |_, _| {}).unwrap();
     let State::ToRun(keyed) = survey.state(named(&plan, "a")) else { panic!() };
     let lock = bench.store().try_lock(&keyed.key).unwrap();
     assert!(lock.is_some());
@@ -200,7 +202,7 @@ fn what_another_process_computes_is_waited_for_last() {
     let bench = Bench::new();
     let (plan, mut lock) = held(&bench);
     let mut told = vec![];
-    let run = run(&plan, &bench.store(), &bench.settings, &bench.stop, &mut |event| {
+    let run = bench.watch(&plan, &mut |event| {
         if let Event::WaitingForLock { task, holder } = &event {
             assert_eq!(task.stage, "a");
             assert!(holder.starts_with(&format!("process {} on ", std::process::id())), "{holder}");
@@ -216,7 +218,7 @@ fn what_another_process_computes_is_waited_for_last() {
 fn a_run_that_waits_for_another_process_can_be_stopped() {
     let bench = Bench::new();
     let (plan, _lock) = held(&bench);
-    let run = run(&plan, &bench.store(), &bench.settings, &bench.stop, &mut |event| {
+    let run = bench.watch(&plan, &mut |event| {
         let waits = matches!(event, Event::WaitingForLock { .. });
         bench.stop.fetch_or(waits, Ordering::Relaxed);
     });
@@ -229,13 +231,14 @@ fn a_run_that_is_asked_to_stop_leaves_a_checkpoint_and_goes_on_later() {
     bench.lab.set("train", Act::UntilStopped);
     let plan = bench.plan(SWEEP);
     let mut events = vec![];
-    let stopped = run(&plan, &bench.store(), &bench.settings, &bench.stop, &mut |event| {
-        if matches!(event, Event::Progress { .. }) {
-            bench.stop.store(true, Ordering::Relaxed);
-        }
-        events.push(event);
-    })
-    .unwrap();
+    let stopped = bench
+        .watch(&plan, &mut |event| {
+            if matches!(event, Event::Progress { .. }) {
+                bench.stop.store(true, Ordering::Relaxed);
+            }
+            events.push(event);
+        })
+        .unwrap();
     let told = Told { run: stopped, events };
     assert_eq!(told.tasks(|event| matches!(event, Event::Stopped { .. })), ["backdoored"]);
     let [ran, cached, failed, skipped, unfinished] = told.counts();

@@ -164,7 +164,7 @@ fn damage_is_found_told_set_aside_and_healed() {
         (&model, &remove, b"", Fault::Missing),
         (&model, &spoil, b"weight", Fault::Size { recorded: 7, found: 6 }),
         (&model, &spoil, b"wEights", Fault::Content),
-        (&record_file, &spoil, b"{}", Fault::Record("it does not begin like a record".into())),
+        (&record_file, &spoil, b"{}", Fault::Record("its first bytes are not those of a record".into())),
     ];
     for (path, harm, bytes, fault) in cases {
         harm(path, bytes);
@@ -189,7 +189,7 @@ fn a_record_of_the_future_is_neither_used_nor_overwritten() {
     fs::write(&path, r#"{"format_version": 2, "shape": "unknown"}"#).unwrap();
     let error = store.lookup(&record.key).unwrap_err();
     assert!(matches!(error, StoreError::NewerFormat { found: 2, .. }));
-    assert!(error.to_string().contains("hint: update argd-pipe"));
+    assert!(miette::Diagnostic::help(&error).unwrap().to_string().starts_with("update argd-pipe"));
     assert!(commit(&store, &json!("task"), &[("model", b"weights")]).is_err());
     assert!(fs::read_to_string(&path).unwrap().contains("unknown"));
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::data::{ImageShape, Images};
 use crate::nn::graph::{Graph, Shape};
-use crate::nn::{Numerics, loss};
+use crate::nn::{Backend, loss};
 use crate::train::{Step, Term};
 
 /// Cross entropy, and half the square of one number of its own minus 3.
@@ -37,7 +37,7 @@ impl Counter {
     }
 }
 
-impl Watch for Counter {
+impl Observer for Counter {
     fn progress(&self, progress: &Progress) {
         self.steps.fetch_add(1, Ordering::Relaxed);
         *self.last.lock().unwrap() = progress.clone();
@@ -73,7 +73,7 @@ fn network() -> Network {
     let x = g.batch_norm("bn", x);
     let x = g.relu(x);
     g.logits = g.linear("fc", x, 2);
-    Network::with_numerics(g, Numerics::Reference)
+    Network::new(g, &Backend::candle()).unwrap()
 }
 
 fn settings() -> Settings {
@@ -87,10 +87,10 @@ fn settings() -> Settings {
     }
 }
 
-fn train(folder: &Path, settings: &Settings, watch: &Counter) -> Result<Trained, TrainError> {
+fn train(folder: &Path, settings: &Settings, observer: &Counter) -> Result<Trained, TrainError> {
     let network = network();
-    let (theta, state) = network.init(1);
-    let session = Session { seed: 4, watch, checkpoints: folder };
+    let (theta, state) = network.graph().init(1);
+    let session = Session { seed: 4, observer, checkpoints: folder };
     fit(&network, Weights { theta, state }, samples(), &mut Classify, settings, session)
 }
 
@@ -102,11 +102,11 @@ fn undisturbed() -> Trained {
 #[test]
 fn training_lowers_the_loss_and_trains_the_objectives_own_numbers() {
     let folder = tempfile::tempdir().unwrap();
-    let watch = Counter::stopping_at(usize::MAX);
-    let trained = train(folder.path(), &Settings { epochs: 12, ..settings() }, &watch).unwrap();
-    let last = watch.last.into_inner().unwrap();
+    let observer = Counter::stopping_at(usize::MAX);
+    let trained = train(folder.path(), &Settings { epochs: 12, ..settings() }, &observer).unwrap();
+    let last = observer.last.into_inner().unwrap();
     assert_eq!((last.epoch, last.epochs, last.step, last.steps), (11, 12, 5, 5));
-    assert_eq!(watch.steps.into_inner(), 60);
+    assert_eq!(observer.steps.into_inner(), 60);
     assert!(last.terms[0].0 == "ce" && last.terms[0].1 < 0.2, "{:?}", last.terms);
     assert!((trained.parameters[0] - 3.0).abs() < 0.5, "{:?}", trained.parameters);
 }
@@ -120,24 +120,24 @@ fn stopping_at_any_step_and_going_on_ends_in_the_same_bits() {
             let stopped = train(folder.path(), &settings(), &Counter::stopping_at(stop_at));
             assert!(matches!(stopped, Err(TrainError::Stopped)));
         }
-        let watch = Counter::stopping_at(usize::MAX);
-        assert_eq!(train(folder.path(), &settings(), &watch).unwrap(), expected);
-        assert!(watch.steps.into_inner() < 15);
+        let observer = Counter::stopping_at(usize::MAX);
+        assert_eq!(train(folder.path(), &settings(), &observer).unwrap(), expected);
+        assert!(observer.steps.into_inner() < 15);
     }
 }
 
 #[test]
 fn the_network_is_tested_before_the_first_epoch_and_after_each() {
     let folder = tempfile::tempdir().unwrap();
-    let (theta, state) = network().init(1);
+    let (theta, state) = network().graph().init(1);
     let stopped = Counter::stopping_at(7);
     train(folder.path(), &settings(), &stopped).unwrap_err();
     let first = stopped.tested.into_inner().unwrap();
     assert_eq!((first.len(), &first[0]), (2, &Weights { theta, state }));
 
-    let watch = Counter::stopping_at(usize::MAX);
-    let trained = train(folder.path(), &settings(), &watch).unwrap();
-    let rest = watch.tested.into_inner().unwrap();
+    let observer = Counter::stopping_at(usize::MAX);
+    let trained = train(folder.path(), &settings(), &observer).unwrap();
+    let rest = observer.tested.into_inner().unwrap();
     assert_eq!((rest.len(), rest.last()), (2, Some(&trained.weights)), "not again in the middle of an epoch");
 }
 

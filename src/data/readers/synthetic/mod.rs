@@ -1,11 +1,11 @@
 //! Synthetic images: a data set that needs no download, drawn from the seed.
 //!
-//! The class of an image is the outline of one object. Place, size, rotation, both colours, background, clutter
-//! and grain are random for every image, and light-on-dark is as likely as dark-on-light: no pixel and no mean
-//! colour tells classes apart, so a linear classifier does little better than chance while a small convolutional
-//! network learns them. Values stay within 8..=247, so black-and-white triggers never occur by themselves.
+//! The class of an image is the outline of one object. Place, size, rotation, both colors, background, clutter and grain
+//! are random for every image. Light on dark is as likely as dark on light. So no pixel and no mean color distinguishes the
+//! classes: a linear classifier is little better than chance, and a small convolutional network learns them. Values stay
+//! within 8..=247, so no image contains a black-and-white trigger by chance.
 //!
-//! Only additions, products, quotients, square roots and `libm` are used: the same bits on every platform.
+//! The code uses only additions, products, quotients, square roots and `libm`, which give the same bits on every platform.
 
 mod outline;
 mod scene;
@@ -22,8 +22,8 @@ use super::Reader;
 use crate::data::{DataError, Dataset, ImageShape, Images, InvalidParam};
 use crate::rng::stream;
 
-/// RGB images drawn from the seed: one object of a random size, colour and place on a cluttered background; its
-/// outline is the class.
+/// RGB images drawn from the seed: one object of random size, color and place on a cluttered background. Its outline is
+/// the class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Synthetic {
@@ -39,7 +39,7 @@ pub struct Synthetic {
     /// Height and width in pixels.
     #[schemars(range(min = 16, max = 256))]
     pub size: u32,
-    /// From 0 (strong contrast, little clutter, upright) to 1 (faint, cluttered, rotated, covered).
+    /// The difficulty, from 0 (strong contrast, little clutter, upright) to 1 (faint, cluttered, rotated, covered).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub difficulty: f64,
 }
@@ -79,7 +79,7 @@ impl Reader for Synthetic {
 }
 
 impl Synthetic {
-    /// The outlines in use: class names and distances.
+    /// The outlines of the classes: their names and distances.
     fn outlines(&self) -> &'static [(&'static str, outline::Distance)] {
         &OUTLINES[..(self.classes as usize).min(OUTLINES.len())]
     }

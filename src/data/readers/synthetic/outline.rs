@@ -1,4 +1,4 @@
-//! The outlines that classes are made of, as signed distances: negative inside, positive outside.
+//! The outlines of the classes, as signed distances: negative inside, positive outside.
 
 /// Distance from the point (u, v) to an outline of radius about 1 around the origin, u to the right, v down.
 pub(super) type Distance = fn(f32, f32) -> f32;

@@ -1,24 +1,23 @@
-//! One picture: what is in it, drawn from a random stream, and its pixels.
+//! One picture: its content, drawn from a random stream, and its pixels.
 //!
-//! Lengths are shares of the picture's side, so that a scene has no size until it is rendered. Colours are RGB
-//! in 0..=255.
+//! Lengths are fractions of the side of the picture, so a scene has no size until it is rendered. Colors are RGB in 0..=255.
 
 use super::outline::Distance;
 use crate::rng::Stream;
 
 type Colour = [f32; 3];
 
-/// Pixels never leave this range: triggers of pure black and white stay unnatural.
+/// The range of pixels: no picture has the pure black and white of triggers.
 const DARKEST: f32 = 8.0;
 const LIGHTEST: f32 = 247.0;
-/// Colour nodes along each side of the background.
+/// Color nodes along each side of the background.
 const NODES: usize = 4;
 
-/// How hard pictures are to tell apart.
+/// How hard pictures are to classify.
 pub(super) struct Style {
     /// Least difference of every channel between object and background; the largest is twice that.
     contrast: f32,
-    /// How far the background's colour wanders from its mean.
+    /// How much the color of the background varies around its mean.
     wander: f32,
     /// Largest rotation of the object, in radians.
     rotation: f32,
@@ -56,7 +55,7 @@ pub(super) struct Scene {
 struct Object {
     distance: Distance,
     colour: Colour,
-    /// A second colour on one side of the object; it fades into the first.
+    /// A second color on one side of the object; it fades into the first.
     shade: Colour,
     centre: [f32; 2],
     /// Half the object's width and height.
@@ -65,7 +64,7 @@ struct Object {
     sin: f32,
 }
 
-/// A line with round ends, or a blob where its length is 0.
+/// A line with round ends, or a blob if its length is 0.
 struct Stroke {
     colour: Colour,
     centre: [f32; 2],
@@ -74,7 +73,7 @@ struct Stroke {
     half_width: f32,
 }
 
-/// The pixels of a picture in the making.
+/// The pixels of an unfinished picture.
 struct Canvas {
     side: usize,
     pixels: Vec<Colour>,
@@ -87,8 +86,8 @@ impl Canvas {
         Self { side, pixels }
     }
 
-    /// Lays something over the pixels within `reach` of `centre`: its colour where its distance is negative. The
-    /// edge fades over one pixel.
+    /// Draws an object on the pixels within `reach` of `centre`: its color where its distance is negative. The edge fades over
+    /// one pixel.
     fn paint(&mut self, centre: [f32; 2], reach: f32, look: impl Fn(f32, f32) -> (Colour, f32)) {
         let scale = self.side as f32;
         let span = |middle: f32| {
@@ -106,7 +105,7 @@ impl Canvas {
 }
 
 impl Scene {
-    /// Draws what is in a picture whose object has the outline `distance`.
+    /// Draws the content of a picture whose object has the outline `distance`.
     pub(super) fn draw(style: &Style, distance: Distance, stream: &mut Stream) -> Self {
         let mean: Colour = std::array::from_fn(|_| stream.between(70.0, 185.0));
         let background = std::array::from_fn(|_| {
@@ -134,7 +133,7 @@ impl Scene {
         }
     }
 
-    /// Blends the four nearest colour nodes.
+    /// Blends the four nearest color nodes.
     fn background_at(&self, x: f32, y: f32) -> Colour {
         let (column, across) = cell(x);
         let (row, down) = cell(y);
@@ -161,7 +160,7 @@ impl Object {
         canvas.paint(self.centre, reach, |x, y| self.at(x, y));
     }
 
-    /// The object's colour at (x, y), and how far its outline is.
+    /// The color of the object at (x, y), and the distance to its outline.
     fn at(&self, x: f32, y: f32) -> (Colour, f32) {
         let (x, y) = (x - self.centre[0], y - self.centre[1]);
         let u = (x * self.cos + y * self.sin) / self.radius[0];
@@ -183,7 +182,7 @@ impl Stroke {
         }
     }
 
-    /// A stroke of the background's mean colour across or near the object.
+    /// A stroke of the mean color of the background across or near the object.
     fn cover(background: Colour, object: [f32; 2], stream: &mut Stream) -> Self {
         Self {
             colour: background,
@@ -214,8 +213,8 @@ fn direction(stream: &mut Stream) -> [f32; 2] {
     [libm::cosf(angle), libm::sinf(angle)]
 }
 
-/// Draws a colour that differs from `from` by `contrast` to twice that in every channel. All channels differ in the
-/// same direction two times out of three.
+/// Draws a color that differs from `from` by `contrast` to twice that in every channel. All channels differ in the same
+/// direction in two of three draws.
 fn contrasting(from: Colour, contrast: f32, stream: &mut Stream) -> Colour {
     let lighter = stream.chance(0.5);
     let mixed = stream.chance(1.0 / 3.0);
@@ -226,7 +225,7 @@ fn contrasting(from: Colour, contrast: f32, stream: &mut Stream) -> Colour {
     })
 }
 
-/// The background cell of a coordinate in 0..1, and where in it.
+/// The background cell of a coordinate in 0..1, and the position in it.
 fn cell(at: f32) -> (usize, f32) {
     let at = at * (NODES - 1) as f32;
     let index = (at as usize).min(NODES - 2);

@@ -1,0 +1,69 @@
+//! A stage's parameters in one cell: filled in, checked against the kind's schema, typed.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::manifest::{Cell, Diagnostic, Manifest, Node, StageDef, schema};
+use crate::stages::{Bound, Need, ParamError, Stage};
+
+/// The parameters of a stage in a cell.
+#[derive(Clone)]
+pub(super) struct Binding {
+    /// As the manifest gives them, references filled in.
+    pub with: Arc<Value>,
+    /// Typed.
+    pub bound: Arc<dyn Bound>,
+}
+
+/// Types the parameters of a stage in a cell, or says everything that is wrong with them.
+pub(super) fn bind(
+    manifest: &Manifest,
+    def: &StageDef,
+    kind: &dyn Stage,
+    schema: &Value,
+    cell: &Cell,
+) -> Result<Binding, Vec<Diagnostic>> {
+    let with = manifest.instantiate(def, cell).map_err(|errors| errors.0)?;
+    let path = format!("stages.{}.with", def.name);
+    let wrong = schema::check(&with, schema, &path);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let json = with.to_json();
+    let bound = kind
+        .bind(&json)
+        .map_err(|wrong| wrong.iter().map(|error| locate(error, &with, &path)).collect::<Vec<_>>())?;
+    let is_fed = |need: &Need| def.needs.iter().any(|(port, _)| port.value == need.port);
+    let missing: Vec<Diagnostic> = bound
+        .needs()
+        .iter()
+        .filter(|need| !is_fed(need))
+        .map(|need| lacks(need, kind, &with, &path))
+        .collect();
+    if missing.is_empty() { Ok(Binding { with: json.into(), bound: bound.into() }) } else { Err(missing) }
+}
+
+/// Says that an input is missing, at the parameter that asks for it.
+fn lacks(need: &Need, kind: &dyn Stage, with: &Node, path: &str) -> Diagnostic {
+    let &Need { port, parameter } = need;
+    let value = with.child(parameter).unwrap_or(with);
+    let message = format!("`{}` needs the input `{port}`, which is not connected", value.to_text());
+    let input = kind.inputs().iter().find(|input| input.name == port);
+    let about = input.map_or(String::new(), |input| format!("\n`{port}`: {}", input.about));
+    Diagnostic::new(format!("{path}.{parameter}"), &value.place, message)
+        .with_use(value.used_at.as_ref())
+        .with_help(format!("add `{port}: <stage>` to the `needs` of this stage{about}"))
+}
+
+/// Finds where in the manifest a parameter is wrong; one that is not spelled out is reported where it could be.
+fn locate(error: &ParamError, with: &Node, path: &str) -> Diagnostic {
+    let mut at = with;
+    for step in &error.path {
+        let Some(below) = at.child(step) else { break };
+        at = below;
+    }
+    let path =
+        std::iter::once(path).chain(error.path.iter().map(String::as_str)).collect::<Vec<_>>().join(".");
+    Diagnostic::new(path, &at.place, &*error.message).with_use(at.used_at.as_ref())
+}

@@ -1,0 +1,241 @@
+//! Manifest to plan: every stage once per distinct combination of the axes that it uses, itself or through what
+//! it needs.
+//!
+//! Everything that can be wrong with a stage is found here, before anything runs, and all of it at once. The work
+//! is linear in cells times stages; parameters are checked and typed once per combination of the axes that the
+//! stage's own text uses.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::binding::{Binding, bind};
+use super::dag::{Frame, Plan, ResultsSpec};
+use super::label::{Label, TaskId};
+use super::task::{Connection, Policy, Task};
+use super::wiring::{Port, Wired, check_results, noun, wire};
+use crate::manifest::{Cell, Diagnostic, Draft, Errors, Manifest};
+use crate::nn::Backend;
+use crate::stages::{Output, Stage};
+
+/// The axis whose value replaces the manifest's seed.
+const SEED: &str = "seed";
+
+/// Value index by axis, `None` where an axis is not used: what tells the tasks of a stage apart.
+type Coordinates = Vec<Option<usize>>;
+
+/// Typed parameters by the coordinates on a stage's own axes.
+type Bindings = HashMap<Coordinates, Binding>;
+
+/// Makes the plan of a manifest out of stage kinds, or says everything that is wrong with it.
+///
+/// `backend` computes its networks; the class of its numerics enters every key.
+pub fn plan(draft: Draft, kinds: &[Box<dyn Stage>], backend: &Backend) -> Result<Plan, Errors> {
+    let (stages, errors) = draft.manifest().map_or((vec![], vec![]), |manifest| check(manifest, kinds));
+    let manifest = draft.with(errors).finish()?;
+    let tasks = Expansion::new(&manifest, &stages).expand(&manifest.cells());
+    Ok(Plan::new(frame(&manifest, backend), tasks))
+}
+
+/// Finds everything that is wrong with the stages; if nothing is, every one of them is there.
+fn check<'k>(manifest: &Manifest, kinds: &'k [Box<dyn Stage>]) -> (Vec<StagePlan<'k>>, Vec<Diagnostic>) {
+    let mut errors = vec![];
+    let cells = manifest.cells();
+    let wired = wire(manifest, kinds, &mut errors);
+    errors.extend(check_results(manifest, &wired));
+    let stages: Vec<Option<StagePlan<'_>>> = wired
+        .into_iter()
+        .enumerate()
+        .map(|(stage, wired)| wired.map(|wired| StagePlan::new(manifest, stage, wired, &cells, &mut errors)))
+        .collect();
+    errors.extend(unmade(manifest, &stages));
+    (stages.into_iter().flatten().collect(), errors)
+}
+
+fn frame(manifest: &Manifest, backend: &Backend) -> Frame {
+    Frame {
+        source: manifest.source.clone(),
+        name: manifest.name.clone(),
+        backend: backend.clone(),
+        seed: manifest.seed,
+        axes: manifest.matrix.axes.iter().map(|axis| axis.name.clone()).collect(),
+        stages: manifest.stages.iter().map(|def| def.name.clone()).collect(),
+        results: manifest.results.as_ref().map(|results| ResultsSpec {
+            csv: results.csv.value.clone(),
+            from: results.from.iter().map(|stage| stage.value.clone()).collect(),
+        }),
+    }
+}
+
+/// A stage with everything that its tasks have in common.
+struct StagePlan<'k> {
+    wired: Wired<'k>,
+    /// By axis: whether the stage's own text uses it.
+    own_axes: Vec<bool>,
+    bindings: Bindings,
+}
+
+impl<'k> StagePlan<'k> {
+    fn new(
+        manifest: &Manifest,
+        stage: usize,
+        wired: Wired<'k>,
+        cells: &[Cell],
+        errors: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let def = &manifest.stages[stage];
+        let schema = wired.kind.schema().to_value();
+        let own_axes: Vec<bool> =
+            manifest.matrix.axes.iter().map(|axis| def.axes.contains(&axis.name)).collect();
+        let mut bindings: HashMap<Coordinates, Option<Binding>> = HashMap::new();
+        // The cells of a matrix that is broken have no values, which is not worth a second complaint.
+        let has_values = |cell: &&Cell| def.axes.iter().all(|axis| cell.contains_key(axis) || axis == SEED);
+        for cell in cells.iter().filter(has_values) {
+            let bind_once =
+                || bind(manifest, def, wired.kind, &schema, cell).map_err(|wrong| errors.extend(wrong)).ok();
+            bindings.entry(coordinates(manifest, cell, |axis| own_axes[axis])).or_insert_with(bind_once);
+        }
+        let bindings: Bindings =
+            bindings.into_iter().filter_map(|(at, binding)| Some((at, binding?))).collect();
+        if let Some(seed) = &def.seed
+            && !bindings.is_empty()
+            && !bindings.values().any(|binding| binding.bound.seeded())
+        {
+            let (path, message) = (format!("stages.{}.seed", def.name), "this seed changes nothing");
+            let help = format!("remove it: what `{}` makes here depends on no seed", def.kind.value);
+            errors.push(Diagnostic::new(path, &seed.place, message).with_help(help));
+        }
+        Self { wired, own_axes, bindings }
+    }
+
+    /// What a port takes from this stage that the stage does not make with some of its parameters.
+    fn lacks(&self, port: &Port) -> Option<&'static Output> {
+        let is_taken = |output: &Output| port.artifacts.iter().any(|(_, name)| *name == output.name);
+        let is_made = |output: &Output| self.bindings.values().all(|binding| binding.bound.makes(output));
+        self.wired.kind.outputs().iter().find(|output| is_taken(output) && !is_made(output))
+    }
+}
+
+/// Finds ports that take what the stage that feeds them does not make in every cell.
+fn unmade(manifest: &Manifest, stages: &[Option<StagePlan<'_>>]) -> Vec<Diagnostic> {
+    let mut errors = vec![];
+    for (def, plan) in manifest.stages.iter().zip(stages) {
+        for port in plan.iter().flat_map(|plan| &plan.wired.ports) {
+            let missing = stages[port.producer].as_ref().and_then(|producer| producer.lacks(port));
+            let needed = def.needs.iter().find(|(name, _)| name.value == port.name);
+            if let (Some(output), Some((_, stage))) = (missing, needed) {
+                let path = format!("stages.{}.needs.{}", def.name, port.name);
+                let (takes, by) = (noun(output.makes), &stage.value);
+                let message =
+                    format!("`{}` takes {takes}, which `{by}` makes only with other parameters", port.name);
+                errors.push(Diagnostic::new(path, &stage.place, message).with_help(output.about));
+            }
+        }
+    }
+    errors
+}
+
+/// A cell's coordinates on those axes that `uses` picks by their position.
+fn coordinates(manifest: &Manifest, cell: &Cell, uses: impl Fn(usize) -> bool) -> Coordinates {
+    let axes = manifest.matrix.axes.iter().enumerate();
+    axes.map(|(axis, def)| cell.get(&def.name).copied().filter(|_| uses(axis))).collect()
+}
+
+/// Stages to tasks, cell by cell.
+struct Expansion<'a> {
+    manifest: &'a Manifest,
+    stages: &'a [StagePlan<'a>],
+    seed_axis: Option<usize>,
+    /// By stage: the tasks made so far.
+    known: Vec<HashMap<Coordinates, TaskId>>,
+    tasks: Vec<Task>,
+    /// By task.
+    places: Vec<Coordinates>,
+}
+
+impl<'a> Expansion<'a> {
+    fn new(manifest: &'a Manifest, stages: &'a [StagePlan<'a>]) -> Self {
+        let seed_axis = manifest.matrix.axes.iter().position(|axis| axis.name == SEED);
+        let known = stages.iter().map(|_| HashMap::new()).collect();
+        Self { manifest, stages, seed_axis, known, tasks: vec![], places: vec![] }
+    }
+
+    /// Makes all tasks. Cell by cell, so that the first cell's results can be there first.
+    fn expand(mut self, cells: &[Cell]) -> Vec<Task> {
+        let order = stage_order(self.stages);
+        let mut here = vec![TaskId(0); self.stages.len()];
+        for cell in cells {
+            for &stage in &order {
+                here[stage] = self.task(stage, cell, &here);
+            }
+        }
+        self.tasks
+    }
+
+    /// The task of a stage in a cell; `here` has those of the stages that it needs.
+    fn task(&mut self, stage: usize, cell: &Cell, here: &[TaskId]) -> TaskId {
+        let StagePlan { wired, own_axes, bindings } = &self.stages[stage];
+        let def = &self.manifest.stages[stage];
+        let Binding { with, bound } = &bindings[&coordinates(self.manifest, cell, |axis| own_axes[axis])];
+        let uses = |axis: usize| {
+            own_axes[axis]
+                || (self.seed_axis == Some(axis) && bound.seeded() && def.seed.is_none())
+                || wired.ports.iter().any(|port| self.places[here[port.producer].0][axis].is_some())
+        };
+        let place = coordinates(self.manifest, cell, uses);
+        if let Some(&id) = self.known[stage].get(&place) {
+            return id;
+        }
+        let id = TaskId(self.tasks.len());
+        let inputs = wired.ports.iter().map(|port| Connection {
+            port: port.name,
+            producer: here[port.producer],
+            artifacts: port.artifacts.clone(),
+        });
+        let task = Task {
+            label: self.label(id, stage, &place).into(),
+            kind: wired.kind.kind(),
+            version: wired.kind.version(),
+            outputs: wired.kind.outputs().iter().filter(|output| bound.makes(output)).collect(),
+            with: Arc::clone(with),
+            bound: Arc::clone(bound),
+            seed: bound.seeded().then(|| self.manifest.seed_of(def, cell)),
+            inputs: inputs.collect(),
+            policy: Policy::default(),
+        };
+        self.tasks.push(task);
+        self.known[stage].insert(place.clone(), id);
+        self.places.push(place);
+        id
+    }
+
+    fn label(&self, id: TaskId, stage: usize, place: &Coordinates) -> Label {
+        let axes = self.manifest.matrix.axes.iter().zip(place);
+        let axes =
+            axes.filter_map(|(axis, value)| Some((axis.name.clone(), axis.values[(*value)?].label.clone())));
+        Label { id, stage: self.manifest.stages[stage].name.clone(), axes: axes.collect() }
+    }
+}
+
+/// The stages, those that are needed before those that need them, else in the manifest's order.
+///
+/// Written by hand, since `petgraph::algo::toposort` keeps no order among stages that do not depend on each other, and
+/// the order of the plan is what people see.
+fn stage_order(stages: &[StagePlan<'_>]) -> Vec<usize> {
+    let mut waits_for: Vec<usize> = stages.iter().map(|plan| plan.wired.ports.len()).collect();
+    let mut needed_by = vec![vec![]; stages.len()];
+    for (stage, plan) in stages.iter().enumerate() {
+        plan.wired.ports.iter().for_each(|port| needed_by[port.producer].push(stage));
+    }
+    let mut ready: BTreeSet<usize> = (0..stages.len()).filter(|&stage| waits_for[stage] == 0).collect();
+    let mut order = Vec::with_capacity(stages.len());
+    while let Some(stage) = ready.pop_first() {
+        order.push(stage);
+        for &next in &needed_by[stage] {
+            waits_for[next] -= 1;
+            if waits_for[next] == 0 {
+                ready.insert(next);
+            }
+        }
+    }
+    order
+}

@@ -1,0 +1,24 @@
+//! Files that a run's events go to, for other programs to read.
+
+mod json_lines;
+mod tensorboard;
+mod tfrecord;
+
+pub use json_lines::{EVENTS_VERSION, JsonLines};
+pub use tensorboard::TensorBoard;
+
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::pipeline::run::Event;
+
+/// Takes the events of a run, in their order.
+pub trait Sink {
+    /// Writes what an event says, so that others can read it at once.
+    fn observe(&mut self, event: &Event) -> io::Result<()>;
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

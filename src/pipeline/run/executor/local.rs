@@ -1,0 +1,266 @@
+//! Jobs in threads of this process: key, look up, lock, look up again, perform, commit.
+
+use std::any::Any;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Ended, Executor, OnReport, Report};
+use crate::nn::Backend;
+use crate::pipeline::error::TaskError;
+use crate::pipeline::job::{BoundJob, JobSpec, Made, Site, perform};
+use crate::pipeline::plan::{Policy, TaskRef};
+use crate::pipeline::run::event::Event;
+use crate::pipeline::run::memory::PeakMemory;
+use crate::pipeline::run::task_log::TaskLog;
+use crate::pipeline::state::key::Subject;
+use crate::pipeline::state::{Keyed, survey};
+use crate::stages::{Observer, Progress, Stage, StageError};
+use crate::store::{self, Damage, Execution, Key, KeyLock, Record, RecordDraft, Store};
+
+/// The least time between two [`Event::Progress`] of a task within an epoch.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
+
+/// Does jobs in the threads that call it.
+pub struct Local<'a> {
+    kinds: &'a [Box<dyn Stage>],
+    backend: &'a Backend,
+    store: &'a Store,
+    stop: &'a AtomicBool,
+    memory: PeakMemory,
+}
+
+impl<'a> Local<'a> {
+    /// Does jobs of these stage kinds, whose networks `backend` computes. Once `stop` is set, running stages write checkpoints
+    /// and stop.
+    pub fn new(
+        kinds: &'a [Box<dyn Stage>],
+        backend: &'a Backend,
+        store: &'a Store,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        Self { kinds, backend, store, stop, memory: PeakMemory::default() }
+    }
+}
+
+impl Executor for Local<'_> {
+    fn execute(&self, job: &JobSpec, report: &OnReport<'_>) -> Result<Ended, TaskError> {
+        let attempt = || {
+            Attempt { local: self, job, bound: &job.bind(self.kinds, self.backend.numerics())?, report }.run()
+        };
+        catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| Err(panicked(job, &*panic)))
+    }
+}
+
+/// One job on its way.
+struct Attempt<'a> {
+    local: &'a Local<'a>,
+    job: &'a JobSpec,
+    bound: &'a BoundJob,
+    report: &'a OnReport<'a>,
+}
+
+impl Attempt<'_> {
+    fn run(&self) -> Result<Ended, TaskError> {
+        let keyed = self.subject().keyed(&self.job.inputs, self.local.store)?;
+        if self.job.key != Some(keyed.key) {
+            if let Some(record) = self.find(&keyed.key)? {
+                return Ok(Ended::Cached(record));
+            }
+            if self.job.policy == Policy::Never {
+                return Err(TaskError::Withheld);
+            }
+        }
+        let Some(lock) = self.lock(&keyed.key)? else { return Ok(Ended::Busy) };
+        // Whoever held the lock before may have committed.
+        if let Some(record) = self.find(&keyed.key)? {
+            return Ok(Ended::Cached(record));
+        }
+        self.compute(keyed, &lock)
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        let JobSpec { label, kind, version, seed, numerics, .. } = self.job;
+        let (stage, bound) = (&label.stage, &*self.bound.bound);
+        Subject { stage, kind, version: *version, bound, seed: *seed, numerics }
+    }
+
+    /// Looks up what the task makes; finds nothing if it is to run although the store has it.
+    fn find(&self, key: &Key) -> Result<Option<Arc<Record>>, TaskError> {
+        if self.job.policy == Policy::Always {
+            return Ok(None);
+        }
+        let mut damaged = |what: &Damage| {
+            self.event(Event::Damaged { task: self.job.label.clone(), what: what.to_string() });
+        };
+        Ok(survey::find(self.local.store, &self.bound.outputs, key, &mut damaged)?)
+    }
+
+    fn lock(&self, key: &Key) -> Result<Option<KeyLock>, TaskError> {
+        let mut reported = false;
+        let lock = self.local.store.lock(key, &mut |holder| {
+            if !self.job.patient || self.local.stop.load(Ordering::Relaxed) {
+                return ControlFlow::Break(());
+            }
+            if !reported {
+                let (task, holder) = (self.job.label.clone(), holder.to_string());
+                self.event(Event::WaitingForLock { task, holder });
+                reported = true;
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(lock)
+    }
+
+    /// Runs the stage and commits what it made. The log says how it ended, whatever that is.
+    fn compute(&self, keyed: Keyed, lock: &KeyLock) -> Result<Ended, TaskError> {
+        let (task, threads, memory) = (&self.job.label, self.job.threads, &self.local.memory);
+        (self.report)(Report::Started { started: keyed.key });
+        let log = TaskLog::open(&self.local.store.log(&keyed.key), task, threads);
+        memory.start(task.id);
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run_stage(keyed, lock, &log)))
+            .unwrap_or_else(|panic| Err(panicked(self.job, &*panic)));
+        memory.stop(task.id);
+        match &ended {
+            Ok(Ended::Stopped) => log.line("stopped; the next attempt resumes from the checkpoint"),
+            Ok(_) => log.line("finished"),
+            Err(error) => log.line(&format!("failed: {}", error.with_hint())),
+        }
+        ended
+    }
+
+    fn run_stage(&self, keyed: Keyed, lock: &KeyLock, log: &TaskLog) -> Result<Ended, TaskError> {
+        let (job, store) = (self.job, self.local.store);
+        let clock = Clock::start();
+        let work = store.work(lock)?;
+        let partial = store.partial(&keyed.key)?;
+        let observer = Reporter::new(job.label.clone(), self.report, log);
+        let &Local { backend, stop, .. } = self.local;
+        let site = Site { store, work: work.path(), partial: &partial, backend, stop };
+        let Made { outputs, metrics } = match perform(job, self.bound, site, &observer) {
+            Err(TaskError::Stage(StageError::Stopped)) => return Ok(Ended::Stopped),
+            other => other?,
+        };
+        let exec = Execution {
+            pipeline: job.pipeline.clone(),
+            task: job.label.to_string(),
+            peak_bytes: self.local.memory.stop(job.label.id),
+            ..clock.stop(job.threads)
+        };
+        let draft = RecordDraft { components: keyed.components.to_value(), outputs, metrics, exec };
+        Ok(Ended::Finished(Arc::new(store.commit(lock, work, draft)?)))
+    }
+
+    fn event(&self, event: Event) {
+        (self.report)(Report::Event(event));
+    }
+}
+
+fn panicked(job: &JobSpec, panic: &(dyn Any + Send)) -> TaskError {
+    TaskError::Bug { kind: job.kind.clone(), what: format!("it panicked: {}", panic_message(panic)) }
+}
+
+/// What a panic said.
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Times an execution, for its record.
+struct Clock {
+    started: SystemTime,
+    running: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { started: SystemTime::now(), running: Instant::now() }
+    }
+
+    fn stop(self, threads: usize) -> Execution {
+        Execution {
+            host: store::host(),
+            started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            seconds: self.running.elapsed().as_secs_f64(),
+            threads,
+            argd_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Execution::default()
+        }
+    }
+}
+
+/// Turns what a stage reports into events and lines of its log, no more often than anyone can read them.
+struct Reporter<'a> {
+    task: TaskRef,
+    report: &'a OnReport<'a>,
+    log: &'a TaskLog,
+    /// When progress was last reported, and of which epoch.
+    last: Mutex<Option<(Instant, usize)>>,
+}
+
+impl<'a> Reporter<'a> {
+    fn new(task: TaskRef, report: &'a OnReport<'a>, log: &'a TaskLog) -> Self {
+        Self { task, report, log, last: Mutex::new(None) }
+    }
+
+    /// Whether progress in `epoch` is worth reporting at `now`; if so, that is remembered.
+    fn is_due(&self, epoch: usize, now: Instant) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|(at, of)| of != epoch || now.duration_since(at) >= PROGRESS_PERIOD);
+        if due {
+            *last = Some((now, epoch));
+        }
+        due
+    }
+}
+
+impl Observer for Reporter<'_> {
+    fn progress(&self, progress: &Progress) {
+        self.log.progress(progress);
+        if self.is_due(progress.epoch, Instant::now()) {
+            let (task, progress) = (self.task.clone(), progress.clone());
+            (self.report)(Report::Event(Event::Progress { task, progress }));
+        }
+    }
+
+    fn note(&self, line: &str) {
+        self.log.line(line);
+        let (task, line) = (self.task.clone(), line.to_owned());
+        (self.report)(Report::Event(Event::Note { task, line }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::plan::{Label, TaskId};
+
+    #[test]
+    fn progress_is_reported_ten_times_a_second_and_at_every_epoch() {
+        let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
+        let folder = tempfile::tempdir().unwrap();
+        let log = TaskLog::open(&folder.path().join("log"), &task, 1);
+        let reporter = Reporter::new(task, &|_| (), &log);
+        let start = Instant::now();
+        let at = |epoch, milliseconds| reporter.is_due(epoch, start + Duration::from_millis(milliseconds));
+        assert!(at(0, 0));
+        assert!(!at(0, 99));
+        assert!(at(0, 100));
+        assert!(at(1, 101));
+        assert!(!at(1, 150));
+        assert!(at(1, 201));
+    }
+
+    #[test]
+    fn a_panic_keeps_its_message() {
+        for (panic, message) in [
+            (catch_unwind(|| panic!("plain")), "plain"),
+            (catch_unwind(|| panic!("with {}", 1)), "with 1"),
+            (catch_unwind(|| std::panic::panic_any(1)), "no message"),
+        ] {
+            assert_eq!(panic_message(&*panic.unwrap_err()), message);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Keys: the hash of everything that determines what a task makes, and of nothing else.
+//!
+//! In: the version of the encoding, the kind and the version of its implementation, the typed parameters after
+//! defaults, the content of every input (artifacts by port, outside files and folders as `source:<n>`), the seed
+//! if the task depends on it, and the class of numerics. Out: names, axes, paths, times, threads, `-j`, and how
+//! an input was computed. A kind that takes a path keeps it out of its serialised parameters and lists it among
+//! its sources, so that moved data is the same data.
+
+use std::path::{Path, PathBuf};
+
+use super::components::{Components, Inputs, SOURCE};
+use crate::pipeline::error::TaskError;
+use crate::pipeline::plan::{Plan, Task, TaskId};
+use crate::stages::Bound;
+use crate::store::{Digest, Key, Record, Store, StoreError, canon};
+
+/// A key with what it was made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keyed {
+    /// The key.
+    pub key: Key,
+    /// Its components, as the record keeps them.
+    pub components: Components,
+}
+
+impl From<Components> for Keyed {
+    fn from(components: Components) -> Self {
+        Self { key: components.key(), components }
+    }
+}
+
+/// The digests of a task's inputs; `None` unless there is a record for every task that it needs.
+pub(in crate::pipeline) fn inputs<'r>(
+    task: &Task,
+    record: impl Fn(TaskId) -> Option<&'r Record>,
+) -> Option<Inputs> {
+    let known = known_inputs(task, record);
+    (known.len() == task.input_names().count()).then_some(known)
+}
+
+/// The digests of those inputs of a task that there is a record for.
+pub(super) fn known_inputs<'r>(task: &Task, record: impl Fn(TaskId) -> Option<&'r Record>) -> Inputs {
+    let mut inputs = Inputs::new();
+    for connection in &task.inputs {
+        let Some(record) = record(connection.producer) else { continue };
+        let known = |(name, output): &(String, &'static str)| Some((name.clone(), *record.output(output)?));
+        inputs.extend(connection.artifacts.iter().filter_map(known));
+    }
+    inputs
+}
+
+/// Everything about a task that enters its key, but for what its inputs hold.
+#[derive(Clone, Copy)]
+pub(in crate::pipeline) struct Subject<'a> {
+    /// The stage's name, for messages.
+    pub stage: &'a str,
+    /// The stage kind.
+    pub kind: &'a str,
+    /// The version of its implementation.
+    pub version: u32,
+    /// The kind with its parameters.
+    pub bound: &'a dyn Bound,
+    /// The seed, if the outputs depend on it.
+    pub seed: Option<u64>,
+    /// The class of numerics.
+    pub numerics: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    /// A task of a plan.
+    pub fn of(plan: &'a Plan, task: &'a Task) -> Self {
+        Self {
+            stage: &task.label.stage,
+            kind: task.kind,
+            version: task.version,
+            bound: &*task.bound,
+            seed: task.seed,
+            numerics: plan.numerics(),
+        }
+    }
+
+    /// Reads the outside files that the task names, if any, and hashes all components.
+    pub fn keyed(self, inputs: &Inputs, store: &Store) -> Result<Keyed, TaskError> {
+        Ok(self.components(inputs, store)?.into())
+    }
+
+    /// The components of the key, with these inputs.
+    pub fn components(self, inputs: &Inputs, store: &Store) -> Result<Components, TaskError> {
+        let mut contents = self.sources(store)?;
+        contents.extend(inputs.clone());
+        Ok(Components {
+            encoding: canon::VERSION,
+            kind: self.kind.to_owned(),
+            version: self.version,
+            params: self.bound.params(),
+            inputs: contents,
+            numerics: self.numerics.to_owned(),
+            seed: self.seed,
+        })
+    }
+
+    /// The digests of the outside files and folders that the task reads.
+    pub fn sources(self, store: &Store) -> Result<Inputs, TaskError> {
+        let sources = self.bound.sources();
+        let named = |(n, path): (usize, &PathBuf)| Ok((format!("{SOURCE}{n}"), self.source(path, store)?));
+        sources.iter().enumerate().map(named).collect()
+    }
+
+    fn source(self, path: &Path, store: &Store) -> Result<Digest, TaskError> {
+        store.digest_source(path).map_err(|error| match error {
+            StoreError::SourceMissing(path) => {
+                let hint = format!("the stage `{}` reads it; set its path there or by --set", self.stage);
+                self.lacks(path, hint)
+            }
+            other => other.into(),
+        })
+    }
+
+    /// Says that a file or folder that the task reads is not there, and how to get it.
+    pub fn lacks(self, path: PathBuf, hint: String) -> TaskError {
+        TaskError::missing(path, hint, self.bound.advice(self.stage))
+    }
+}

@@ -1,0 +1,120 @@
+//! Computing a recorded task again, from its record alone, to see whether the same comes out.
+
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Map, Value};
+
+use super::components::{Components, SOURCE};
+use crate::nn::Backend;
+use crate::pipeline::error::TaskError;
+use crate::pipeline::job::{JobSpec, Made, Resources, Site, perform};
+use crate::pipeline::plan::{Label, Policy, TaskId};
+use crate::stages::{Observer, Stage, StageError};
+use crate::store::{DraftOutput, Record, Store, Work};
+
+/// What a task is computed with again.
+pub struct Again<'a> {
+    /// Every stage kind.
+    pub kinds: &'a [Box<dyn Stage>],
+    /// What computes networks.
+    pub backend: &'a Backend,
+    /// Threads that the task may use.
+    pub threads: usize,
+    /// Who watches how far it is.
+    pub observer: &'a dyn Observer,
+    /// Set to stop.
+    pub stop: &'a AtomicBool,
+}
+
+impl Again<'_> {
+    /// Computes what a record is about once more, beside it, and returns what came out differently, one line each.
+    /// If anything did, the record is marked as non-deterministic.
+    pub fn compute(&self, record: &Record, store: &Store) -> Result<Vec<String>, TaskError> {
+        let job = job(record, self.threads)?;
+        let bound = job.bind(self.kinds, self.backend.numerics())?;
+        check_inputs(&job, store)?;
+        let Some(lock) = store.try_lock(&record.key)? else {
+            return Err(failed("another process is computing it; try again later"));
+        };
+        // Checkpoints of earlier attempts would prove nothing.
+        let (work, partial) = (store.work(&lock)?, store.work(&lock)?);
+        let &Self { backend, stop, .. } = self;
+        let site = Site { store, work: work.path(), partial: partial.path(), backend, stop };
+        let made = perform(&job, &bound, site, self.observer)?;
+        let differences = differences(record, &made, &work, store)?;
+        if !differences.is_empty() {
+            store.mark_nondeterministic(&lock, work, record)?;
+        }
+        Ok(differences)
+    }
+}
+
+/// The job that a record is the result of.
+///
+/// # Errors
+/// If the record does not say all that it takes.
+fn job(record: &Record, threads: usize) -> Result<JobSpec, TaskError> {
+    let Components { kind, version, params, inputs, numerics, seed, .. } = Components::of(record)
+        .map_err(|error| failed(format!("the record has other components than this program's: {error}")))?;
+    if inputs.keys().any(|name| name.starts_with(SOURCE)) {
+        return Err(failed("it reads files outside of the cache, and a record does not say where they are"));
+    }
+    Ok(JobSpec {
+        pipeline: record.exec.pipeline.clone(),
+        label: Label { id: TaskId(0), stage: record.exec.task.clone(), axes: vec![] }.into(),
+        kind,
+        version,
+        params,
+        seed,
+        inputs,
+        sources: vec![],
+        numerics,
+        key: Some(record.key),
+        policy: Policy::Always,
+        patient: false,
+        threads,
+        resources: Resources::default(),
+    })
+}
+
+/// Hashes every input.
+fn check_inputs(job: &JobSpec, store: &Store) -> Result<(), TaskError> {
+    for (port, digest) in &job.inputs {
+        let path = store.object(digest);
+        if !path.exists() || store.digest_source(&path)? != *digest {
+            return Err(failed(format!("its input `{port}` ({}) is no longer in the cache", digest.short())));
+        }
+    }
+    Ok(())
+}
+
+/// What came out otherwise than the record says: its outputs, which need not be all that the kind can make, and
+/// metrics of either.
+fn differences(record: &Record, made: &Made, work: &Work, store: &Store) -> Result<Vec<String>, TaskError> {
+    let mut differences = vec![];
+    for output in &record.outputs {
+        let is_passed_on =
+            |made: &&DraftOutput| matches!(made, DraftOutput::PassedOn { port, .. } if *port == output.port);
+        let found = match made.outputs.iter().find(is_passed_on) {
+            Some(DraftOutput::PassedOn { digest, .. }) => *digest,
+            _ => store.digest_source(&work.path().join(&output.port))?,
+        };
+        if found != output.digest {
+            let (before, now) = (output.digest.short(), found.short());
+            differences.push(format!("{}: {before} before, {now} now", output.port));
+        }
+    }
+    differences.extend(changed_metrics(&record.metrics, &made.metrics));
+    Ok(differences)
+}
+
+fn changed_metrics(before: &Map<String, Value>, now: &Map<String, Value>) -> Vec<String> {
+    let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));
+    let values = names.map(|name| (name, [before, now].map(|of| of.get(name).unwrap_or(&Value::Null))));
+    let changed = values.filter(|(_, [before, now])| before != now);
+    changed.map(|(name, [before, now])| format!("{name}: {before} before, {now} now")).collect()
+}
+
+fn failed(why: impl Into<String>) -> TaskError {
+    StageError::Failed(why.into()).into()
+}

@@ -1,0 +1,55 @@
+//! Runs single stages on files in a folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Value, json};
+
+use crate::data::Dataset;
+use crate::nn::Backend;
+use crate::stages::kind::boxed;
+pub(crate) use crate::stages::kinds::dataset::DatasetStage;
+pub(crate) use crate::stages::kinds::poison::PoisonStage;
+use crate::stages::metrics::Metric;
+use crate::stages::{Context, Kind, Observer, Outcome, StageError};
+use crate::train::SILENT;
+
+/// Runs a stage in `folder`, which takes its outputs; inputs are (port, file in `folder`).
+pub(crate) fn run<K: Kind>(
+    with: Value,
+    inputs: &[(&str, &str)],
+    folder: &Path,
+) -> Result<Outcome, StageError> {
+    run_observed::<K>(with, inputs, folder, &SILENT)
+}
+
+/// The same, observed.
+pub(crate) fn run_observed<K: Kind>(
+    with: Value,
+    inputs: &[(&str, &str)],
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<Outcome, StageError> {
+    let bound = boxed::<K>().bind(&with).unwrap();
+    let inputs = inputs.iter().map(|(port, file)| ((*port).to_owned(), folder.join(file)));
+    let outcome = bound.run(&mut Context {
+        seed: 1,
+        inputs: inputs.collect::<BTreeMap<_, _>>(),
+        work: folder,
+        partial: folder,
+        backend: &Backend::default(),
+        observer,
+        stop: &AtomicBool::new(false),
+    })?;
+    let unknown = outcome.metrics.keys().find(|name| Metric::named(name).is_none());
+    assert_eq!(unknown, None, "a metric that the table lacks");
+    Ok(outcome)
+}
+
+/// Draws a small data set of 60 training images into `folder`.
+pub(crate) fn synthetic(folder: &Path) -> Dataset {
+    let with = json!({"source": "synthetic", "train": 60, "test": 20});
+    run::<DatasetStage>(with, &[], folder).unwrap();
+    Dataset::load(&folder.join("dataset")).unwrap()
+}

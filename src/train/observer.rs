@@ -1,0 +1,90 @@
+//! How far the work is, and who observes it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::{TrainError, Weights};
+use crate::in_order;
+use crate::nn::Network;
+
+/// How far the work is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Progress {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Epochs to do; 0 if the work has none.
+    pub epochs: usize,
+    /// Steps done in this epoch.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Speed, over the last second or so; 0 if nothing is counted in images.
+    pub images_per_second: f64,
+    /// Loss terms by name, means over the epoch so far.
+    #[serde(with = "in_order")]
+    pub terms: Vec<(Cow<'static, str>, f64)>,
+    /// Tests of the network as it is between two epochs, by name, in percent; see [`Observer::test`].
+    #[serde(with = "in_order", default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<(Cow<'static, str>, f64)>,
+}
+
+/// Writes `epoch 3 of 10, step 20 of 47, 512 images/s, loss 0.412`.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, epochs, step, steps, images_per_second, terms, tests } = self;
+        if *epochs > 0 {
+            write!(f, "epoch {} of {epochs}, ", (epoch + 1).min(*epochs))?;
+        }
+        write!(f, "step {step} of {steps}")?;
+        if *images_per_second > 0.0 {
+            write!(f, ", {images_per_second:.0} images/s")?;
+        }
+        terms.iter().chain(tests).try_for_each(|(name, value)| write!(f, ", {name} {value:.3}"))
+    }
+}
+
+/// Observes work of any kind: gets its progress, may test a network between two epochs, and may stop it.
+pub trait Observer: Sync {
+    /// Called at every step; must be cheap.
+    fn progress(&self, progress: &Progress);
+    /// A line for the log and, in verbose mode, the terminal.
+    fn note(&self, line: &str);
+    /// Whether to stop at the next batch, leaving a checkpoint; no by default.
+    fn stopped(&self) -> bool {
+        false
+    }
+    /// Tests a network before its first epoch and after each. The training does not depend on the result. Percentages
+    /// by name; none by default.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Stopped`] when asked to stop, and images that do not fit the network.
+    fn test(&self, _network: &Network, _weights: &Weights) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        Ok(vec![])
+    }
+}
+
+/// An observer that drops what it gets; only the flag stops the work.
+#[derive(Clone, Copy, Debug)]
+pub struct Silent<'a>(pub &'a AtomicBool);
+
+impl Observer for Silent<'_> {
+    fn progress(&self, _: &Progress) {}
+
+    fn note(&self, _: &str) {}
+
+    fn stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// An observer that drops what it gets and never stops the work.
+#[cfg(test)]
+pub(crate) static SILENT: Silent<'static> = {
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    Silent(&NEVER)
+};
