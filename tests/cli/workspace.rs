@@ -47,7 +47,7 @@ macro_rules! assert_tells {
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[moment]"),
             (r"on \S+, (by argd-pipe|process) \S+", "on [host], $1 [number]"),
             (r"on \d+ threads", "on [number] threads"),
-            (r"at most \S+ MB", "at most [size]"),
+            (r"whole process: \S+ MB", "whole process: [size]"),
             (r"cache/v1/logs/\w\w/", "cache/v1/logs/[..]/"),
         ]}, { insta::assert_snapshot!($name, $ended.all()) })
     };
