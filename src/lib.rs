@@ -16,13 +16,15 @@
 //! stage run) -> artifacts -> metrics -> results rows -> CSV. `docs/architecture.md` draws it.
 //!
 //! Imports point one way: `cli` -> {`report`, `pipeline`} -> {`manifest`, `store`, `stages`} -> {`attacks`, `defenses`} ->
-//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`rng`] and [`methods`] are at the bottom, for all.
+//! `detectors` -> `train` -> {`models`, `data`} -> `nn` -> `kernels`. [`files`], [`shape`], [`rng`]
+//! and [`methods`] are the ground floor, for all.
 
 pub mod attacks;
 pub mod cli;
 pub mod data;
 pub mod defenses;
 pub mod detectors;
+pub mod files;
 mod in_order;
 pub mod kernels;
 pub mod manifest;
@@ -32,6 +34,7 @@ pub mod nn;
 pub mod pipeline;
 pub mod report;
 pub mod rng;
+pub mod shape;
 pub mod stages;
 pub mod store;
 pub mod train;

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicBool;
 use argd_pipe::kernels::Level;
 use argd_pipe::manifest::Draft;
 use argd_pipe::models::{Architecture, Model};
-use argd_pipe::nn::graph::{Graph, Shape};
+use argd_pipe::nn::graph::Graph;
 use argd_pipe::nn::{Backend, Mode, Network, loss};
 use argd_pipe::pipeline::{self, Local, Settings, TaskId};
+use argd_pipe::shape::Shape;
 use argd_pipe::store::{Record, Store};
 use argd_pipe::{rng, stages};
 use candle_core::{Device, Tensor, Var};
@@ -251,7 +252,12 @@ fn an_experiment_agrees_on_both_backends_and_its_keys_say_which() {
 
     let trained = |records: &[Record]| {
         let model = Model::load(&store.object(records[2].output("model").unwrap())).unwrap();
-        Step { values: vec![("parameters".to_owned(), model.theta), ("statistics".to_owned(), model.state)] }
+        Step {
+            values: vec![
+                ("parameters".to_owned(), model.weights.theta),
+                ("statistics".to_owned(), model.weights.state),
+            ],
+        }
     };
     assert_close(&trained(&ours), &trained(&reference), 1e-3);
     let one_image = 100.0 / 64.0 + 1e-9;

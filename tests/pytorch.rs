@@ -14,10 +14,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use argd_pipe::models::{Architecture, Expected, Format, Model, export, import};
-use argd_pipe::nn::graph::Shape;
+use argd_pipe::models::{Format, Model, Spec, export, import, names};
 use argd_pipe::nn::{Backend, Forward, Mode, Network};
 use argd_pipe::rng;
+use argd_pipe::shape::Shape;
 use candle_core::{Device, Tensor};
 
 const IMAGE: Shape = Shape { height: 32, width: 32, channels: 3 };
@@ -29,16 +29,20 @@ fn random(purpose: &str, len: usize, low: f32, high: f32) -> Vec<f32> {
     (0..len).map(|_| stream.between(low, high)).collect()
 }
 
+fn spec(name: &str) -> Spec {
+    Spec { architecture: name.parse().unwrap(), image: IMAGE, classes: CLASSES, normalise: None }
+}
+
 /// A network with parameters near their initial values, and the running statistics of a few batches.
 fn model(name: &str) -> Model {
-    let architecture: Architecture = name.parse().unwrap();
-    let (mut theta, state) = architecture.graph(IMAGE, CLASSES).init(11);
+    let spec = spec(name);
+    let (mut theta, state) = spec.graph().init(11);
     let jitter = random("jitter", theta.len(), -0.05, 0.05);
     theta.iter_mut().zip(jitter).for_each(|(value, jitter)| *value += jitter);
-    let mut model = Model { architecture, image: IMAGE, classes: CLASSES, normalise: None, theta, state };
+    let mut model = Model { spec, weights: (theta, state).into() };
     for batch in 0..10 {
         let images = random(&format!("batch {batch}"), IMAGES * IMAGE.len(), 0.0, 1.0);
-        model.state = forward(&model, &images, Mode::Train).state.unwrap().to_vec1().unwrap();
+        model.weights.state = forward(&model, &images, Mode::Train).state.unwrap().to_vec1().unwrap();
     }
     model
 }
@@ -46,7 +50,7 @@ fn model(name: &str) -> Model {
 fn forward(model: &Model, images: &[f32], mode: Mode) -> Forward {
     let images = Tensor::from_slice(images, (IMAGES, 32, 32, 3), &Device::Cpu).unwrap();
     let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
-    let (theta, state) = (vector(&model.theta), vector(&model.state));
+    let (theta, state) = (vector(&model.weights.theta), vector(&model.weights.state));
     let network = Network::new(model.graph(), &Backend::default()).unwrap();
     network.forward(&theta, &state, &images, mode).unwrap()
 }
@@ -85,13 +89,11 @@ fn agrees(model: &Model, name: &str, python: &str) {
 #[ignore = "needs PyTorch: set ARGD_PIPE_PYTHON"]
 fn exported_models_have_the_same_logits_in_pytorch() {
     let python = env::var("ARGD_PIPE_PYTHON").unwrap();
-    for name in ["wrn-10-1", "wrn-10-2", "wrn-16-1", "wrn-40-2", "resnet32-cifar", "preactresnet18"] {
+    for name in names() {
         agrees(&model(name), name, &python);
     }
     if let Ok(checkpoint) = env::var("ARGD_PIPE_CHECKPOINT") {
-        let architecture = "wrn-16-1".parse().unwrap();
-        let expected = Expected { architecture, image: IMAGE, classes: CLASSES };
-        let model = import(Path::new(&checkpoint), expected).unwrap();
+        let model = import(Path::new(&checkpoint), spec("wrn-16-1")).unwrap();
         agrees(&model, "wrn-16-1", &python);
     }
 }

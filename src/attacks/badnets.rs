@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Attack, AttackError, Case, Operator, operators};
-use crate::data::{DataError, ImageShape, InvalidParam};
+use crate::data::{DataError, InvalidParam};
+use crate::shape::Shape;
 
 /// What the patch looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -121,7 +122,7 @@ impl BadNets {
         self.place.unwrap_or(usual)
     }
 
-    fn patches(&self, shape: ImageShape) -> Result<Vec<Patch>, DataError> {
+    fn patches(&self, shape: Shape) -> Result<Vec<Patch>, DataError> {
         let size = self.size as usize;
         let needed = if self.pattern == Pattern::FourCorner { 2 * size + 1 } else { size };
         if needed > shape.height || needed > shape.width {
@@ -150,7 +151,7 @@ impl BadNets {
         self.margin.unwrap_or(if self.pattern == Pattern::Square { 3 } else { 0 }) as usize
     }
 
-    fn does_not_fit(&self, shape: ImageShape) -> DataError {
+    fn does_not_fit(&self, shape: Shape) -> DataError {
         let size = self.size;
         let place = match (self.pattern, self.row, self.col) {
             (Pattern::FourCorner, ..) => "near four corners".to_owned(),
@@ -170,7 +171,7 @@ impl BadNets {
 
 /// The paper's grid at the bottom right and its mirror images near the other corners. On the top and left sides one
 /// row or column stays free, as in the repositories.
-fn four_corners(shape: ImageShape, size: usize) -> Vec<Patch> {
+fn four_corners(shape: Shape, size: usize) -> Vec<Patch> {
     let (bottom, right) = (shape.height - size, shape.width - size);
     let upside_down = |mut cells: Cells| {
         cells.reverse();
@@ -190,7 +191,7 @@ mod tests {
     use super::super::case::tests::{operator, stamped_grey};
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+    const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 
     /// The values of 3x3 pixels from (row, col) on, of a grey image stamped by `attack`.
     fn cells(attack: &BadNets, row: usize, col: usize) -> Cells {

@@ -48,9 +48,10 @@ mod tests {
     use super::super::Poisoning;
     use super::super::case::tests::{case, grey, operator, stamped_grey};
     use super::*;
-    use crate::data::{ImageShape, Images};
+    use crate::data::Images;
+    use crate::shape::Shape;
 
-    const SHAPE: ImageShape = ImageShape { height: 8, width: 8, channels: 3 };
+    const SHAPE: Shape = Shape { height: 8, width: 8, channels: 3 };
 
     #[test]
     fn the_noise_is_drawn_once_from_the_seed() {

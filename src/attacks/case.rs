@@ -1,6 +1,7 @@
 //! What an attack works on.
 
-use crate::data::{Dataset, ImageShape, Images};
+use crate::data::{Dataset, Images};
+use crate::shape::Shape;
 use crate::train::{Frozen, Observer, TrainError};
 
 use super::{AttackError, Poisoning};
@@ -26,7 +27,7 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// The shape of the images.
-    pub fn shape(&self) -> ImageShape {
+    pub fn shape(&self) -> Shape {
         self.dataset.shape()
     }
 
@@ -46,10 +47,10 @@ pub(super) mod tests {
     use super::*;
     use crate::train::SILENT;
 
-    pub(crate) const CIFAR: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+    pub(crate) const CIFAR: Shape = Shape { height: 32, width: 32, channels: 3 };
 
     /// 100 training and test images of 10 classes in turn, all of value 100.
-    pub(crate) fn grey(shape: ImageShape) -> Dataset {
+    pub(crate) fn grey(shape: Shape) -> Dataset {
         let labels: Vec<u32> = (0..100).map(|i| i % 10).collect();
         let images = Images::new(shape, vec![100; shape.len() * 100], labels).unwrap();
         Dataset::new((0..10).map(|class| class.to_string()).collect(), images.clone(), images).unwrap()
@@ -61,16 +62,12 @@ pub(super) mod tests {
     }
 
     /// What an attack draws for grey images.
-    pub(crate) fn operator(
-        attack: &dyn Attack,
-        shape: ImageShape,
-        seed: u64,
-    ) -> Result<Operator, AttackError> {
+    pub(crate) fn operator(attack: &dyn Attack, shape: Shape, seed: u64) -> Result<Operator, AttackError> {
         attack.operator(&case(&grey(shape), &Poisoning::default(), seed))
     }
 
     /// A flat image, all values 100, stamped by `attack`.
-    pub(crate) fn stamped_grey(attack: &dyn Attack, shape: ImageShape) -> Vec<u8> {
+    pub(crate) fn stamped_grey(attack: &dyn Attack, shape: Shape) -> Vec<u8> {
         let operator = operator(attack, shape, 1).unwrap();
         let mut pixels = vec![100; shape.len()];
         Trigger::new("test", shape, 10, LabelRule::All2all, operator).unwrap().apply(0, &mut pixels);

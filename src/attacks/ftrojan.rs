@@ -64,7 +64,7 @@ fn cosine(k: u32, i: usize, n: usize) -> f64 {
 mod tests {
     use super::super::case::tests::{CIFAR, operator, stamped_grey};
     use super::*;
-    use crate::data::ImageShape;
+    use crate::shape::Shape;
 
     fn changes(attack: &FTrojan) -> Vec<i32> {
         stamped_grey(attack, CIFAR).iter().map(|&value| i32::from(value) - 100).collect()
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn grey_images_and_small_ones_are_refused() {
-        assert!(operator(&FTrojan::default(), ImageShape { channels: 1, ..CIFAR }, 1).is_err());
-        assert!(operator(&FTrojan::default(), ImageShape { width: 31, ..CIFAR }, 1).is_err());
+        assert!(operator(&FTrojan::default(), Shape { channels: 1, ..CIFAR }, 1).is_err());
+        assert!(operator(&FTrojan::default(), Shape { width: 31, ..CIFAR }, 1).is_err());
     }
 }

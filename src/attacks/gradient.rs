@@ -18,11 +18,13 @@ pub(super) mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::nn::graph::{Graph, Shape};
+    use crate::models::Weights;
+    use crate::nn::graph::Graph;
     use crate::nn::loss::cross_entropy;
     use crate::nn::{Backend, Network};
     use crate::rng::stream;
-    use crate::train::{Frozen, Weights};
+    use crate::shape::Shape;
+    use crate::train::Frozen;
 
     /// A network for 16x16 RGB images in 10 classes with two layers of weights, as it starts.
     pub(crate) fn tiny() -> Frozen {
@@ -33,8 +35,8 @@ pub(super) mod tests {
         let x = graph.global_avg_pool(x);
         graph.logits = graph.linear("fc", x, 10);
         let network = Network::new(graph, &Backend::default()).unwrap();
-        let (theta, state) = network.graph().init(1);
-        Frozen::new(network, &Weights { theta, state }).unwrap()
+        let weights = Weights::from(network.graph().init(1));
+        Frozen::new(network, &weights).unwrap()
     }
 
     #[test]

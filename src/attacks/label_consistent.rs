@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::gradient::gradient;
 use super::operators::{Add, Blend, Overflow};
 use super::{Attack, AttackError, BadNets, Case, Operator, Poisoning, Quirks};
-use crate::data::{Batch, DataError, ImageShape, Images, InvalidParam, to_unit};
+use crate::data::{Batch, DataError, Images, InvalidParam, to_unit};
 use crate::nn::loss::cross_entropy;
 use crate::rng::stream;
+use crate::shape::Shape;
 use crate::train::{Progress, TrainError};
 
 /// Label-consistent: images of the target class are moved away from their class by projected gradient descent against a
@@ -132,7 +133,7 @@ impl LabelConsistent {
 }
 
 /// The cells in all four corners; in full they replace pixels, in part they are added.
-fn corners(shape: ImageShape, amplitude: f32) -> Result<Operator, DataError> {
+fn corners(shape: Shape, amplitude: f32) -> Result<Operator, DataError> {
     let side = CELLS.len();
     if shape.height < 2 * side || shape.width < 2 * side {
         let problem = format!("four corners of {side}x{side} pixels do not fit into images of {shape}");
@@ -164,7 +165,7 @@ mod tests {
     use super::super::gradient::tests::tiny;
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 3 };
+    const SHAPE: Shape = Shape { height: 16, width: 16, channels: 3 };
 
     fn cells(image: &[u8], row: usize, col: usize) -> [[u8; 3]; 3] {
         std::array::from_fn(|r| std::array::from_fn(|c| image[((row + r) * 32 + col + c) * 3]))

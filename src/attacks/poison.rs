@@ -72,9 +72,9 @@ mod tests {
     use super::super::case::tests::{case, grey};
     use super::super::{BadNets, Poisoning, RateOf, Rule, WithPoisoning};
     use super::*;
-    use crate::data::ImageShape;
+    use crate::shape::Shape;
 
-    const SHAPE: ImageShape = ImageShape { height: 6, width: 6, channels: 1 };
+    const SHAPE: Shape = Shape { height: 6, width: 6, channels: 1 };
 
     fn poisoned(poisoning: Poisoning, pool: Option<&[u32]>, seed: u64) -> Result<Poisoned, AttackError> {
         let attack = AnyAttack::BadNets(WithPoisoning { own: BadNets::default(), shared: poisoning });

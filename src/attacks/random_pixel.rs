@@ -49,11 +49,11 @@ mod tests {
     use super::super::case::tests::{case, grey, operator, stamped_grey};
     use super::super::{AnyAttack, Poisoning, WithPoisoning, poison};
     use super::*;
-    use crate::data::ImageShape;
+    use crate::shape::Shape;
 
     /// Image 0 as the training and as the evaluation have it.
     fn stamped(attack: RandomPixel) -> [Vec<u8>; 2] {
-        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let shape = Shape { height: 8, width: 8, channels: 3 };
         let (dataset, poisoning) = (grey(shape), Poisoning { rate: 1.0, ..Poisoning::default() });
         let attack = AnyAttack::RandomPixel(WithPoisoning { own: attack, shared: poisoning });
         let poisoned = poison(&attack, &case(&dataset, &poisoning, 1)).unwrap();
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_mask_is_grey_and_drawn_once_from_the_seed() {
-        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let shape = Shape { height: 8, width: 8, channels: 3 };
         let attack = RandomPixel::default();
         assert_ne!(operator(&attack, shape, 1).unwrap(), operator(&attack, shape, 2).unwrap());
         let stamped = stamped_grey(&attack, shape);

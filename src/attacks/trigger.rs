@@ -6,7 +6,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Operator;
-use crate::data::{DataError, ImageShape, Images, TensorFile, write_tensors};
+use crate::data::{DataError, Images};
+use crate::files::tensors::{TensorFile, write_tensors};
+use crate::shape::Shape;
 
 /// Which label a triggered image is meant to get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +45,7 @@ impl LabelRule {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
     attack: String,
-    shape: ImageShape,
+    shape: Shape,
     classes: u32,
     labels: LabelRule,
     operator: Operator,
@@ -53,7 +55,7 @@ pub struct Trigger {
 #[derive(Serialize, Deserialize)]
 struct Config {
     attack: String,
-    shape: ImageShape,
+    shape: Shape,
     classes: u32,
     labels: LabelRule,
     operator: Operator,
@@ -66,7 +68,7 @@ impl Trigger {
     /// If the operator is not for images of that shape, or the rule names a class that there is not.
     pub fn new(
         attack: &str,
-        shape: ImageShape,
+        shape: Shape,
         classes: u32,
         labels: LabelRule,
         operator: Operator,
@@ -89,7 +91,7 @@ impl Trigger {
     }
 
     /// The shape of images that it fits.
-    pub fn shape(&self) -> ImageShape {
+    pub fn shape(&self) -> Shape {
         self.shape
     }
 
@@ -183,7 +185,7 @@ impl Trigger {
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
         let Self { attack, shape, classes, labels, operator } = self.clone();
         let config = Config { attack, shape, classes, labels, operator };
-        write_tensors(path, &config.operator.get().tensors(shape), &config)
+        Ok(write_tensors(path, &config.operator.get().tensors(shape), &config)?)
     }
 
     /// Reads the artifact.
@@ -191,7 +193,7 @@ impl Trigger {
         let mut file = TensorFile::open(path)?;
         let Config { attack, shape, classes, labels, mut operator } = file.config()?;
         operator.get_mut().read_tensors(&mut file)?;
-        Self::new(&attack, shape, classes, labels, operator).map_err(|error| file.unusable(error))
+        Self::new(&attack, shape, classes, labels, operator).map_err(|error| file.unusable(error).into())
     }
 }
 
@@ -200,7 +202,7 @@ mod tests {
     use super::super::operators::{Add, Blend, Noise, Overflow, Quantise, Reflect, Warp};
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 1 };
+    const SHAPE: Shape = Shape { height: 16, width: 16, channels: 1 };
 
     fn trigger(labels: LabelRule, operator: impl Into<Operator>) -> Trigger {
         Trigger::new("test", SHAPE, 10, labels, operator.into()).unwrap()
@@ -266,7 +268,7 @@ mod tests {
         let message =
             new(LabelRule::All2one { target: 10 }, blend(SHAPE.len(), 0.5)).unwrap_err().to_string();
         assert_eq!(message, "target 10, but the data set has 10 classes, 0 to 9");
-        let other = ImageShape { width: 3, ..SHAPE };
+        let other = Shape { width: 3, ..SHAPE };
         let images = Images::new(other, vec![0; other.len()], vec![0]).unwrap();
         assert!(trigger(LabelRule::All2all, blend(SHAPE.len(), 0.5)).stamp(&images, &[0]).is_err());
     }

@@ -79,7 +79,7 @@ mod tests {
 
     use super::super::case::tests::{CIFAR, operator, stamped_grey};
     use super::*;
-    use crate::data::ImageShape;
+    use crate::shape::Shape;
 
     /// The 9 pixels of the patch on a grey image; all others must be as they were.
     fn patch(quirks: Option<Quirks>, overflow: Option<Overflow>) -> Vec<[u8; 3]> {
@@ -142,6 +142,6 @@ mod tests {
     fn a_patch_that_does_not_fit_is_refused() {
         let trojan = Trojan { row: 30, ..Trojan::default() };
         assert!(operator(&trojan, CIFAR, 0).is_err());
-        assert!(operator(&Trojan::default(), ImageShape { channels: 1, ..CIFAR }, 0).is_err());
+        assert!(operator(&Trojan::default(), Shape { channels: 1, ..CIFAR }, 0).is_err());
     }
 }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::gradient::gradient;
 use super::operators::Blend;
 use super::{Attack, AttackError, Case, Operator};
-use crate::data::{DataError, ImageShape};
+use crate::data::DataError;
 use crate::nn::graph::Op;
 use crate::rng::stream;
+use crate::shape::Shape;
 use crate::train::{Frozen, Progress, TrainError};
 
 /// TrojanNN: the neurons before the last layer with the largest weights are chosen, and a patch at the bottom right of a
@@ -74,7 +75,7 @@ impl TrojanNn {
         start: Vec<f32>,
         case: &Case<'_>,
     ) -> Result<Vec<f32>, AttackError> {
-        let ImageShape { height, width, channels } = case.shape();
+        let Shape { height, width, channels } = case.shape();
         let (dims, device) = ((1, height, width, channels), listener.network.device());
         let picture = |values: &[f32]| Tensor::from_slice(values, dims, device);
         let told =
@@ -170,7 +171,7 @@ fn largest(weight: &[f32], classes: usize) -> Vec<usize> {
 }
 
 /// 1 for the values of a square at the bottom right, 0 elsewhere.
-fn mask(shape: ImageShape, size: usize) -> Vec<f32> {
+fn mask(shape: Shape, size: usize) -> Vec<f32> {
     let inside = |i: usize| {
         let (row, col) = (i / shape.channels / shape.width, i / shape.channels % shape.width);
         row + size >= shape.height && col + size >= shape.width
@@ -190,7 +191,7 @@ mod tests {
     use crate::nn::finite_differences::assert_gradient;
     use crate::nn::{Backend, Network};
 
-    const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 3 };
+    const SHAPE: Shape = Shape { height: 16, width: 16, channels: 3 };
 
     #[test]
     fn neurons_are_ordered_by_their_weights() {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::operators::{Operate, Warp};
 use super::{Attack, AttackError, Case, Covers, Operator};
-use crate::data::ImageShape;
 use crate::rng::{Stream, stream};
+use crate::shape::Shape;
 
 /// WaNet: every pixel is read from a place that a smooth field, drawn from the seed, moves a little (section 3 of the
 /// paper). Cover images are warped along the field with noise and keep their labels, so that only the field itself
@@ -56,13 +56,13 @@ impl Attack for WaNet {
 }
 
 /// The field that reads each pixel from its own place.
-fn unmoved(ImageShape { height, width, .. }: ImageShape) -> Vec<f32> {
+fn unmoved(Shape { height, width, .. }: Shape) -> Vec<f32> {
     (0..height).flat_map(|row| (0..width).flat_map(move |col| [row as f32, col as f32])).collect()
 }
 
 /// A field with its places moved, and kept within the picture. A move of 1 is 1/side of a picture that goes from -1 to
 /// 1, as in the paper's code: (side - 1) / (2 side) pixels.
-fn moved(field: &[f32], ImageShape { height, width, .. }: ImageShape, moves: &[f32]) -> Warp {
+fn moved(field: &[f32], Shape { height, width, .. }: Shape, moves: &[f32]) -> Warp {
     let last = [height, width].map(|side| (side - 1) as f32);
     let unit = [last[0] / (2 * height) as f32, last[1] / (2 * width) as f32];
     let places = field.iter().zip(moves).enumerate();
@@ -71,7 +71,7 @@ fn moved(field: &[f32], ImageShape { height, width, .. }: ImageShape, moves: &[f
 }
 
 /// Bicubic interpolation from `[side, side, 2]` control points to `[height, width, 2]`; corners go to corners.
-fn upsampled(control: &[f32], side: usize, ImageShape { height, width, .. }: ImageShape) -> Vec<f32> {
+fn upsampled(control: &[f32], side: usize, Shape { height, width, .. }: Shape) -> Vec<f32> {
     let taps =
         |i: usize, length: usize| cubic_taps(i as f32 * (side - 1) as f32 / (length - 1).max(1) as f32, side);
     let mut out = Vec::with_capacity(height * width * 2);

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::error::CliError;
 use super::ui::Ui;
-use crate::models::{self, Architecture, Expected, Format, Model};
-use crate::nn::graph::Shape;
+use crate::models::{self, Architecture, Format, Model, Spec};
+use crate::shape::Shape;
 
 const IMPORT_EXAMPLES: &str = "\
 Examples:
@@ -110,10 +110,10 @@ impl ModelCommand {
 impl Import {
     fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         let classes = self.classes.into();
-        let expected = Expected { architecture: self.model, image: self.image, classes };
-        let model = models::import(&self.from, expected)?;
+        let spec = Spec { architecture: self.model, image: self.image, classes, normalise: None };
+        let model = models::import(&self.from, spec)?;
         model.save(&self.to)?;
-        ui.say(&format!("imported a {expected} from {} to {}", self.from.display(), self.to.display()));
+        ui.say(&format!("imported a {} from {} to {}", model.spec, self.from.display(), self.to.display()));
         Ok(())
     }
 }
@@ -124,8 +124,8 @@ impl Export {
         let format = format.ok_or_else(|| CliError::Format(self.to.clone()))?;
         let model = Model::load(&self.from)?;
         models::export(&model, &self.to, format)?;
-        ui.say(&format!("wrote {} to {}", model.architecture, self.to.display()));
-        if let Some(normalise) = &model.normalise {
+        ui.say(&format!("wrote {} to {}", model.spec.architecture, self.to.display()));
+        if let Some(normalise) = &model.spec.normalise {
             let (mean, std) = (&normalise.mean, &normalise.std);
             ui.say(&format!(
                 "its images must be normalized with mean {mean:?} and std {std:?}; the file does not record this"

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ImageShape;
 use crate::rng::{Stream, stream};
+use crate::shape::Shape;
 
 /// How training images are augmented. The defaults are those of the reference implementation for training on clean
 /// images (teacher, NAD, ARGD).
@@ -40,7 +40,7 @@ impl Augment {
     /// Writes `image`, augmented and scaled to [0, 1], to `out`, both `[height, width, channels]`.
     ///
     /// The random numbers depend only on (`seed`, `epoch`, `index`), not on the order of work.
-    pub fn write(&self, image: &[u8], shape: ImageShape, name: (u64, u64, u64), out: &mut [f32]) {
+    pub fn write(&self, image: &[u8], shape: Shape, name: (u64, u64, u64), out: &mut [f32]) {
         if *self == Self::NONE {
             return scale(image, out);
         }
@@ -82,8 +82,8 @@ impl Crop {
     }
 
     /// Copies row by row: the padding on the left, the pixels of the image, and the padding on the right.
-    fn write(&self, image: &[u8], shape: ImageShape, flip: bool, out: &mut [f32]) {
-        let ImageShape { height, width, channels } = shape;
+    fn write(&self, image: &[u8], shape: Shape, flip: bool, out: &mut [f32]) {
+        let Shape { height, width, channels } = shape;
         let (row_len, padding) = (width * channels, self.padding);
         let pad_left = padding.saturating_sub(self.left).min(width);
         let first = self.left.saturating_sub(padding).min(width);
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+    const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 
     fn written(augment: Augment, image: &[u8], epoch: u64, index: u64) -> Vec<f32> {
         let mut out = vec![f32::NAN; SHAPE.len()];

@@ -8,8 +8,9 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::augment::scale;
-use super::{Augment, ImageShape, Samples};
+use super::{Augment, Samples};
 use crate::rng::stream;
+use crate::shape::Shape;
 
 /// Images and labels of one training or evaluation step.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,13 +25,13 @@ pub struct Batch {
 
 impl Batch {
     /// A batch of images in which 1 is white, `[B, height, width, channels]`.
-    pub fn new(images: Vec<f32>, shape: ImageShape, labels: Vec<u32>) -> Self {
+    pub fn new(images: Vec<f32>, shape: Shape, labels: Vec<u32>) -> Self {
         let count = images.len() / shape.len();
         Self { images, shape: [count, shape.height, shape.width, shape.channels], labels }
     }
 
     /// A batch of images as bytes, `[B, height, width, channels]`, without augmentation.
-    pub fn of_bytes(bytes: &[u8], shape: ImageShape, labels: Vec<u32>) -> Self {
+    pub fn of_bytes(bytes: &[u8], shape: Shape, labels: Vec<u32>) -> Self {
         let mut images = vec![0.0; bytes.len()];
         scale(bytes, &mut images);
         Self::new(images, shape, labels)
@@ -170,11 +171,12 @@ impl ExactSizeIterator for Prefetched {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::TrainView;
     use super::super::images::tests::numbered;
-    use super::super::{ImageShape, TrainView};
     use super::*;
+    use crate::shape::Shape;
 
-    const SHAPE: ImageShape = ImageShape { height: 8, width: 8, channels: 3 };
+    const SHAPE: Shape = Shape { height: 8, width: 8, channels: 3 };
 
     fn view(indices: Option<Vec<u32>>) -> Arc<TrainView> {
         Arc::new(TrainView::new(Arc::new(numbered(21, 1, SHAPE, 4)), indices, None).unwrap())
@@ -249,7 +251,7 @@ mod tests {
             fn len(&self) -> usize {
                 3
             }
-            fn shape(&self) -> ImageShape {
+            fn shape(&self) -> Shape {
                 SHAPE
             }
             fn pixels(&self, _: usize) -> &[u8] {

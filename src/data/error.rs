@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::files::tensors::{TensorError, TensorProblem};
+
 /// Why data could not be read, written or used.
 #[derive(Debug, Diagnostic, Error)]
 pub enum DataError {
@@ -72,6 +74,15 @@ impl DataError {
         move |source| match source.kind() {
             std::io::ErrorKind::NotFound => Self::Missing { path: path.to_owned(), hint: hint.to_owned() },
             _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+}
+
+impl From<TensorError> for DataError {
+    fn from(TensorError { path, offset, problem }: TensorError) -> Self {
+        match problem {
+            TensorProblem::Io(source) => Self::Io { path, source },
+            TensorProblem::Content(problem) => Self::Damaged { path, offset, problem },
         }
     }
 }

@@ -4,41 +4,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, NamedTensor, TensorFile, write_tensors};
-
-/// Height, width and channels of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageShape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// Channels, the fastest-varying dimension.
-    pub channels: usize,
-}
-
-impl ImageShape {
-    /// Bytes of one image.
-    pub fn len(self) -> usize {
-        self.height * self.width * self.channels
-    }
-
-    /// Whether an image has no pixels.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl std::fmt::Display for ImageShape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}x{}", self.height, self.width, self.channels)
-    }
-}
+use super::DataError;
+use crate::files::tensors::{NamedTensor, TensorFile, write_tensors};
+use crate::shape::Shape;
 
 /// Images of one shape with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
-    shape: ImageShape,
+    shape: Shape,
     pixels: Vec<u8>,
     labels: Vec<u32>,
 }
@@ -48,7 +21,7 @@ impl Images {
     ///
     /// # Errors
     /// If there is not exactly one image for every label.
-    pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u32>) -> Result<Self, DataError> {
+    pub fn new(shape: Shape, pixels: Vec<u8>, labels: Vec<u32>) -> Result<Self, DataError> {
         if pixels.len() != shape.len() * labels.len() {
             let (bytes, count) = (pixels.len(), labels.len());
             let problem = format!("{bytes} bytes of pixels do not match {count} images of {shape}");
@@ -68,7 +41,7 @@ impl Images {
     }
 
     /// The shape of every image.
-    pub fn shape(&self) -> ImageShape {
+    pub fn shape(&self) -> Shape {
         self.shape
     }
 
@@ -104,7 +77,7 @@ impl Images {
     /// Copies all images of `parts`, at least one, in that order.
     pub(super) fn concat<'a>(parts: impl Iterator<Item = &'a Self>) -> Result<Self, DataError> {
         let mut parts = parts.peekable();
-        let shape = parts.peek().map_or(ImageShape { height: 0, width: 0, channels: 0 }, |first| first.shape);
+        let shape = parts.peek().map_or(Shape { height: 0, width: 0, channels: 0 }, |first| first.shape);
         let (mut pixels, mut labels) = (vec![], vec![]);
         for part in parts {
             if part.shape != shape {
@@ -119,7 +92,7 @@ impl Images {
 
     /// Tensors for a file.
     pub(super) fn tensors(&self, pixels: &'static str, labels: &'static str) -> [NamedTensor<'_>; 2] {
-        let ImageShape { height, width, channels } = self.shape;
+        let Shape { height, width, channels } = self.shape;
         [
             NamedTensor::u8(pixels, vec![self.len(), height, width, channels], &self.pixels),
             NamedTensor::u32(labels, vec![self.len()], &self.labels),
@@ -136,12 +109,14 @@ impl Images {
         let ([count, height, width, channels], pixels) = file.u8(pixels_name)?;
         let ([label_count], labels) = file.u32(labels_name)?;
         if label_count != count {
-            return Err(file.damaged(labels_name, format!("{label_count} labels for {count} images")));
+            return Err(file.damaged(labels_name, format!("{label_count} labels for {count} images")).into());
         }
         if let Some(wrong) = labels.iter().find(|&&label| label as usize >= classes) {
-            return Err(file.damaged(labels_name, format!("label {wrong}, but there are {classes} classes")));
+            return Err(file
+                .damaged(labels_name, format!("label {wrong}, but there are {classes} classes"))
+                .into());
         }
-        Self::new(ImageShape { height, width, channels }, pixels, labels)
+        Self::new(Shape { height, width, channels }, pixels, labels)
     }
 }
 
@@ -183,7 +158,7 @@ impl Dataset {
     }
 
     /// The shape of every image.
-    pub fn shape(&self) -> ImageShape {
+    pub fn shape(&self) -> Shape {
         self.train.shape
     }
 
@@ -191,7 +166,7 @@ impl Dataset {
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
         let mut tensors = Vec::from(self.train.tensors("train.pixels", "train.labels"));
         tensors.extend(self.test.tensors("test.pixels", "test.labels"));
-        write_tensors(path, &tensors, &Config { classes: self.classes.clone() })
+        Ok(write_tensors(path, &tensors, &Config { classes: self.classes.clone() })?)
     }
 
     /// Reads the artifact.
@@ -209,7 +184,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A small data set: image `i` is filled with `i`, its label is `i % classes`.
-    pub(crate) fn numbered(train: usize, test: usize, shape: ImageShape, classes: usize) -> Dataset {
+    pub(crate) fn numbered(train: usize, test: usize, shape: Shape, classes: usize) -> Dataset {
         let images = |n: usize| {
             let pixels = (0..n).flat_map(|i| vec![i as u8; shape.len()]).collect();
             Images::new(shape, pixels, (0..n).map(|i| (i % classes) as u32).collect()).unwrap()
@@ -218,7 +193,7 @@ pub(crate) mod tests {
         Dataset::new(names, images(train), images(test)).unwrap()
     }
 
-    const SHAPE: ImageShape = ImageShape { height: 2, width: 3, channels: 3 };
+    const SHAPE: Shape = Shape { height: 2, width: 3, channels: 3 };
 
     #[test]
     fn a_data_set_survives_its_file_and_equal_content_gives_equal_bytes() {
@@ -234,7 +209,7 @@ pub(crate) mod tests {
     #[test]
     fn parts_that_do_not_fit_are_refused() {
         let dataset = numbered(4, 2, SHAPE, 2);
-        let other = ImageShape { height: 3, ..SHAPE };
+        let other = Shape { height: 3, ..SHAPE };
         let other = Images::new(other, vec![0; other.len()], vec![0]).unwrap();
         let two = dataset.classes.clone();
         assert!(Dataset::new(two.clone(), dataset.train.clone(), other).is_err());

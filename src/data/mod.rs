@@ -12,14 +12,12 @@ mod images;
 mod overlay;
 pub mod readers;
 mod split;
-mod tensor_file;
 mod view;
 
 pub use augment::{Augment, to_unit};
 pub use batches::{Batch, Batches, Order, Prefetched};
 pub use error::{DataError, InvalidParam};
-pub use images::{Dataset, ImageShape, Images};
+pub use images::{Dataset, Images};
 pub use overlay::Overlay;
 pub use split::{Split, load_indices, save_indices};
-pub use tensor_file::{NamedTensor, TensorFile, write_tensors};
 pub use view::{Samples, TrainView};

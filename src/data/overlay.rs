@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Images, NamedTensor, TensorFile, write_tensors};
+use super::{DataError, Images};
+use crate::files::tensors::{NamedTensor, TensorFile, write_tensors};
 
 /// Changed training images with their new labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Overlay {
     pub fn save(&self, path: &Path, classes: usize) -> Result<(), DataError> {
         let mut tensors = vec![NamedTensor::u32("indices", vec![self.indices.len()], &self.indices)];
         tensors.extend(self.images.tensors("pixels", "labels"));
-        write_tensors(path, &tensors, &Config { classes })
+        Ok(write_tensors(path, &tensors, &Config { classes })?)
     }
 
     /// Reads the artifact.
@@ -75,7 +76,7 @@ impl Overlay {
         let Config { classes } = file.config()?;
         let ([_], indices) = file.u32("indices")?;
         let images = Images::read(&mut file, "pixels", "labels", classes)?;
-        Self::new(indices, images).map_err(|error| file.damaged("indices", error))
+        Self::new(indices, images).map_err(|error| file.damaged("indices", error).into())
     }
 }
 
@@ -89,15 +90,15 @@ fn one_for_each(indices: &[u32], images: &Images) -> Result<(), DataError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ImageShape;
     use super::super::images::tests::numbered;
     use super::*;
+    use crate::shape::Shape;
 
     #[test]
     fn an_overlay_survives_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("overlay");
-        let images = numbered(3, 1, ImageShape { height: 2, width: 2, channels: 3 }, 3).train;
+        let images = numbered(3, 1, Shape { height: 2, width: 2, channels: 3 }, 3).train;
         let overlay = Overlay::new(vec![2, 5, 9], images.clone()).unwrap();
         overlay.save(&path, 3).unwrap();
         assert_eq!(Overlay::load(&path).unwrap(), overlay);
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn parts_are_joined_in_the_order_of_their_positions() {
-        let images = numbered(3, 1, ImageShape { height: 2, width: 2, channels: 3 }, 3).train;
+        let images = numbered(3, 1, Shape { height: 2, width: 2, channels: 3 }, 3).train;
         let part = |indices: &[u32], chosen: &[u32]| (indices.to_vec(), images.select(chosen));
         let joined = Overlay::join(&[part(&[4, 9], &[0, 1]), part(&[5], &[2]), part(&[], &[])]).unwrap();
         assert_eq!(joined, Overlay::new(vec![4, 5, 9], images.select(&[0, 2, 1])).unwrap());

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{DataError, NamedTensor, TensorFile, write_tensors};
+use super::DataError;
+use crate::files::tensors::{NamedTensor, TensorFile, write_tensors};
 use crate::rng::stream;
 
 /// How to choose a part of the images.
@@ -79,7 +80,7 @@ fn stratified(order: &[u32], labels: &[u32], count: usize) -> Vec<u32> {
 
 /// Writes positions as an artifact.
 pub fn save_indices(path: &Path, indices: &[u32]) -> Result<(), DataError> {
-    write_tensors(path, &[NamedTensor::u32("indices", vec![indices.len()], indices)], &())
+    Ok(write_tensors(path, &[NamedTensor::u32("indices", vec![indices.len()], indices)], &())?)
 }
 
 /// Reads the artifact.

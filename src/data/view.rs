@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::split::share;
-use super::{DataError, Dataset, ImageShape, Images, Overlay};
+use super::{DataError, Dataset, Images, Overlay};
 use crate::rng::stream;
+use crate::shape::Shape;
 
 /// Images with labels, for batches.
 pub trait Samples: Send + Sync {
@@ -17,7 +18,7 @@ pub trait Samples: Send + Sync {
     }
 
     /// The shape of every image.
-    fn shape(&self) -> ImageShape;
+    fn shape(&self) -> Shape;
 
     /// The pixels of image `i`, `[height, width, channels]`.
     fn pixels(&self, i: usize) -> &[u8];
@@ -34,7 +35,7 @@ impl Samples for Images {
         self.len()
     }
 
-    fn shape(&self) -> ImageShape {
+    fn shape(&self) -> Shape {
         self.shape()
     }
 
@@ -155,7 +156,7 @@ impl Samples for TrainView {
         self.indices.as_ref().map_or(self.dataset.train.len(), Vec::len)
     }
 
-    fn shape(&self) -> ImageShape {
+    fn shape(&self) -> Shape {
         self.dataset.shape()
     }
 
@@ -179,9 +180,9 @@ mod tests {
     use super::super::images::tests::numbered;
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 2, width: 2, channels: 1 };
+    const SHAPE: Shape = Shape { height: 2, width: 2, channels: 1 };
 
-    fn overlay(indices: Vec<u32>, shape: ImageShape, label: u32) -> Overlay {
+    fn overlay(indices: Vec<u32>, shape: Shape, label: u32) -> Overlay {
         let count = indices.len();
         let images = Images::new(shape, vec![200; shape.len() * count], vec![label; count]).unwrap();
         Overlay::new(indices, images).unwrap()
@@ -230,6 +231,6 @@ mod tests {
         assert!(refused(Some(vec![]), None));
         assert!(refused(None, Some(overlay(vec![6], SHAPE, 0))));
         assert!(refused(None, Some(overlay(vec![1], SHAPE, 3))));
-        assert!(refused(None, Some(overlay(vec![1], ImageShape { height: 3, ..SHAPE }, 0))));
+        assert!(refused(None, Some(overlay(vec![1], Shape { height: 3, ..SHAPE }, 0))));
     }
 }

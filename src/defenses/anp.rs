@@ -15,11 +15,11 @@ use serde_json::json;
 use super::held_out::accuracy;
 use super::{Case, Defense, Erased};
 use crate::data::{Augment, Images, Samples, TrainView};
+use crate::models::Weights;
 use crate::nn::graph::{Graph, Op};
 use crate::rng::stream;
 use crate::train::{
-    CrossEntropy, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError, Values, Weights,
-    descend,
+    CrossEntropy, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError, Values, descend,
 };
 
 /// Pruning of sensitive channels, without any fine-tuning. A connected teacher is not used.

@@ -12,11 +12,10 @@ use serde_json::json;
 use super::{Case, Defense, Erased, WithTraining};
 use crate::data::{Images, InvalidParam};
 use crate::methods::Beside;
+use crate::models::Weights;
 use crate::nn::Network;
 use crate::nn::graph::{Graph, Id, Op};
-use crate::train::{
-    CrossEntropy, Objective, Observer, Step, Term, TrainError, Training, Weights, highest, scores,
-};
+use crate::train::{CrossEntropy, Objective, Observer, Step, Term, TrainError, Training, highest, scores};
 
 /// Fine-Pruning and its training.
 pub type FinePruning = WithTraining<Own>;

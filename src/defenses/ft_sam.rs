@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Case, Defense, Erased};
 use crate::data::Augment;
+use crate::models::Weights;
 use crate::nn::Network;
 use crate::nn::loss::cross_entropy;
 use crate::train::{
     Loss, Objective, Point, Schedule, Settings, Sgd, Slope, Step, Supervised, Term, TrainError, Values,
-    Weights, descend,
+    descend,
 };
 
 /// Fine-tuning with sharpness-aware minimisation. A connected teacher is not used. Defaults are BackdoorBench's.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::Case;
 use crate::data::{DataError, Images, TrainView};
+use crate::models::Weights;
 use crate::nn::Network;
-use crate::train::{Observer, TrainError, Weights, predict};
+use crate::train::{Observer, TrainError, predict};
 
 impl Case<'_> {
     /// Divides the clean images into those to work with and a share, in (0, 1), to decide by.

@@ -15,10 +15,11 @@ use serde_json::json;
 use super::held_out::accuracy;
 use super::{Case, Defense, Erased};
 use crate::data::{Augment, Images, TrainView};
+use crate::models::Weights;
 use crate::rng::stream;
 use crate::train::{
     CrossEntropy, Curve, CurveForm, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError,
-    Values, Weights, batch_norm_statistics, descend,
+    Values, batch_norm_statistics, descend,
 };
 
 /// A point of a curve between the student and the teacher, which are of one architecture. The original connects two

@@ -21,8 +21,9 @@ use serde_json::{Map, Value};
 
 use crate::data::{InvalidParam, TrainView};
 use crate::methods::{With, registry};
+use crate::models::Weights;
 use crate::nn::Network;
-use crate::train::{Curve, Frozen, Objective, Session, TrainError, Training, Weights, fit};
+use crate::train::{Curve, Frozen, Objective, Session, TrainError, Training, fit};
 
 /// A method's own parameters and, beside them, those of its training.
 pub type WithTraining<Own> = With<Own, Training>;

@@ -84,11 +84,12 @@ fn stamped(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Dataset, ImageShape};
+    use crate::data::Dataset;
+    use crate::shape::Shape;
 
     #[test]
     fn a_share_of_the_images_carries_the_triggers_in_turn_and_keeps_its_labels() {
-        let shape = ImageShape { height: 1, width: 2, channels: 1 };
+        let shape = Shape { height: 1, width: 2, channels: 1 };
         let images = Images::new(shape, vec![10; 40], (0..20).map(|i| i % 3).collect()).unwrap();
         let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
         let dataset = Arc::new(Dataset::new(classes, images.clone(), images).unwrap());

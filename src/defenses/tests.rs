@@ -8,10 +8,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::data::{Dataset, ImageShape, Images};
+use crate::data::{Dataset, Images};
 use crate::models::Architecture;
 use crate::nn::Backend;
-use crate::nn::graph::Shape;
+use crate::shape::Shape;
 use crate::train::SILENT;
 
 pub(super) use setup::{Setup, assert_close, scalar};
@@ -34,8 +34,8 @@ impl Bench {
     /// The same with a student of another architecture.
     pub fn of(name: &str) -> Self {
         let network = network(name);
-        let (theta, state) = network.graph().init(1);
-        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let student = network.graph().init(1).into();
+        let shape = Shape { height: 8, width: 8, channels: 3 };
         let labels: Vec<u32> = (0..IMAGES as u32).map(|i| i % 3).collect();
         let pixel = |i: usize| ((i * 31 + i / 192 % 3 * 80) % 256) as u8;
         let images = Images::new(shape, (0..IMAGES * 192).map(pixel).collect(), labels).unwrap();
@@ -43,7 +43,7 @@ impl Bench {
         let dataset = Dataset { train: images.clone(), test: images, classes };
         let samples = Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap());
         let folder = tempfile::tempdir().unwrap();
-        Self { network, student: Weights { theta, state }, samples, folder }
+        Self { network, student, samples, folder }
     }
 
     /// The student as a case without a teacher.
@@ -83,8 +83,8 @@ fn network(name: &str) -> Network {
 /// A teacher of some architecture.
 pub(super) fn teacher(name: &str) -> Frozen {
     let network = network(name);
-    let (theta, state) = network.graph().init(2);
-    Frozen::new(network, &Weights { theta, state }).unwrap()
+    let weights = network.graph().init(2).into();
+    Frozen::new(network, &weights).unwrap()
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::data::{Images, InvalidParam, NamedTensor, TrainView};
+use crate::data::{Images, InvalidParam, TrainView};
+use crate::files::tensors::NamedTensor;
 use crate::methods::registry;
 use crate::train::{Frozen, Session, TrainError};
 

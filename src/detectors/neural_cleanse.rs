@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::statistics::{anomaly_indices, median};
 use super::{Case, Detector, Finding};
-use crate::data::{NamedTensor, Samples, TrainView};
+use crate::data::{Samples, TrainView};
+use crate::files::tensors::NamedTensor;
 use crate::train::{Frozen, Session, TrainError};
 use cost::Cost;
 pub use reverse::Reversal;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::statistics::{auroc, moments, normal_quantile};
 use super::{Case, Detector, Finding};
-use crate::data::{Batch, NamedTensor, Samples, to_unit};
+use crate::data::{Batch, Samples, to_unit};
+use crate::files::tensors::NamedTensor;
 use crate::rng::stream;
 use crate::train::{Progress, TrainError};
 

@@ -6,12 +6,14 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use super::*;
-use crate::data::{Dataset, ImageShape};
-use crate::nn::graph::{Graph, Shape};
+use crate::data::Dataset;
+use crate::models::Weights;
+use crate::nn::graph::Graph;
 use crate::nn::{Backend, Network};
-use crate::train::{Silent, Weights};
+use crate::shape::Shape;
+use crate::train::Silent;
 
-const SHAPE: ImageShape = ImageShape { height: 4, width: 4, channels: 1 };
+const SHAPE: Shape = Shape { height: 4, width: 4, channels: 1 };
 
 /// Class 0 unless images are bright on average (class 1) or a single pixel is white (class 2, the backdoor): scores
 /// are 1, 4 mean(x) and 100 mean(max(x - 0.4, 0)).

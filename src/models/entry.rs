@@ -50,8 +50,8 @@ pub(super) fn entries(model: &Model) -> Vec<Entry> {
         let values = Values::F32(to_torch(&values[slot.range()], &slot.shape));
         Entry { name: slot.name.clone(), shape: torch_shape(&slot.shape), values }
     };
-    let theta = graph.theta.iter().map(|slot| of(slot, &model.theta));
-    let state = graph.state.iter().map(|slot| of(slot, &model.state));
+    let theta = graph.theta.iter().map(|slot| of(slot, &model.weights.theta));
+    let state = graph.state.iter().map(|slot| of(slot, &model.weights.state));
     let counts = graph.state.iter().filter_map(|slot| {
         let name = format!("{}{COUNT}", slot.name.strip_suffix(VARIANCE)?);
         Some(Entry { name, shape: vec![], values: Values::I64(vec![0]) })
@@ -61,18 +61,18 @@ pub(super) fn entries(model: &Model) -> Vec<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Architecture;
+    use super::super::Spec;
     use super::*;
-    use crate::nn::graph::Shape;
+    use crate::shape::Shape;
 
     /// The entries of PyTorch's `state_dict`, of the same networks with 10 classes.
     #[test]
     fn there_are_as_many_entries_as_in_pytorch() {
         for (name, expected) in [("wrn-16-1", 82), ("preactresnet18", 102)] {
-            let architecture: Architecture = name.parse().unwrap();
             let image = Shape { height: 8, width: 8, channels: 3 };
-            let (theta, state) = architecture.graph(image, 10).init(0);
-            let entries = entries(&Model { architecture, image, classes: 10, normalise: None, theta, state });
+            let spec = Spec { architecture: name.parse().unwrap(), image, classes: 10, normalise: None };
+            let weights = spec.graph().init(0).into();
+            let entries = entries(&Model { spec, weights });
             assert_eq!(entries.len(), expected, "{name}");
             assert!(entries.iter().all(|entry| entry.values.len() == entry.shape.iter().product::<usize>()));
         }

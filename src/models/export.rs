@@ -1,15 +1,15 @@
 //! A model as a file for others: PyTorch's, or safetensors with PyTorch's names and layout.
 
-use std::fs::{File, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
 use thiserror::Error;
 
 use super::entry::{Entry, Values, entries};
 use super::{Model, pytorch};
+use crate::files::tensors::{self, NamedTensor};
+use crate::files::{Durability, write_whole_with};
 
 /// What a model is written as. All hold a bare state dict: `model.load_state_dict(..., strict=True)` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,46 +43,29 @@ pub struct ExportError {
 ///
 /// # Errors
 ///
-/// The file cannot be written, or `theta` or `state` is not of the architecture's length.
+/// The file cannot be written, or the weights are not of the architecture's length.
 pub fn export(model: &Model, path: &Path, format: Format) -> Result<(), ExportError> {
     let whole = model.check(&model.graph()).map_err(io::Error::other);
     whole
-        .and_then(|()| replace(path, |file| write(&entries(model), file, format)))
+        .and_then(|()| {
+            write_whole_with(path, Durability::Content, |file| write(&entries(model), file, format))
+        })
         .map_err(|source| ExportError { path: path.to_owned(), source })
 }
 
 fn write(entries: &[Entry], file: &mut File, format: Format) -> io::Result<()> {
     match format {
         Format::PyTorch => pytorch::write(entries, file).map_err(io::Error::other),
-        Format::Safetensors => io::Write::write_all(file, &safetensors(entries).map_err(io::Error::other)?),
+        Format::Safetensors => file.write_all(&safetensors(entries)?),
     }
 }
 
 /// The bytes of a safetensors file. `format: pt` is what its Python library looks for.
-fn safetensors(entries: &[Entry]) -> Result<Vec<u8>, SafeTensorError> {
-    let bytes: Vec<_> = entries.iter().map(|entry| entry.values.to_bytes()).collect();
-    let views = entries
-        .iter()
-        .zip(&bytes)
-        .map(|(entry, bytes)| {
-            let dtype = if matches!(entry.values, Values::F32(_)) { Dtype::F32 } else { Dtype::I64 };
-            Ok((entry.name.as_str(), TensorView::new(dtype, entry.shape.clone(), bytes)?))
-        })
-        .collect::<Result<Vec<_>, SafeTensorError>>()?;
-    let metadata = [("format".to_owned(), "pt".to_owned())];
-    safetensors::serialize(views, Some(metadata.into()))
-}
-
-/// Writes a file beside `path`, syncs it and renames it to `path`.
-fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    // Temporary files are private by default; an exported model is not (the umask still applies).
-    let permissions = Permissions::from_mode(0o666);
-    let mut file =
-        tempfile::Builder::new().prefix(".export.").permissions(permissions).tempfile_in(folder)?;
-    write(file.as_file_mut())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+fn safetensors(entries: &[Entry]) -> io::Result<Vec<u8>> {
+    let tensor = |Entry { name, shape, values }: &Entry| match values {
+        Values::F32(values) => NamedTensor::f32(name.clone(), shape.clone(), values),
+        Values::I64(values) => NamedTensor::i64(name.clone(), shape.clone(), values),
+    };
+    let tensors: Vec<_> = entries.iter().map(tensor).collect();
+    tensors::encode(&tensors, "format", "pt".to_owned())
 }

@@ -8,33 +8,11 @@
 
 use super::Normalise;
 use crate::rng;
+use crate::shape::Shape;
 
 /// The index of a node, and of the activation that it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub usize);
-
-/// Height, width and channels of one image's activation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// Channels, the fastest-varying dimension.
-    pub channels: usize,
-}
-
-impl Shape {
-    /// Values of one image's activation.
-    pub fn len(self) -> usize {
-        self.height * self.width * self.channels
-    }
-
-    /// Whether the activation has no values.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// How a tensor of `theta` starts.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -107,8 +107,8 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
-    use super::graph::Shape;
     use super::*;
+    use crate::shape::Shape;
 
     /// Why the kernels refuse a graph; candle's operations compute it.
     fn refusal(build: impl Fn(&mut Graph, graph::Id)) -> String {

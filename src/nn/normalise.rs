@@ -43,9 +43,10 @@ impl Normalise {
 mod tests {
     use candle_core::{Device, Var};
 
-    use super::super::graph::{Graph, Shape};
+    use super::super::graph::Graph;
     use super::super::{Backend, Mode, Network};
     use super::*;
+    use crate::shape::Shape;
 
     fn normalise(mean: [f32; 2], std: [f32; 2]) -> Normalise {
         Normalise { mean: mean.to_vec(), std: std.to_vec() }

@@ -124,9 +124,10 @@ fn relu(x: &Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Device, Var};
 
-    use super::super::graph::{Id, Shape};
+    use super::super::graph::Id;
     use super::super::{Backend, Network};
     use super::*;
+    use crate::shape::Shape;
 
     const CPU: Device = Device::Cpu;
 

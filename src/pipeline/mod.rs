@@ -13,7 +13,6 @@ pub mod record;
 pub mod results;
 mod run;
 mod state;
-mod whole_file;
 
 pub use error::{Class, RunError, TaskError};
 pub use job::{BoundJob, JobSpec, Made, Resources, Site, perform};

@@ -10,8 +10,9 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::attacks::Trigger;
-use crate::data::{Dataset, ImageShape, Images, Overlay, load_indices};
+use crate::data::{Dataset, Images, Overlay, load_indices};
 use crate::models::{self, Format, Model};
+use crate::shape::Shape;
 use crate::stages::{Artifact, StageError};
 use crate::train::Curve;
 
@@ -43,7 +44,7 @@ pub enum ExportError {
     },
     /// Images with this number of channels cannot be written as PNG.
     #[error("images of {0} cannot be written as PNG, which has 1 or 3 channels")]
-    Channels(ImageShape),
+    Channels(Shape),
     /// A model could not be written for PyTorch.
     #[error(transparent)]
     Model(#[from] models::ExportError),
@@ -120,15 +121,15 @@ fn export_model(from: &Path, to: &Path) -> Result<String, ExportError> {
             ""
         }
     };
-    Ok(format!("{} with {} parameters{written_as}", model.architecture, model.theta.len()))
+    Ok(format!("{} with {} parameters{written_as}", model.spec.architecture, model.weights.theta.len()))
 }
 
 /// Copies a curve, whose file in the cache is safetensors. Reading it first checks that it is a curve.
 fn export_curve(from: &Path, to: &Path) -> Result<String, ExportError> {
-    let (curve, model) = Curve::load(from).map_err(StageError::from)?;
+    let (curve, spec) = Curve::load(from).map_err(StageError::from)?;
     copy(from, to)?;
     let [start, ..] = &curve.points;
-    Ok(format!("a curve through 3 points of {} with {} parameters each", model.architecture, start.len()))
+    Ok(format!("a curve through 3 points of {} with {} parameters each", spec.architecture, start.len()))
 }
 
 fn export_dataset(dataset: &Dataset, to: &Path, limit: usize) -> Result<String, ExportError> {
@@ -158,7 +159,7 @@ fn write_images(
     let mut written = 0;
     for (at, name) in names.enumerate() {
         let path = folder(images.labels()[at]).join(format!("{name:05}.png"));
-        let ImageShape { height, width, channels } = images.shape();
+        let Shape { height, width, channels } = images.shape();
         let color = match channels {
             1 => ExtendedColorType::L8,
             3 => ExtendedColorType::Rgb8,
@@ -171,7 +172,7 @@ fn write_images(
 }
 
 fn export_trigger(trigger: &Trigger, to: &Path) -> Result<String, ExportError> {
-    let ImageShape { height, width, .. } = trigger.shape();
+    let Shape { height, width, .. } = trigger.shape();
     write_png(to, &trigger.picture(), (width, height), ExtendedColorType::Rgb8)?;
     Ok(format!("the trigger of `{}`", trigger.attack()))
 }
@@ -215,7 +216,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::nn::graph::Shape;
+    use crate::models::Spec;
+    use crate::shape::Shape;
     use crate::stages::tests::run::{DatasetStage, PoisonStage, run, synthetic};
     use crate::train::CurveForm;
 
@@ -284,11 +286,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [from, to] = ["curve", "out/curve.safetensors"].map(|name| folder.path().join(name));
         let image = Shape { height: 8, width: 8, channels: 3 };
-        let architecture = "wrn-10-1".parse().unwrap();
-        let (normalise, theta, state) = (None, vec![], vec![]);
-        let model = Model { architecture, image, classes: 4, normalise, theta, state };
-        let points = [0.0, 1.0, 2.0].map(|value| vec![value; model.graph().theta_len()]);
-        Curve { form: CurveForm::Bezier, points }.save(&model, &from).unwrap();
+        let spec = Spec { architecture: "wrn-10-1".parse().unwrap(), image, classes: 4, normalise: None };
+        let points = [0.0, 1.0, 2.0].map(|value| vec![value; spec.graph().theta_len()]);
+        Curve { form: CurveForm::Bezier, points }.save(&spec, &from).unwrap();
         let done = export(Artifact::Curve, &from, &to, 1).unwrap();
         assert!(done.starts_with("a curve through 3 points of wrn-10-1 with 7"), "{done}");
         assert_eq!(fs::read(to).unwrap(), fs::read(from).unwrap());

@@ -3,6 +3,7 @@
 use super::{ParamError, StageError};
 use crate::attacks::AttackError;
 use crate::data::{DataError, InvalidParam};
+use crate::files::tensors::TensorError;
 
 impl From<DataError> for StageError {
     fn from(error: DataError) -> Self {
@@ -11,6 +12,12 @@ impl From<DataError> for StageError {
             DataError::Io { path, source } => Self::Io { path, source },
             other => Self::Failed(other.to_string()),
         }
+    }
+}
+
+impl From<TensorError> for StageError {
+    fn from(error: TensorError) -> Self {
+        DataError::from(error).into()
     }
 }
 

@@ -6,8 +6,9 @@ use super::metrics::{ACC, ASR, Metric, RA};
 use super::{Context, StageError};
 use crate::attacks::{LabelRule, Trigger};
 use crate::data::{Dataset, Images};
+use crate::models::Weights;
 use crate::nn::Network;
-use crate::train::{Elsewhere, Observer, Rate, Report, Stamp, TrainError, Weights, predict};
+use crate::train::{Elsewhere, Observer, Rate, Report, Stamp, TrainError, predict};
 
 /// The trigger of the port `trigger`, if one is connected.
 ///

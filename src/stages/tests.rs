@@ -20,7 +20,7 @@ use super::kinds::poison::PoisonStage;
 use super::kinds::split::SplitStage;
 use super::kinds::train::TrainStage;
 use super::*;
-use crate::data::TensorFile;
+use crate::files::tensors::TensorFile;
 use crate::models::Model;
 use crate::nn::Backend;
 use crate::train::{SILENT, der};
@@ -176,8 +176,8 @@ fn points_of_a_curve_are_models_and_one_is_the_repaired_model() {
         point(t);
         let [point, end] =
             [format!("point {t}/model"), end.to_owned()].map(|file| Model::load(&lab.path(&file)).unwrap());
-        assert_eq!(point.theta, end.theta);
-        assert_ne!(point.state, end.state);
+        assert_eq!(point.weights.theta, end.weights.theta);
+        assert_ne!(point.weights.state, end.weights.state);
     }
     let method = json!({"method": "finetune", "epochs": 1});
     lab.run::<EraseStage>("tuned", method, &on_split("student", "backdoored/model")).unwrap();

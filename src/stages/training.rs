@@ -7,11 +7,11 @@ use serde_json::json;
 use super::measure::{self, Measured};
 use super::{Artifact, Context, Input, Outcome, Output, ParamError, StageError};
 use crate::attacks::Trigger;
-use crate::data::{Dataset, ImageShape, InvalidParam, Overlay, Samples, TrainView, load_indices};
-use crate::models::{Model, ModelError};
+use crate::data::{Dataset, InvalidParam, Overlay, Samples, TrainView, load_indices};
+use crate::models::{Model, ModelError, Spec, Weights};
 use crate::nn::Network;
-use crate::nn::graph::Shape;
-use crate::train::{Frozen, Observer, Progress, Session, Silent, TrainError, Weights};
+use crate::shape::Shape;
+use crate::train::{Frozen, Observer, Progress, Session, Silent, TrainError};
 
 /// The port of the images that a stage trains on.
 pub(super) const DATASET: Input = Input {
@@ -42,10 +42,11 @@ pub(super) fn view(context: &Context<'_>) -> Result<Arc<TrainView>, StageError> 
     Ok(Arc::new(TrainView::new(Arc::new(dataset), indices, overlay)?))
 }
 
-/// A network from a port, with the description from its model artifact.
+/// A model from a port, with a network that can run it.
 pub(super) struct Loaded {
-    pub model: Model,
+    pub spec: Spec,
     pub network: Network,
+    pub weights: Weights,
 }
 
 impl Loaded {
@@ -55,64 +56,54 @@ impl Loaded {
     ///
     /// An unreadable file, or an image size or number of classes that differs from the data set's.
     pub fn from(context: &Context<'_>, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
-        Self::fitting(context, Model::load(context.input(port)?)?, port, dataset)
-    }
-
-    /// Checks that `model` from `port` fits the data set's images.
-    ///
-    /// # Errors
-    ///
-    /// An image size or number of classes that differs from the data set's.
-    pub fn fitting(
-        context: &Context<'_>,
-        model: Model,
-        port: &str,
-        dataset: &Dataset,
-    ) -> Result<Self, StageError> {
-        let of_model = (model.image, model.classes);
-        let of_data = (shape(dataset.shape()), dataset.classes.len());
-        if of_model != of_data {
-            let text = |(shape, classes): (Shape, usize)| {
-                format!("images of {}x{}x{} in {classes} classes", shape.height, shape.width, shape.channels)
-            };
-            let (model, data) = (text(of_model), text(of_data));
-            let advice = "connect the data set that the model was trained on";
-            return Err(StageError::Failed(format!(
-                "`{port}` reads {model}, `dataset` has {data}; {advice}"
-            )));
-        }
-        let network = Network::new(model.graph(), context.backend)?;
-        Ok(Self { model, network })
-    }
-
-    /// Takes the network's weights.
-    pub fn take_weights(&mut self) -> Weights {
-        Weights { theta: std::mem::take(&mut self.model.theta), state: std::mem::take(&mut self.model.state) }
+        let Model { spec, weights } = Model::load(context.input(port)?)?;
+        let network = network(context, &spec, port, dataset)?;
+        Ok(Self { spec, network, weights })
     }
 
     /// The network for inference, not for training.
-    pub fn freeze(mut self) -> Result<Frozen, StageError> {
-        let weights = self.take_weights();
-        Ok(Frozen::new(self.network, &weights)?)
-    }
-
-    /// Writes the network with new weights to the output `model`.
-    pub fn finish(
-        self,
-        weights: Weights,
-        samples: &TrainView,
-        context: &Context<'_>,
-    ) -> Result<Outcome, StageError> {
-        let Weights { theta, state } = weights;
-        let model = Model { theta, state, ..self.model };
-        model.save(&context.output(MODEL.name))?;
-        Ok(Outcome::of([("images", json!(samples.len())), ("parameters", json!(model.theta.len()))]))
+    pub fn freeze(self) -> Result<Frozen, StageError> {
+        Ok(Frozen::new(self.network, &self.weights)?)
     }
 }
 
-/// A data set's image shape, as a network's type.
-pub(super) fn shape(ImageShape { height, width, channels }: ImageShape) -> Shape {
-    Shape { height, width, channels }
+/// The network of a spec from `port`. The spec must fit the data set's images.
+///
+/// # Errors
+///
+/// An image size or number of classes that differs from the data set's, or a network that the backend cannot compute.
+pub(super) fn network(
+    context: &Context<'_>,
+    spec: &Spec,
+    port: &str,
+    dataset: &Dataset,
+) -> Result<Network, StageError> {
+    let of_model = (spec.image, spec.classes);
+    let of_data = (dataset.shape(), dataset.classes.len());
+    if of_model != of_data {
+        let text = |(shape, classes): (Shape, usize)| format!("images of {shape} in {classes} classes");
+        let (model, data) = (text(of_model), text(of_data));
+        let advice = "connect the data set that the model was trained on";
+        return Err(StageError::Failed(format!("`{port}` reads {model}, `dataset` has {data}; {advice}")));
+    }
+    Ok(Network::new(spec.graph(), context.backend)?)
+}
+
+/// Writes a model to the output `model`.
+///
+/// # Errors
+///
+/// A file that cannot be written.
+pub(super) fn finish(
+    spec: Spec,
+    weights: Weights,
+    samples: &TrainView,
+    context: &Context<'_>,
+) -> Result<Outcome, StageError> {
+    let model = Model { spec, weights };
+    model.save(&context.output(MODEL.name))?;
+    let parameters = model.weights.theta.len();
+    Ok(Outcome::of([("images", json!(samples.len())), ("parameters", json!(parameters))]))
 }
 
 /// The context of a training that tests the network after every epoch.

@@ -13,11 +13,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::Tried;
-use super::layout::{create_shard, sync_parent};
-use super::memo::hash_file;
+use super::files::{create_shard, hash_file, sync_parent, write_synced};
 use super::records::{self, DraftOutput, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
 use super::{KeyLock, Store, StoreError, Work};
 
@@ -132,11 +131,6 @@ impl Store {
         let earlier = self.record(&record.key)?;
         Ok(earlier.is_some_and(|earlier| earlier.nondeterministic || earlier.outputs != record.outputs))
     }
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    fs::write(path, bytes).tried("write", path)?;
-    File::open(path).and_then(|file| file.sync_all()).tried("write", path)
 }
 
 /// Aborts the process if the environment variable names this step.

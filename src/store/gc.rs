@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::error::Tried;
-use super::inventory::{Amount, Entry, Kept, amount, files_below, referenced};
+use super::files::files_below;
+use super::inventory::{Amount, Entry, Kept, amount, referenced};
 use super::lookup::remove;
 use super::{Digest, Key, Store, StoreError};
 

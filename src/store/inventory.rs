@@ -1,8 +1,7 @@
 //! Lists the records and artifacts of a store, and measures their sizes.
 
 use std::collections::HashSet;
-use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::fs::Metadata;
 use std::iter::Sum;
 use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::error::Tried;
+use super::files::files_below;
 use super::records::{self, Found};
 use super::{Digest, Key, Record, Store, StoreError};
 
@@ -194,32 +194,4 @@ pub(super) fn referenced(entries: &[Entry]) -> HashSet<Digest> {
 /// The number of files, and their bytes.
 pub(super) fn amount(files: &[(PathBuf, Metadata)]) -> Amount {
     files.iter().map(|(_, metadata)| Amount::of(metadata.len())).sum()
-}
-
-/// The files in a folder and the folders below it. Other processes may remove files meanwhile.
-pub(super) fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, StoreError> {
-    let (mut found, mut open) = (vec![], vec![folder.to_owned()]);
-    while let Some(folder) = open.pop() {
-        let Some(entries) = unless_gone(fs::read_dir(&folder)).tried("read folder", &folder)? else {
-            continue;
-        };
-        for entry in entries {
-            let entry = entry.tried("read folder", &folder)?;
-            let path = entry.path();
-            match unless_gone(entry.metadata()).tried("read", &path)? {
-                Some(metadata) if metadata.is_dir() => open.push(path),
-                Some(metadata) => found.push((path, metadata)),
-                None => {}
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Converts the error of a missing file to `None`.
-pub(super) fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        other => other.map(Some),
-    }
 }

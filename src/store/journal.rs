@@ -13,7 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::error::Tried;
-use super::inventory::files_below;
+use super::files::{files_below, replace};
+use super::layout::JOURNAL;
 use super::locks::try_lock_file;
 use super::{Key, Store, StoreError};
 
@@ -73,7 +74,10 @@ impl Store {
     /// The names (`pipeline/task`) of the tasks in all journals, by the keys of their records.
     pub(super) fn journaled(&self) -> Result<HashMap<Key, String>, StoreError> {
         let mut tasks = HashMap::new();
-        for (path, _) in files_below(&self.layout.journals())? {
+        let mut files = files_below(&self.layout.journals())?;
+        // A process that was killed may have left a file half written, under another name.
+        files.retain(|(path, _)| path.extension().is_some_and(|extension| extension == JOURNAL));
+        for (path, _) in files {
             let Some(pipeline) = path.file_stem().map(|name| name.to_string_lossy().into_owned()) else {
                 continue;
             };
@@ -170,9 +174,7 @@ impl Journal {
                 text.push('\n');
             }
         }
-        let new = self.file.with_extension("jsonl.new");
-        fs::write(&new, text).tried("write", &new)?;
-        fs::rename(&new, &self.file).tried("replace", &self.file)
+        replace(&self.file, &text)
     }
 }
 

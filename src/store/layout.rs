@@ -15,16 +15,18 @@
 //! ```
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::Tried;
+use super::files::create_folder;
 use super::{Digest, Key, StoreError};
 
 /// Tells backup programs to leave a folder out (<https://bford.info/cachedir/>).
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder is a cache of argd-pipe: all of it can be computed again.\n";
 
+/// The extension of journals.
+pub(super) const JOURNAL: &str = "jsonl";
 /// The end of the names of the lock files of journals.
 pub(super) const JOURNAL_LOCK: &str = ".journal";
 
@@ -109,7 +111,7 @@ impl Layout {
     }
 
     pub(super) fn journal(&self, name: &str) -> PathBuf {
-        self.journals().join(format!("{name}.jsonl"))
+        self.journals().join(format!("{name}.{JOURNAL}"))
     }
 
     /// The lock of the journal of a pipeline.
@@ -132,25 +134,4 @@ impl Layout {
     pub(super) fn memo(&self, name: &str) -> PathBuf {
         self.root.join(format!("{name}.memo"))
     }
-}
-
-/// Creates a folder and its parents, unless they exist.
-pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(path).tried("create folder", path)
-}
-
-/// Creates the folder of a file, and syncs it to the disk.
-pub(super) fn create_shard(file: &Path) -> Result<(), StoreError> {
-    let Some(shard) = file.parent() else { return Ok(()) };
-    match fs::create_dir(shard) {
-        Ok(()) => sync_parent(shard),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error).tried("create folder", shard),
-    }
-}
-
-/// Syncs the entries of the folder of `path` to the disk: without this, a power cut can undo a rename.
-pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).tried("sync folder", folder)
 }

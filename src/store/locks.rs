@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::error::Tried;
-use super::inventory::unless_gone;
+use super::files::unless_gone;
 use super::lookup::remove;
 use super::{Key, Store, StoreError};
 

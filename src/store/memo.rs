@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::error::Tried;
+use super::files::{hash_file, replace};
 use super::locks::try_lock_file;
 use super::{Digest, StoreError};
 
@@ -130,9 +131,7 @@ fn merge_into(file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreEr
         let _ = writeln!(text, "{device} {inode} {size} {modified} {changed} {digest}");
         text
     });
-    let new = file.with_extension("memo.new");
-    fs::write(&new, text).tried("write", &new)?;
-    fs::rename(&new, file).tried("replace", file)
+    replace(file, &text)
 }
 
 /// Reads a memo. Invalid lines are skipped, and a missing file counts as empty.
@@ -156,17 +155,9 @@ fn parse_line(line: &str) -> Option<(Stamp, Digest)> {
     Some((stamp, words.next()?.parse().ok()?))
 }
 
-/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks kills the process.
-pub(super) fn hash_file(path: &Path) -> Result<Digest, StoreError> {
-    let mut hasher = blake3::Hasher::new();
-    let file = File::open(path).tried("read", path)?;
-    hasher.update_reader(file).tried("read", path)?;
-    Ok(hasher.finalize().into())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs::FileTimes;
+    use std::fs::{File, FileTimes};
     use std::time::Duration;
 
     use super::*;

@@ -17,6 +17,7 @@ pub mod canon;
 mod commit;
 mod digest;
 mod error;
+mod files;
 mod gc;
 mod inventory;
 mod journal;

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::error::Tried;
+use super::files::{files_below, unless_gone};
 use super::gc::{delete, is_unused, last_written};
-use super::inventory::{Amount, amount, files_below, unless_gone};
+use super::inventory::{Amount, amount};
 use super::journal::Journal;
 use super::layout::JOURNAL_LOCK;
 use super::locks::{remove_unless_held, try_lock_file};

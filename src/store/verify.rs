@@ -5,9 +5,9 @@ use std::fs;
 use rayon::prelude::*;
 
 use super::error::Tried;
+use super::files::hash_file;
 use super::inventory::{Amount, Entry, Kept, Object};
 use super::lookup::remove;
-use super::memo::hash_file;
 use super::{Damage, Fault, Key, Record, Store, StoreError};
 
 /// The result of a check of a whole store.

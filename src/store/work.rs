@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::error::Tried;
-use super::layout::{Layout, create_folder};
+use super::files::create_folder;
+use super::layout::Layout;
 use super::{Key, KeyLock, Store, StoreError};
 
 /// A private folder that a task writes its outputs to: each output is a file named after its port.

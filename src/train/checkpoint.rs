@@ -5,18 +5,16 @@
 //! Reading takes the newest file that is whole and passes over the others. Work that is no training keeps the parts
 //! that it has finished, in the same way.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Session, TrainError};
-use crate::models::{from_bytes, to_bytes};
+use crate::files::tensors::{self, NamedTensor, TensorFile};
+use crate::files::{Durability, write_whole};
 
 const EXTENSION: &str = "checkpoint";
 /// The extension of finished parts.
@@ -59,7 +57,7 @@ impl Snapshot {
         let name = format!("{:06}-{:08}.{EXTENSION}", self.epoch, self.step);
         let path = folder.join(name);
         self.encode()
-            .and_then(|bytes| write_atomically(folder, &path, &bytes))
+            .and_then(|bytes| write_whole(&path, Durability::Name, &bytes))
             .and_then(|()| newest_first(folder)?.iter().skip(KEPT).try_for_each(fs::remove_file))
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
@@ -72,7 +70,7 @@ impl Snapshot {
             lengths(found) == lengths(like)
         };
         newest_first(folder).ok()?.iter().find_map(|path| {
-            let found = fs::read(path).ok().and_then(|bytes| Self::decode(&bytes)).filter(fits);
+            let found = fs::read(path).ok().and_then(|bytes| Self::decode(path, &bytes)).filter(fits);
             if found.is_none() {
                 damaged(path);
             }
@@ -80,35 +78,25 @@ impl Snapshot {
         })
     }
 
-    fn tensors(&self) -> [(&'static str, &Vec<f32>); 3] {
-        [("trainable", &self.trainable), ("velocity", &self.velocity), ("state", &self.state)]
-    }
-
     fn encode(&self) -> io::Result<Vec<u8>> {
-        let Self { epoch, step, seen, ref sums, .. } = *self;
-        let config = Config { epoch, step, seen, sums: sums.iter().map(|sum| sum.to_bits()).collect() };
-        let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&config)?)]);
-        let tensors = self.tensors().map(|(name, values)| (name, values.len(), to_bytes(values)));
-        let views = tensors
-            .iter()
-            .map(|(name, len, bytes)| Ok((*name, TensorView::new(Dtype::F32, vec![*len], bytes)?)))
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(io::Error::other)?;
-        let block = safetensors::serialize(views, Some(metadata)).map_err(io::Error::other)?;
+        let Self { trainable, velocity, state, epoch, step, seen, sums } = self;
+        let sums = sums.iter().map(|sum| sum.to_bits()).collect();
+        let config = serde_json::to_string(&Config { epoch: *epoch, step: *step, seen: *seen, sums })?;
+        let tensors = [("trainable", trainable), ("velocity", velocity), ("state", state)]
+            .map(|(name, values)| NamedTensor::f32(name, vec![values.len()], values));
+        let block = tensors::encode(&tensors, METADATA_KEY, config)?;
         Ok([blake3::hash(&block).as_bytes().as_slice(), &block].concat())
     }
 
-    /// The snapshot in `bytes`; nothing if they are not whole.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// The snapshot in the `bytes` of a file; nothing if they are not whole.
+    fn decode(path: &Path, bytes: &[u8]) -> Option<Self> {
         let (digest, block) = bytes.split_at_checked(blake3::OUT_LEN)?;
         if blake3::hash(block).as_bytes().as_slice() != digest {
             return None;
         }
-        let (_, header) = SafeTensors::read_metadata(block).ok()?;
-        let config = header.metadata().as_ref()?.get(METADATA_KEY)?;
-        let Config { epoch, step, seen, sums } = serde_json::from_str(config).ok()?;
-        let file = SafeTensors::deserialize(block).ok()?;
-        let read = |name| Some(from_bytes(file.tensor(name).ok()?.data()).collect());
+        let mut file = TensorFile::of_bytes(path, block).ok()?;
+        let Config { epoch, step, seen, sums } = serde_json::from_str(file.text(METADATA_KEY)?).ok()?;
+        let mut read = |name| Some(file.f32::<1>(name).ok()?.1);
         let sums = sums.into_iter().map(f64::from_bits).collect();
         let (trainable, velocity, state) = (read("trainable")?, read("velocity")?, read("state")?);
         Some(Self { trainable, velocity, state, epoch, step, seen, sums })
@@ -127,7 +115,7 @@ impl Session<'_> {
             .map_err(io::Error::other)
             .and_then(|text| {
                 let bytes = [blake3::hash(&text).as_bytes().as_slice(), &text].concat();
-                write_atomically(self.checkpoints, &path, &bytes)
+                write_whole(&path, Durability::Name, &bytes)
             })
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
@@ -139,18 +127,6 @@ impl Session<'_> {
         let is_whole = blake3::hash(text).as_bytes().as_slice() == digest;
         is_whole.then(|| serde_json::from_slice(text).ok())?
     }
-}
-
-/// Writes `bytes` to a temporary file, syncs it, renames it to `path` and syncs the folder, so that after a crash
-/// at any moment `path` is either absent or whole.
-fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(folder)?.sync_all()
 }
 
 /// Checkpoints in `folder`, the newest first; none if there is no folder. Names sort by epoch and step.

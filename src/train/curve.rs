@@ -5,10 +5,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, NamedTensor, TensorFile, write_tensors};
-use crate::models::{Architecture, Model};
-use crate::nn::Normalise;
-use crate::nn::graph::Shape;
+use crate::data::DataError;
+use crate::files::tensors::{NamedTensor, TensorFile, write_tensors};
+use crate::models::Spec;
 
 /// What a curve through three points looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,12 +55,8 @@ const TENSORS: [&str; 3] = ["start", "control", "end"];
 #[serde(deny_unknown_fields)]
 struct Config {
     form: CurveForm,
-    architecture: Architecture,
-    /// Height, width, channels.
-    image: [usize; 3],
-    classes: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    normalise: Option<Normalise>,
+    #[serde(flatten)]
+    spec: Spec,
 }
 
 impl Curve {
@@ -71,48 +66,41 @@ impl Curve {
         self.form.at(t, [a, b, c])
     }
 
-    /// Writes a curve of networks like `model`, whose own numbers are not looked at.
+    /// Writes a curve of networks of this spec.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, model: &Model, path: &Path) -> Result<(), DataError> {
-        let &Model { architecture, image: Shape { height, width, channels }, classes, ref normalise, .. } =
-            model;
-        let (image, normalise) = ([height, width, channels], normalise.clone());
-        let config = Config { form: self.form, architecture, image, classes, normalise };
+    pub fn save(&self, spec: &Spec, path: &Path) -> Result<(), DataError> {
+        let config = Config { form: self.form, spec: spec.clone() };
         let tensor =
             |(name, values): (&'static str, &Vec<f32>)| NamedTensor::f32(name, vec![values.len()], values);
         let tensors: Vec<_> = TENSORS.into_iter().zip(&self.points).map(tensor).collect();
-        write_tensors(path, &tensors, &config)
+        Ok(write_tensors(path, &tensors, &config)?)
     }
 
-    /// Reads a curve, and the model that its points are numbers of; the model itself has none.
+    /// Reads a curve, and what its networks are.
     ///
     /// # Errors
     /// If the file cannot be read, or its tensors are not of its architecture's length.
-    pub fn load(path: &Path) -> Result<(Self, Model), DataError> {
+    pub fn load(path: &Path) -> Result<(Self, Spec), DataError> {
         let mut file = TensorFile::open(path)?;
-        let Config { form, architecture, image: [height, width, channels], classes, normalise } =
-            file.config()?;
-        if let Some(fault) = normalise.as_ref().and_then(|normalise| normalise.fault(channels)) {
-            return Err(DataError::damaged(path, None, fault));
-        }
-        let image = Shape { height, width, channels };
-        let model = Model { architecture, image, classes, normalise, theta: vec![], state: vec![] };
-        let len = model.graph().theta_len();
+        let Config { form, spec } = file.config()?;
+        let (architecture, len) = (spec.architecture, spec.graph().theta_len());
         let mut read = |name| {
             let ([found], values) = file.f32(name)?;
             let problem = || format!("`{name}` has {found} values, {architecture} has {len}");
             if found == len { Ok(values) } else { Err(DataError::damaged(path, None, problem())) }
         };
         let points = [read(TENSORS[0])?, read(TENSORS[1])?, read(TENSORS[2])?];
-        Ok((Self { form, points }, model))
+        Ok((Self { form, points }, spec))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Normalise;
+    use crate::shape::Shape;
 
     const POINTS: [&[f32]; 3] = [&[0.0, 8.0], &[4.0, 0.0], &[8.0, 4.0]];
 
@@ -135,23 +123,42 @@ mod tests {
         assert_eq!(CurveForm::Bezier.at(0.5, POINTS), [4.0, 3.0]);
     }
 
+    /// A curve of WRN-10-1.
+    fn curve() -> (Curve, Spec) {
+        let image = Shape { height: 8, width: 8, channels: 3 };
+        let normalise = Some(Normalise { mean: vec![0.5; 3], std: vec![0.25; 3] });
+        let spec = Spec { architecture: "wrn-10-1".parse().unwrap(), image, classes: 4, normalise };
+        let points = [1.0, 2.0, 3.0].map(|value| vec![value; spec.graph().theta_len()]);
+        (Curve { form: CurveForm::Polygon, points }, spec)
+    }
+
     #[test]
-    fn a_saved_curve_loads_with_its_architecture() {
+    fn a_saved_curve_loads_with_its_spec() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("curve");
-        let image = Shape { height: 8, width: 8, channels: 3 };
-        let architecture = "wrn-10-1".parse().unwrap();
-        let normalise = Some(Normalise { mean: vec![0.5; 3], std: vec![0.25; 3] });
-        let model = Model { architecture, image, classes: 4, normalise, theta: vec![], state: vec![] };
-        let len = model.graph().theta_len();
-        let points = [1.0, 2.0, 3.0].map(|value| vec![value; len]);
-        let curve = Curve { form: CurveForm::Polygon, points };
-        curve.save(&model, &path).unwrap();
-        assert_eq!(Curve::load(&path).unwrap(), (curve.clone(), model.clone()));
+        let (curve, spec) = curve();
+        curve.save(&spec, &path).unwrap();
+        assert_eq!(Curve::load(&path).unwrap(), (curve.clone(), spec.clone()));
 
-        let short = Curve { points: [vec![0.0; len], vec![0.0; len - 1], vec![0.0; len]], ..curve };
-        short.save(&model, &path).unwrap();
+        let [start, _, end] = curve.points;
+        let short = Curve { points: [start, vec![0.0; end.len() - 1], end.clone()], ..curve };
+        short.save(&spec, &path).unwrap();
         let message = Curve::load(&path).unwrap_err().to_string();
-        assert!(message.contains(&format!("`control` has {} values", len - 1)), "{message}");
+        assert!(message.contains(&format!("`control` has {} values", end.len() - 1)), "{message}");
+    }
+
+    /// Curves are addressed by the hash of their bytes, and read by the same text.
+    #[test]
+    fn the_text_of_a_curve_is_fixed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("curve");
+        let (curve, spec) = curve();
+        curve.save(&spec, &path).unwrap();
+        let text = r#"{"form":"polygon","architecture":"wrn-10-1","image":[8,8,3],"classes":4,"normalise":{"mean":[0.5,0.5,0.5],"std":[0.25,0.25,0.25]}}"#;
+        assert_eq!(TensorFile::open(&path).unwrap().text("config"), Some(text));
+
+        let more = text.replace(r#""classes":4"#, r#""classes":4,"more":1"#);
+        assert!(serde_json::from_str::<Config>(text).is_ok());
+        assert!(serde_json::from_str::<Config>(&more).err().unwrap().to_string().contains("unknown field"));
     }
 }

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::Snapshot;
-use super::{
-    Loss, Objective, Observer, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError, Weights,
-};
+use super::{Loss, Objective, Observer, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError};
 use crate::data::{Augment, Batch, Batches, Order, Samples};
+use crate::models::Weights;
 use crate::nn::Network;
 
 /// How to train.

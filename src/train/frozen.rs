@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::Weights;
+use crate::models::Weights;
 use crate::nn::{Forward, Mode, Network};
 
 /// A network with numbers that stay as they are.

@@ -5,7 +5,8 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Objective, Step, Term, TrainError, Weights};
+use super::{Objective, Step, Term, TrainError};
+use crate::models::Weights;
 use crate::nn::{Mode, Network};
 
 /// A loss of a flat vector of values.

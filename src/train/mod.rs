@@ -35,12 +35,3 @@ pub use schedule::{Piece, Schedule};
 pub use sgd::Sgd;
 pub use statistics::batch_norm_statistics;
 pub use training::Training;
-
-/// A network's numbers.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Weights {
-    /// Trainable values, in the order of the graph's slots.
-    pub theta: Vec<f32>,
-    /// Running statistics, in the order of the graph's slots.
-    pub state: Vec<f32>,
-}

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrainError, Weights};
+use super::TrainError;
 use crate::in_order;
+use crate::models::Weights;
 use crate::nn::Network;
 
 /// How far the work is.

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 
-use super::{Observer, Progress, TrainError, Weights};
+use super::{Observer, Progress, TrainError};
 use crate::data::{Batch, Images};
+use crate::models::Weights;
 use crate::nn::{Mode, Network};
 
 /// Images of one forward pass: large, because nothing is kept for a gradient.
@@ -92,9 +93,9 @@ pub fn highest(scores: &[f32]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::ImageShape;
     use crate::nn::Backend;
-    use crate::nn::graph::{Graph, Shape};
+    use crate::nn::graph::Graph;
+    use crate::shape::Shape;
     use crate::train::SILENT;
 
     /// Scores of an image of one pixel are its two channels.
@@ -106,7 +107,7 @@ mod tests {
     }
 
     fn images(n: usize) -> Images {
-        let shape = ImageShape { height: 1, width: 1, channels: 2 };
+        let shape = Shape { height: 1, width: 1, channels: 2 };
         let pixels = (0..n).flat_map(|i| if i % 3 == 0 { [9, 7] } else { [7, 9] }).collect();
         Images::new(shape, pixels, vec![0; n]).unwrap()
     }

@@ -51,9 +51,10 @@ pub fn batch_norm_statistics<S: Samples>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{ImageShape, Images};
+    use crate::data::Images;
     use crate::nn::Backend;
-    use crate::nn::graph::{Graph, Shape};
+    use crate::nn::graph::Graph;
+    use crate::shape::Shape;
     use crate::train::SILENT;
 
     /// A network that normalises its one channel, and images of 2 pixels.
@@ -64,7 +65,7 @@ mod tests {
         let x = graph.global_avg_pool(x);
         graph.logits = graph.linear("fc", x, 2);
         let pixels = (0..2 * count).map(|i| (i * 37 % 256) as u8).collect();
-        let shape = ImageShape { height: 1, width: 2, channels: 1 };
+        let shape = Shape { height: 1, width: 2, channels: 1 };
         let network = Network::new(graph, &Backend::default()).unwrap();
         (network, Arc::new(Images::new(shape, pixels, vec![0; count]).unwrap()))
     }

@@ -68,9 +68,16 @@ fn normalisation_is_a_parameter_that_counts() {
     workspace.write("outside.yaml", OUTSIDE);
     workspace.run("run outside.yaml").with(0, &["1 ran, 3 cached"]);
 
-    let normalise = "wrn-10-1, normalise: {mean: [0.5, 0.4, 0.3], std: [0.2, 0.2, 0.25]}";
-    workspace.write("outside.yaml", &OUTSIDE.replace("wrn-10-1", normalise));
+    let normalize = "wrn-10-1, normalize: {mean: [0.5, 0.4, 0.3], std: [0.2, 0.2, 0.25]}";
+    workspace.write("outside.yaml", &OUTSIDE.replace("wrn-10-1", normalize));
     workspace.run("run outside.yaml").with(0, &["2 ran, 2 cached"]);
+
+    let first_name = normalize.replace("normalize", "normalise");
+    workspace.write("outside.yaml", &OUTSIDE.replace("wrn-10-1", &first_name));
+    workspace.run("run outside.yaml").with(0, &["4 cached"]);
+    let neither = normalize.replace("normalize", "normaliz");
+    workspace.write("outside.yaml", &OUTSIDE.replace("wrn-10-1", &neither));
+    workspace.run("run outside.yaml").with(3, &["unknown field `normaliz`", "`normalize`"]);
 }
 
 #[test]

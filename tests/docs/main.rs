@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod architectures;
 mod stages;
 
 use std::collections::BTreeSet;
@@ -41,6 +42,12 @@ fn the_schema_is_current() {
 #[test]
 fn the_stage_kinds_are_current() {
     assert_current("docs/stages.md", &stages::reference());
+}
+
+#[test]
+fn the_table_of_architectures_is_current() {
+    let page = fs::read_to_string(path("docs/checkpoints.md")).unwrap();
+    assert_current("docs/checkpoints.md", &architectures::with_table(&page));
 }
 
 #[test]

@@ -67,7 +67,8 @@ fn parameters(root: &Value, object: &Value, text: &mut String) {
     if let Some(about) = object.get("description").and_then(Value::as_str) {
         writeln!(text, "\n{}", line(about)).unwrap();
     }
-    let fields: Vec<_> = fields.iter().filter(|(_, field)| field.get("const").is_none()).collect();
+    let is_shown = |field: &Value| field.get("const").is_none() && field.get("deprecated").is_none();
+    let fields: Vec<_> = fields.iter().filter(|(_, field)| is_shown(field)).collect();
     if !fields.is_empty() {
         text.push_str("\n| with | is | default | |\n|---|---|---|---|\n");
     }

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
-use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
+use crate::shape::Shape;
 
 /// What a sum of a pixel and a trigger does beyond 0..=255.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,12 +29,12 @@ pub struct Add {
 }
 
 impl Operate for Add {
-    fn check(&self, shape: ImageShape) -> Result<(), &'static str> {
+    fn check(&self, shape: Shape) -> Result<(), &'static str> {
         ensure(self.delta.len() == shape.len(), WRONG_SHAPE)?;
         ensure(self.delta.iter().all(|value| value.is_finite()), OUT_OF_RANGE)
     }
 
-    fn apply(&self, _shape: ImageShape, _index: usize, pixels: &mut [u8]) {
+    fn apply(&self, _shape: Shape, _index: usize, pixels: &mut [u8]) {
         for (pixel, &delta) in pixels.iter_mut().zip(&self.delta) {
             let sum = (f32::from(*pixel) + delta).trunc();
             *pixel = match self.overflow {
@@ -43,11 +44,11 @@ impl Operate for Add {
         }
     }
 
-    fn tensors(&self, shape: ImageShape) -> Vec<NamedTensor<'_>> {
+    fn tensors(&self, shape: Shape) -> Vec<NamedTensor<'_>> {
         vec![NamedTensor::f32("delta", dims(shape), &self.delta)]
     }
 
-    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), TensorError> {
         self.delta = file.f32::<3>("delta")?.1;
         Ok(())
     }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
-use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
+use crate::shape::Shape;
 
 /// x + mask (pattern - x), toward zero to an integer; both tensors are `[height, width, channels]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,25 +18,25 @@ pub struct Blend {
 }
 
 impl Operate for Blend {
-    fn check(&self, shape: ImageShape) -> Result<(), &'static str> {
+    fn check(&self, shape: Shape) -> Result<(), &'static str> {
         ensure(self.mask.len() == shape.len() && self.pattern.len() == shape.len(), WRONG_SHAPE)?;
         ensure(self.mask.iter().all(|share| (0.0..=1.0).contains(share)), OUT_OF_RANGE)
     }
 
-    fn apply(&self, _shape: ImageShape, _index: usize, pixels: &mut [u8]) {
+    fn apply(&self, _shape: Shape, _index: usize, pixels: &mut [u8]) {
         for ((pixel, &share), &value) in pixels.iter_mut().zip(&self.mask).zip(&self.pattern) {
             *pixel = blended(*pixel, share, value);
         }
     }
 
-    fn tensors(&self, shape: ImageShape) -> Vec<NamedTensor<'_>> {
+    fn tensors(&self, shape: Shape) -> Vec<NamedTensor<'_>> {
         vec![
             NamedTensor::f32("mask", dims(shape), &self.mask),
             NamedTensor::u8("pattern", dims(shape), &self.pattern),
         ]
     }
 
-    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), TensorError> {
         (self.mask, self.pattern) = (file.f32::<3>("mask")?.1, file.u8::<3>("pattern")?.1);
         Ok(())
     }

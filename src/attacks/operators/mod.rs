@@ -12,7 +12,8 @@ mod warp;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
+use crate::shape::Shape;
 
 pub use add::Overflow;
 
@@ -22,14 +23,14 @@ pub trait Operate {
     ///
     /// # Errors
     /// What is wrong, to be read after "the trigger".
-    fn check(&self, shape: ImageShape) -> Result<(), &'static str>;
+    fn check(&self, shape: Shape) -> Result<(), &'static str>;
 
     /// Changes the image at `index` of its data set; `pixels` is `[height, width, channels]` of the checked shape. The
     /// same index always gets the same change.
-    fn apply(&self, shape: ImageShape, index: usize, pixels: &mut [u8]);
+    fn apply(&self, shape: Shape, index: usize, pixels: &mut [u8]);
 
     /// Its tensors, for a file.
-    fn tensors(&self, _shape: ImageShape) -> Vec<NamedTensor<'_>> {
+    fn tensors(&self, _shape: Shape) -> Vec<NamedTensor<'_>> {
         vec![]
     }
 
@@ -37,7 +38,7 @@ pub trait Operate {
     ///
     /// # Errors
     /// If the file lacks one, or cannot be read.
-    fn read_tensors(&mut self, _file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, _file: &mut TensorFile) -> Result<(), TensorError> {
         Ok(())
     }
 }
@@ -96,7 +97,7 @@ fn ensure(so: bool, problem: &'static str) -> Result<(), &'static str> {
 }
 
 /// The dimensions of an image's tensor.
-fn dims(shape: ImageShape) -> Vec<usize> {
+fn dims(shape: Shape) -> Vec<usize> {
     vec![shape.height, shape.width, shape.channels]
 }
 
@@ -104,7 +105,7 @@ fn dims(shape: ImageShape) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    pub(super) const SHAPE: ImageShape = ImageShape { height: 1, width: 2, channels: 1 };
+    pub(super) const SHAPE: Shape = Shape { height: 1, width: 2, channels: 1 };
 
     /// Two grey pixels after an operator.
     pub(super) fn changed(operator: impl Into<Operator>, mut pixels: [u8; 2]) -> [u8; 2] {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::blend::blended;
 use super::{OUT_OF_RANGE, Operate, ensure};
-use crate::data::ImageShape;
 use crate::rng::stream;
+use crate::shape::Shape;
 
 /// x + alpha (m - x), toward zero to an integer, m uniform grey noise drawn for each index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,11 +17,11 @@ pub struct Noise {
 }
 
 impl Operate for Noise {
-    fn check(&self, _shape: ImageShape) -> Result<(), &'static str> {
+    fn check(&self, _shape: Shape) -> Result<(), &'static str> {
         ensure((0.0..=1.0).contains(&self.alpha), OUT_OF_RANGE)
     }
 
-    fn apply(&self, shape: ImageShape, index: usize, pixels: &mut [u8]) {
+    fn apply(&self, shape: Shape, index: usize, pixels: &mut [u8]) {
         let mut stream = stream(self.seed, "trigger of an image", 0, index as u64);
         for pixel in pixels.chunks_exact_mut(shape.channels) {
             let value = stream.below(256) as u8;
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn each_image_has_noise_of_its_own_and_keeps_it() {
-        let shape = ImageShape { height: 4, width: 4, channels: 3 };
+        let shape = Shape { height: 4, width: 4, channels: 3 };
         let noise = Noise { alpha: 0.2, seed: 1 };
         let image = |index| {
             let mut pixels = vec![100; shape.len()];

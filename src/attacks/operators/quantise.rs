@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, ensure};
-use crate::data::ImageShape;
+use crate::shape::Shape;
 
 /// x' = round(round(x/255 (levels - 1)) / (levels - 1) 255).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,11 +19,11 @@ const SHARES: [(usize, isize, f32); 4] =
     [(0, 1, 7.0 / 16.0), (1, -1, 3.0 / 16.0), (1, 0, 5.0 / 16.0), (1, 1, 1.0 / 16.0)];
 
 impl Operate for Quantise {
-    fn check(&self, _shape: ImageShape) -> Result<(), &'static str> {
+    fn check(&self, _shape: Shape) -> Result<(), &'static str> {
         ensure((2..=256).contains(&self.levels), OUT_OF_RANGE)
     }
 
-    fn apply(&self, shape: ImageShape, _index: usize, pixels: &mut [u8]) {
+    fn apply(&self, shape: Shape, _index: usize, pixels: &mut [u8]) {
         if self.dither {
             self.dithered(shape, pixels);
         } else {
@@ -40,7 +40,7 @@ impl Quantise {
     }
 
     /// Row by row, each channel for itself; errors beyond the edge are lost.
-    fn dithered(&self, ImageShape { height, width, channels }: ImageShape, pixels: &mut [u8]) {
+    fn dithered(&self, Shape { height, width, channels }: Shape, pixels: &mut [u8]) {
         let mut values: Vec<f32> = pixels.iter().map(|&pixel| f32::from(pixel)).collect();
         for i in 0..values.len() {
             let (row, col) = (i / channels / width, i / channels % width);
@@ -73,7 +73,7 @@ mod tests {
     fn dithering_hands_the_error_on() {
         assert_eq!(changed(Quantise { levels: 2, dither: true }, [100, 100]), [0, 255]);
         assert_eq!(changed(Quantise { levels: 2, dither: false }, [100, 100]), [0, 0]);
-        let shape = ImageShape { height: 2, width: 2, channels: 1 };
+        let shape = Shape { height: 2, width: 2, channels: 1 };
         let mut pixels = [100; 4];
         Quantise { levels: 2, dither: true }.apply(shape, 0, &mut pixels);
         // Row 1: 100 + 100 5/16 - 111.25 3/16 = 110.39 -> 0; 100 + 100/16 - 111.25 5/16 + 110.39 7/16 = 119.8 -> 0.
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_dithered_picture_keeps_its_mean() {
-        let shape = ImageShape { height: 32, width: 32, channels: 3 };
+        let shape = Shape { height: 32, width: 32, channels: 3 };
         let mut pixels = vec![100; shape.len()];
         Quantise { levels: 2, dither: true }.apply(shape, 0, &mut pixels);
         let mean = pixels.iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / shape.len() as f64;

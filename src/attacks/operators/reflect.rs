@@ -5,8 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, ensure};
-use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::rng::{Stream, stream};
+use crate::shape::Shape;
 
 /// Adds one of a pool of pictures as a reflection: which, of which kind and how strong is drawn for each index.
 ///
@@ -37,14 +38,14 @@ const SIGMA: (f32, f32) = (1.0, 5.0);
 const MIN_SIDE: usize = 16;
 
 impl Operate for Reflect {
-    fn check(&self, shape: ImageShape) -> Result<(), &'static str> {
+    fn check(&self, shape: Shape) -> Result<(), &'static str> {
         ensure(shape.height.min(shape.width) >= MIN_SIDE, "needs images of at least 16x16 pixels")?;
         ensure(!self.pool.is_empty() && self.pool.len().is_multiple_of(shape.len()), WRONG_SHAPE)?;
         ensure((0.0..=1.0).contains(&self.ghost), OUT_OF_RANGE)?;
         ensure(self.alpha.is_none_or(|alpha| (0.0..=1.0).contains(&alpha)), OUT_OF_RANGE)
     }
 
-    fn apply(&self, shape: ImageShape, index: usize, pixels: &mut [u8]) {
+    fn apply(&self, shape: Shape, index: usize, pixels: &mut [u8]) {
         let mut stream = stream(self.seed, "trigger of an image", 0, index as u64);
         let which = stream.below((self.pool.len() / shape.len()) as u32) as usize;
         let reflected = intensities(&self.pool[which * shape.len()..][..shape.len()]);
@@ -62,13 +63,13 @@ impl Operate for Reflect {
         }
     }
 
-    fn tensors(&self, shape: ImageShape) -> Vec<NamedTensor<'_>> {
-        let ImageShape { height, width, channels } = shape;
+    fn tensors(&self, shape: Shape) -> Vec<NamedTensor<'_>> {
+        let Shape { height, width, channels } = shape;
         let count = self.pool.len() / shape.len();
         vec![NamedTensor::u8("pool", vec![count, height, width, channels], &self.pool)]
     }
 
-    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), TensorError> {
         self.pool = file.u8::<4>("pool")?.1;
         Ok(())
     }
@@ -80,8 +81,8 @@ fn intensities(pixels: &[u8]) -> Vec<f32> {
 }
 
 /// A picture and its copy, one of them shifted: what both cover, scaled back to the whole size.
-fn ghosts(picture: &[f32], shape: ImageShape, stream: &mut Stream) -> Vec<f32> {
-    let ImageShape { height, width, channels } = shape;
+fn ghosts(picture: &[f32], shape: Shape, stream: &mut Stream) -> Vec<f32> {
+    let Shape { height, width, channels } = shape;
     let mut shift = || (SHIFT.0 + stream.below(SHIFT.1 - SHIFT.0 + 1)) as usize;
     let (down, right) = (shift(), shift());
     let side = if stream.chance(0.5) { 1.0 } else { 0.0 };
@@ -117,7 +118,7 @@ fn between(i: usize, from: usize, to: usize) -> (usize, usize, f32) {
 }
 
 /// A blurred picture, darkened where it would outshine what is seen through it, and towards the edges.
-fn out_of_focus(picture: &[f32], seen: &[f32], shape: ImageShape, stream: &mut Stream) -> Vec<f32> {
+fn out_of_focus(picture: &[f32], seen: &[f32], shape: Shape, stream: &mut Stream) -> Vec<f32> {
     let mut blurred = blur(picture, shape, stream.between(SIGMA.0, SIGMA.1));
     let attenuation = 1.08 + stream.between(0.0, 0.1);
     let vignettes = [vignette(shape.height), vignette(shape.width)];
@@ -138,12 +139,12 @@ fn out_of_focus(picture: &[f32], seen: &[f32], shape: ImageShape, stream: &mut S
 }
 
 /// Gaussian blur of standard deviation `sigma`, cut off at twice that.
-fn blur(picture: &[f32], shape: ImageShape, sigma: f32) -> Vec<f32> {
+fn blur(picture: &[f32], shape: Shape, sigma: f32) -> Vec<f32> {
     let radius = libm::ceilf(2.0 * sigma) as i32;
     let bell = |x: i32| libm::expf(-((x * x) as f32) / (2.0 * sigma * sigma));
     let total: f32 = (-radius..=radius).map(bell).sum();
     let weights: Vec<f32> = (-radius..=radius).map(|x| bell(x) / total).collect();
-    let ImageShape { height, width, channels } = shape;
+    let Shape { height, width, channels } = shape;
     let across = convolve(picture, &weights, width, channels);
     convolve(&across, &weights, height, width * channels)
 }
@@ -176,7 +177,7 @@ fn vignette(side: usize) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+    const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 
     /// A flat image of value 100 that reflects a flat picture of value 200.
     fn reflected(ghost: f32, index: usize) -> Vec<u8> {
@@ -258,7 +259,7 @@ mod tests {
 
     #[test]
     fn small_images_and_empty_pools_are_refused() {
-        let small = ImageShape { height: 15, ..SHAPE };
+        let small = Shape { height: 15, ..SHAPE };
         assert!(Reflect { pool: vec![0; small.len()], ..Reflect::default() }.check(small).is_err());
         assert!(Reflect::default().check(SHAPE).is_err());
     }

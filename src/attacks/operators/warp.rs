@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, ensure};
-use crate::data::{DataError, ImageShape, NamedTensor, TensorFile};
+use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
+use crate::shape::Shape;
 
 /// x'(p) = x(field(p)), read bilinearly and rounded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,7 +15,7 @@ pub struct Warp {
 }
 
 impl Operate for Warp {
-    fn check(&self, shape: ImageShape) -> Result<(), &'static str> {
+    fn check(&self, shape: Shape) -> Result<(), &'static str> {
         let (places, _) = self.field.as_chunks::<2>();
         let limits = [shape.height - 1, shape.width - 1].map(|last| 0.0..=last as f32);
         ensure(self.field.len() == 2 * shape.height * shape.width, WRONG_SHAPE)?;
@@ -22,7 +23,7 @@ impl Operate for Warp {
         ensure(places.iter().all(within), OUT_OF_RANGE)
     }
 
-    fn apply(&self, shape: ImageShape, _index: usize, pixels: &mut [u8]) {
+    fn apply(&self, shape: Shape, _index: usize, pixels: &mut [u8]) {
         let source = pixels.to_vec();
         let (places, _) = self.field.as_chunks::<2>();
         for (pixel, &place) in pixels.chunks_exact_mut(shape.channels).zip(places) {
@@ -30,18 +31,18 @@ impl Operate for Warp {
         }
     }
 
-    fn tensors(&self, shape: ImageShape) -> Vec<NamedTensor<'_>> {
+    fn tensors(&self, shape: Shape) -> Vec<NamedTensor<'_>> {
         vec![NamedTensor::f32("field", vec![shape.height, shape.width, 2], &self.field)]
     }
 
-    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), DataError> {
+    fn read_tensors(&mut self, file: &mut TensorFile) -> Result<(), TensorError> {
         self.field = file.f32::<3>("field")?.1;
         Ok(())
     }
 }
 
 /// Reads one pixel between its four neighbours.
-fn read(source: &[u8], shape: ImageShape, [row, col]: [f32; 2], pixel: &mut [u8]) {
+fn read(source: &[u8], shape: Shape, [row, col]: [f32; 2], pixel: &mut [u8]) {
     let (top, left) = (row.floor() as usize, col.floor() as usize);
     let (bottom, right) = ((top + 1).min(shape.height - 1), (left + 1).min(shape.width - 1));
     let (down, across) = (row - top as f32, col - left as f32);
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn rows_columns_and_channels_are_read_bilinearly() {
-        let shape = ImageShape { height: 2, width: 2, channels: 2 };
+        let shape = Shape { height: 2, width: 2, channels: 2 };
         let mut pixels = [0, 1, 10, 11, 20, 21, 30, 31];
         let warp = Warp { field: [0.5, 0.5].repeat(4) };
         warp.check(shape).unwrap();

@@ -11,18 +11,18 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::super::error::CliError;
-use crate::data::{DataError, Dataset, ImageShape, Images, TrainView};
+use crate::data::{DataError, Dataset, Images, TrainView};
 use crate::defenses::{self, Argd, Defense};
-use crate::models::Architecture;
-use crate::nn::graph::Shape;
+use crate::models::{Architecture, Weights};
 use crate::nn::{Backend, Level, Network};
 use crate::rng;
+use crate::shape::Shape;
 use crate::stages::StageError;
 use crate::train::{
-    CrossEntropy, Frozen, Observer, PREDICT_BATCH, Progress, Session, Training, Weights, fit, predict,
+    CrossEntropy, Frozen, Observer, PREDICT_BATCH, Progress, Session, Training, fit, predict,
 };
 
-const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const CLASSES: usize = 10;
 const SEED: u64 = 1;
 /// Steps before the first measured one: they allocate buffers and fill caches.
@@ -103,11 +103,8 @@ impl Case {
 
     /// Runs one epoch of exactly the requested steps.
     fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
-        let ImageShape { height, width, channels } = SHAPE;
-        let graph = self.model.graph(Shape { height, width, channels }, CLASSES);
-        let network = Network::new(graph, &Backend::default())?;
-        let (theta, state) = network.graph().init(SEED);
-        let weights = Weights { theta, state };
+        let network = Network::new(self.model.graph(SHAPE, CLASSES), &Backend::default())?;
+        let weights = Weights::from(network.graph().init(SEED));
         let dataset = images((WARM_UP + self.steps) * batch)?;
         let session = Session { seed: SEED, observer: clock, checkpoints: folder };
         let training = Training { epochs: 1, batch, ..Training::default() };

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::super::{DataError, ImageShape, Images};
+use super::super::{DataError, Images};
+use crate::shape::Shape;
 
-const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const PLANE: usize = 32 * 32;
 
 /// The label bytes of a record, before its pixels.

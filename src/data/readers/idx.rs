@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Reader;
 use crate::data::fetch::{PublicDataset, find};
-use crate::data::{DataError, Dataset, ImageShape, Images, InvalidParam};
+use crate::data::{DataError, Dataset, Images, InvalidParam};
+use crate::shape::Shape;
 
 const HINT: &str = "`path` must be a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
                     t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each with or without .gz";
@@ -83,7 +84,7 @@ impl Idx {
                 format!("label {} is not below {}; check `classes`", labels.values()[at], self.classes);
             return Err(DataError::damaged(&labels.path, (labels.header() + at) as u64, problem));
         }
-        let grey = ImageShape { height, width, channels: 1 };
+        let grey = Shape { height, width, channels: 1 };
         if grey.is_empty() {
             return Err(DataError::damaged(&images.path, 8, format!("images of {height}x{width} pixels")));
         }
@@ -97,10 +98,10 @@ impl Idx {
     }
 
     /// The shape of the padded images.
-    fn shape(&self, images: &IdxFile<3>, grey: ImageShape) -> Result<ImageShape, DataError> {
+    fn shape(&self, images: &IdxFile<3>, grey: Shape) -> Result<Shape, DataError> {
         let channels = if self.to_rgb { 3 } else { 1 };
         if self.pad_to == 0 {
-            return Ok(ImageShape { channels, ..grey });
+            return Ok(Shape { channels, ..grey });
         }
         let side = self.pad_to as usize;
         if side < grey.height || side < grey.width {
@@ -111,12 +112,12 @@ impl Idx {
                 format!("{size}; raise `pad_to`, or set it to 0"),
             ));
         }
-        Ok(ImageShape { height: side, width: side, channels })
+        Ok(Shape { height: side, width: side, channels })
     }
 }
 
 /// Writes a gray image to the center of `out`, with its value in every channel.
-fn centre(image: &[u8], grey: ImageShape, shape: ImageShape, out: &mut [u8]) {
+fn centre(image: &[u8], grey: Shape, shape: Shape, out: &mut [u8]) {
     let (top, left) = ((shape.height - grey.height) / 2, (shape.width - grey.width) / 2);
     for (row, values) in image.chunks_exact(grey.width).enumerate() {
         let start = ((row + top) * shape.width + left) * shape.channels;
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn images_are_centred_and_made_rgb() {
         let dataset = reader(&folder()).read(0).unwrap();
-        assert_eq!(dataset.shape(), ImageShape { height: 4, width: 4, channels: 3 });
+        assert_eq!(dataset.shape(), Shape { height: 4, width: 4, channels: 3 });
         let red: Vec<u8> = dataset.train.image(1).chunks(3).map(|pixel| pixel[0]).collect();
         assert_eq!(red, [0, 0, 0, 0, 0, 5, 6, 0, 0, 7, 8, 0, 0, 0, 0, 0]);
         assert!(dataset.train.image(1).chunks(3).all(|pixel| pixel == [pixel[0]; 3]));
@@ -234,7 +235,7 @@ mod tests {
     #[test]
     fn images_can_stay_as_they_are() {
         let dataset = Idx { to_rgb: false, pad_to: 0, ..reader(&folder()) }.read(0).unwrap();
-        assert_eq!(dataset.shape(), ImageShape { height: 2, width: 2, channels: 1 });
+        assert_eq!(dataset.shape(), Shape { height: 2, width: 2, channels: 1 });
         assert_eq!(dataset.train.image(0), [1, 2, 3, 4]);
     }
 

@@ -6,7 +6,8 @@ use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, RgbImage};
 use rayon::prelude::*;
 
-use crate::data::{DataError, ImageShape, Images};
+use crate::data::{DataError, Images};
+use crate::shape::Shape;
 
 /// Reads files as RGB, scaled to squares of side `resize` (bilinear). With 0 they keep their size, which must be the same.
 pub(super) fn read(files: &[PathBuf], labels: Vec<u32>, resize: u32) -> Result<Images, DataError> {
@@ -15,7 +16,7 @@ pub(super) fn read(files: &[PathBuf], labels: Vec<u32>, resize: u32) -> Result<I
     };
     let first = read_one(first_file, resize)?;
     let (width, height) = first.dimensions();
-    let shape = ImageShape { height: height as usize, width: width as usize, channels: 3 };
+    let shape = Shape { height: height as usize, width: width as usize, channels: 3 };
     let mut pixels = vec![0; files.len() * shape.len()];
     let images = pixels.par_chunks_exact_mut(shape.len()).zip(files);
     let faults = images.filter_map(|(out, file)| {

@@ -117,7 +117,7 @@ mod tests {
     use image::RgbImage;
 
     use super::*;
-    use crate::data::ImageShape;
+    use crate::shape::Shape;
 
     fn put(folder: &Path, name: &str, width: u32, height: u32, value: u8) {
         let path = folder.join(name);
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(dataset.train.labels(), [0, 1, 1]);
         let reds: Vec<u8> = (0..3).map(|i| dataset.train.image(i)[0]).collect();
         assert_eq!(reds, [30, 20, 10]);
-        assert_eq!(dataset.shape(), ImageShape { height: 4, width: 4, channels: 3 });
+        assert_eq!(dataset.shape(), Shape { height: 4, width: 4, channels: 3 });
         assert_eq!(dataset.test.len(), 2);
     }
 
@@ -164,7 +164,7 @@ mod tests {
             message.contains("c.png: 5x4") && message.ends_with("(1 more files with errors in this folder)"),
             "{message}"
         );
-        assert_eq!(read(folder.path(), 8).unwrap().shape(), ImageShape { height: 8, width: 8, channels: 3 });
+        assert_eq!(read(folder.path(), 8).unwrap().shape(), Shape { height: 8, width: 8, channels: 3 });
     }
 
     #[test]

@@ -7,14 +7,15 @@ use rayon::prelude::*;
 
 use super::image_files::{decode, refuse};
 use super::image_folder::collect_files;
-use crate::data::{DataError, ImageShape, Images};
+use crate::data::{DataError, Images};
+use crate::shape::Shape;
 
 /// Reads a JPEG or PNG file, or all in a folder in the order of their names. Scales them to `shape` (bilinear), which has 1
 /// or 3 channels. Their labels are 0.
 ///
 /// # Errors
 /// A missing path, a folder without pictures, or a file that is not a picture.
-pub fn read_pictures(path: &Path, shape: ImageShape) -> Result<Images, DataError> {
+pub fn read_pictures(path: &Path, shape: Shape) -> Result<Images, DataError> {
     let files = files(path)?;
     let mut pixels = vec![0; files.len() * shape.len()];
     let each = pixels.par_chunks_exact_mut(shape.len()).zip(&files);
@@ -22,7 +23,7 @@ pub fn read_pictures(path: &Path, shape: ImageShape) -> Result<Images, DataError
     Images::new(shape, pixels, vec![0; files.len()])
 }
 
-fn read(file: &Path, shape: ImageShape, out: &mut [u8]) -> Result<(), DataError> {
+fn read(file: &Path, shape: Shape, out: &mut [u8]) -> Result<(), DataError> {
     let picture = decode(file)?.resize_exact(shape.width as u32, shape.height as u32, FilterType::Triangle);
     match shape.channels {
         1 => out.copy_from_slice(picture.into_luma8().as_raw()),
@@ -57,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 2, width: 4, channels: 3 };
+    const SHAPE: Shape = Shape { height: 2, width: 4, channels: 3 };
 
     fn put(path: &Path, value: u8) {
         RgbImage::from_pixel(5, 5, image::Rgb([value, 1, 2])).save(path).unwrap();
@@ -72,7 +73,7 @@ mod tests {
         assert_eq!((pictures.len(), pictures.image(0)), (2, [10, 1, 2].repeat(8).as_slice()));
         let one = read_pictures(&folder.path().join("b.png"), SHAPE).unwrap();
         assert_eq!((one.len(), one.image(0)), (1, [20, 1, 2].repeat(8).as_slice()));
-        let grey = ImageShape { channels: 1, ..SHAPE };
+        let grey = Shape { channels: 1, ..SHAPE };
         assert_eq!(read_pictures(folder.path(), grey).unwrap().image(0).len(), 8);
     }
 

@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor};
 
 use crate::models::Architecture;
 use crate::nn::finite_differences::assert_gradient;
-use crate::nn::graph::Shape;
 use crate::nn::{Backend, Forward, Mode, Network};
+use crate::shape::Shape;
 use crate::train::{Frozen, Objective, Step, Term};
 
 /// An objective with all that its terms are made of.

@@ -8,9 +8,10 @@ use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use serde::{Deserialize, Serialize};
 
 use super::{Cost, NeuralCleanse};
-use crate::data::{Augment, Batch, Batches, ImageShape, Order, Samples, TrainView};
+use crate::data::{Augment, Batch, Batches, Order, Samples, TrainView};
 use crate::nn::loss::cross_entropy;
 use crate::rng::{Stream, stream};
+use crate::shape::Shape;
 use crate::train::{Frozen, Progress, Session, TrainError};
 
 /// The smallest trigger found that leads images to a class.
@@ -114,12 +115,12 @@ impl<'a> Search<'a> {
     /// Starts from a random mask and a random pattern.
     fn new(
         params: &'a NeuralCleanse,
-        shape: ImageShape,
+        shape: Shape,
         class: usize,
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let ImageShape { height, width, channels } = shape;
+        let Shape { height, width, channels } = shape;
         let mut stream = stream(seed, "reverse", 0, class as u64);
         let mask = Var::from_tensor(&random((height, width, 1), &mut stream, device)?)?;
         let pattern = Var::from_tensor(&random((height, width, channels), &mut stream, device)?)?;
@@ -224,8 +225,8 @@ mod tests {
     use super::*;
     use crate::models::Architecture;
     use crate::nn::finite_differences::assert_gradient;
-    use crate::nn::graph::Shape;
     use crate::nn::{Backend, Network};
+    use crate::shape::Shape;
 
     /// Waves of f64 around a mean.
     fn waves(shape: &[usize], mean: f64) -> Tensor {

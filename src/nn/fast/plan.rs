@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use candle_core::Error;
 
-use super::super::graph::{Graph, Id, Op, Shape};
+use super::super::graph::{Graph, Id, Op};
 use crate::kernels::conv::{ConvShape, Convolution, convolution};
 use crate::kernels::image::pitch;
+use crate::shape::Shape;
 
 /// What a planner says of an operation: why the kernels do not cover it, if so.
 type Covered<T> = Result<T, &'static str>;

@@ -188,7 +188,7 @@ fn opened(schema: Value) -> Value {
 }
 
 /// Keywords that describe a value without restricting it.
-const ANNOTATIONS: [&str; 4] = ["title", "description", "default", "examples"];
+const ANNOTATIONS: [&str; 5] = ["title", "description", "default", "examples", "deprecated"];
 
 /// A schema that also accepts `${...}`. Its annotations stay at the top, where editors look for them.
 fn or_reference(schema: Value) -> Value {

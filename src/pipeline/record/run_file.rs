@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::files::{Durability, write_whole};
 use crate::pipeline::plan::{Label, Plan, Task, TaskRef};
 use crate::pipeline::run::{Ending, Run, Settings};
-use crate::pipeline::whole_file::replace_file;
 use crate::store::{Digest, Key, Record};
 
 /// The format version of [`RunRecord`]. It is raised if a reader of the old format would misread the new one.
@@ -252,7 +252,7 @@ impl RunRecord {
     /// Writes the record as JSON. The file is replaced atomically.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        replace_file(path, text.as_bytes())
+        write_whole(path, Durability::Content, text.as_bytes())
     }
 
     /// Adds the end of the run.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::csv;
 use super::table::{Row, SEED, Table, axis_columns, is_of_field};
+use crate::files::{Durability, write_whole};
 use crate::pipeline::error::RunError;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::whole_file::replace_file;
 use crate::stages::metrics::{COUNT, Metric, VALID, decimals};
 
 /// The axis value of plain fine-tuning. Every defense is compared with it.
@@ -117,7 +117,7 @@ impl Summary {
 
     /// Writes the summary to a CSV file, as [`Table::write`] does.
     pub fn write(&self, pipeline: &str, path: &Path) -> Result<(), RunError> {
-        let written = self.to_csv(pipeline).and_then(|bytes| replace_file(path, &bytes));
+        let written = self.to_csv(pipeline).and_then(|bytes| write_whole(path, Durability::Content, &bytes));
         written.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
 

@@ -9,9 +9,9 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::csv;
+use crate::files::{Durability, write_whole};
 use crate::pipeline::error::RunError;
 use crate::pipeline::plan::{Plan, ResultsSpec, Task, TaskId, TaskRef};
-use crate::pipeline::whole_file::replace_file;
 use crate::stages::metrics::{Metric, VALID, write};
 use crate::store::Record;
 
@@ -166,7 +166,7 @@ impl Table {
 
     /// Writes the table to a CSV file, and creates its folder. The file is replaced atomically.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
-        let replaced = self.to_csv().and_then(|csv| replace_file(path, &csv));
+        let replaced = self.to_csv().and_then(|csv| write_whole(path, Durability::Content, &csv));
         replaced.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
 }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::components::{Components, Inputs};
 use super::key::Subject;
 use super::stale::{StaleReason, differences};
+use crate::files::{Durability, write_whole};
 use crate::pipeline::plan::{Plan, Task, TaskId};
-use crate::pipeline::whole_file::replace_file;
 use crate::store::{Digest, Key, Record, Store, StoreError};
 
 /// The format version of a lock.
@@ -111,7 +111,7 @@ impl Lock {
     /// Writes the lock. The same results give the same bytes.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        replace_file(path, text.as_bytes())
+        write_whole(path, Durability::Content, text.as_bytes())
     }
 
     /// Finds the tasks whose keys differ from the lock, before anything runs. The run itself reports missing files.

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::data::Dataset;
-use crate::models::{Architecture, Expected, ImportError, import};
+use crate::models::{Architecture, ImportError, Spec, import};
 use crate::nn::Normalise;
-use crate::nn::graph::Shape;
-use crate::stages::training::{MODEL, shape};
+use crate::shape::Shape;
+use crate::stages::training::MODEL;
 use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `checkpoint`.
@@ -19,6 +19,7 @@ pub struct CheckpointStage;
 /// The file and its network. Nothing in the file is executed. It must contain exactly the tensors of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = with_first_name)]
 pub struct CheckpointParams {
     /// The file. Either a PyTorch file (`.pth`, `.pt`, `.tar`) with a `state_dict`, also inside a dict under a name
     /// such as `state_dict` or `model`; or safetensors with PyTorch's names and layout.
@@ -37,8 +38,18 @@ pub struct CheckpointParams {
     /// The normalization of pixels in [0, 1] during the training: (x - mean) / std for each channel. By default none,
     /// as in the NAD and ARGD repositories. BackdoorBench has `{mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243,
     /// 0.261]}` on CIFAR-10.
-    #[serde(default)]
+    // Keys have the parameter under its first name.
+    #[serde(default, rename(deserialize = "normalize"), alias = "normalise")]
     pub normalise: Option<Normalise>,
+}
+
+/// Has manifests take `normalise`, too: what `normalize` was called first.
+fn with_first_name(schema: &mut Schema) {
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    let Some(Value::Object(mut first)) = properties.get("normalize").cloned() else { return };
+    first.insert("description".to_owned(), "What `normalize` was called first.".into());
+    first.insert("deprecated".to_owned(), true.into());
+    properties.insert("normalise".to_owned(), first.into());
 }
 
 impl Kind for CheckpointStage {
@@ -58,7 +69,7 @@ impl Kind for CheckpointStage {
     fn check(params: &CheckpointParams) -> Vec<ParamError> {
         let Some(normalise) = &params.normalise else { return vec![] };
         let channels = params.image.map_or(normalise.mean.len(), |[.., channels]| channels);
-        let wrong = |message| ParamError { path: vec!["normalise".to_owned()], message };
+        let wrong = |message| ParamError { path: vec!["normalize".to_owned()], message };
         normalise.fault(channels).map(wrong).into_iter().collect()
     }
 
@@ -72,24 +83,22 @@ impl Kind for CheckpointStage {
 
     fn run(params: &CheckpointParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = context.optional_input("dataset").map(Dataset::load).transpose()?;
-        let expected = expected(params, dataset.as_ref())?;
-        if let Some(fault) = params.normalise.as_ref().and_then(|it| it.fault(expected.image.channels)) {
-            return Err(StageError::Failed(format!("`normalise`: {fault}")));
+        let spec = spec(params, dataset.as_ref())?;
+        if let Some(fault) = params.normalise.as_ref().and_then(|it| it.fault(spec.image.channels)) {
+            return Err(StageError::Failed(format!("`normalize`: {fault}")));
         }
-        let mut model = import(&params.path, expected)?;
-        model.normalise.clone_from(&params.normalise);
+        let model = import(&params.path, spec)?;
         model.save(&context.output(MODEL.name))?;
-        Ok(Outcome::of([("parameters", json!(model.theta.len()))]))
+        Ok(Outcome::of([("parameters", json!(model.weights.theta.len()))]))
     }
 }
 
 /// The expected content of the file, from the parameters and the data set. They must agree.
-fn expected(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Expected, StageError> {
-    let image = params.image.map(|[height, width, channels]| Shape { height, width, channels });
-    let of_data = dataset.map(|dataset| (shape(dataset.shape()), dataset.classes.len()));
-    let image = settled("image", image, of_data.map(|(image, _)| image))?;
+fn spec(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Spec, StageError> {
+    let of_data = dataset.map(|dataset| (dataset.shape(), dataset.classes.len()));
+    let image = settled("image", params.image.map(Shape::from), of_data.map(|(image, _)| image))?;
     let classes = settled("classes", params.classes, of_data.map(|(_, classes)| classes))?;
-    Ok(Expected { architecture: params.model, image, classes })
+    Ok(Spec { architecture: params.model, image, classes, normalise: params.normalise.clone() })
 }
 
 fn settled<T: Copy + PartialEq>(name: &str, given: Option<T>, of_data: Option<T>) -> Result<T, StageError> {
@@ -117,8 +126,6 @@ impl From<ImportError> for StageError {
 mod tests {
     use std::path::Path;
 
-    use serde_json::Value;
-
     use super::*;
     use crate::models::{Format, Model, export};
     use crate::stages::kind::boxed;
@@ -128,10 +135,11 @@ mod tests {
     fn lab() -> (tempfile::TempDir, Model) {
         let folder = tempfile::tempdir().unwrap();
         synthetic(folder.path());
-        let architecture: Architecture = "wrn-10-1".parse().unwrap();
         let image = Shape { height: 32, width: 32, channels: 3 };
-        let (theta, state) = architecture.graph(image, 10).init(5);
-        let model = Model { architecture, image, classes: 10, normalise: None, theta, state };
+        let architecture = "wrn-10-1".parse().unwrap();
+        let spec = Spec { architecture, image, classes: 10, normalise: None };
+        let weights = spec.graph().init(5).into();
+        let model = Model { spec, weights };
         export(&model, &folder.path().join("theirs.pth"), Format::PyTorch).unwrap();
         (folder, model)
     }
@@ -169,15 +177,15 @@ mod tests {
         let (folder, model) = lab();
         let normalise = json!({"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25]});
         let imported =
-            import_with(folder.path(), json!({"normalise": normalise}), &[("dataset", "dataset")]).unwrap();
+            import_with(folder.path(), json!({"normalize": normalise}), &[("dataset", "dataset")]).unwrap();
         let normalise = Some(Normalise { mean: vec![0.5, 0.4, 0.3], std: vec![0.2, 0.2, 0.25] });
-        assert_eq!(imported, Model { normalise, ..model });
+        assert_eq!(imported, Model { spec: Spec { normalise, ..model.spec }, weights: model.weights });
 
-        let gray = json!({"normalise": {"mean": [0.5], "std": [0.2]}});
+        let gray = json!({"normalize": {"mean": [0.5], "std": [0.2]}});
         let message = import_with(folder.path(), gray, &[("dataset", "dataset")]).unwrap_err().to_string();
-        assert_eq!(message, "`normalise`: 1 means and 1 standard deviations for 3 channels");
-        let with = json!({"path": "x", "model": "wrn-10-1", "normalise": {"mean": [0.5], "std": [0.0]}});
-        assert_eq!(boxed::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalise"]);
+        assert_eq!(message, "`normalize`: 1 means and 1 standard deviations for 3 channels");
+        let with = json!({"path": "x", "model": "wrn-10-1", "normalize": {"mean": [0.5], "std": [0.0]}});
+        assert_eq!(boxed::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalize"]);
     }
 
     #[test]
@@ -186,6 +194,18 @@ mod tests {
         assert_eq!(bound.sources(), [PathBuf::from("a.pth")]);
         let params = json!({"model": "resnet32-cifar", "image": null, "classes": null, "normalise": null});
         assert_eq!((bound.params(), bound.seeded()), (params, false));
+    }
+
+    /// The first name of `normalize` is still read, and is the one in keys.
+    #[test]
+    fn both_names_of_normalize_give_the_same_parameters() {
+        let params = |name: &str| {
+            let with = json!({"path": "x", "model": "wrn-10-1", name: {"mean": [0.5], "std": [0.25]}});
+            boxed::<CheckpointStage>().bind(&with).unwrap().params()
+        };
+        let normalise = json!({"mean": [0.5], "std": [0.25]});
+        let expected = json!({"model": "wrn-10-1", "image": null, "classes": null, "normalise": normalise});
+        assert_eq!([params("normalize"), params("normalise")], [expected.clone(), expected]);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::attacks::Trigger;
-use crate::data::{Dataset, write_tensors};
+use crate::data::Dataset;
 use crate::detectors::{AnyDetector, Attacked, Case};
+use crate::files::tensors::write_tensors;
 use crate::stages::baseline;
 use crate::stages::metrics::VALID;
 use crate::stages::training::{self, Loaded};

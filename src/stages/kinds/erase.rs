@@ -47,21 +47,20 @@ impl Kind for EraseStage {
 
     fn run(params: &AnyDefense, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let mut student = Loaded::from(context, "student", samples.dataset())?;
+        let Loaded { spec, network, weights } = Loaded::from(context, "student", samples.dataset())?;
         let teacher = if params.get().needs_teacher() {
             Some(Loaded::from(context, "teacher", samples.dataset())?.freeze()?)
         } else {
             None
         };
-        let weights = student.take_weights();
         let tested = Tested::new(context, samples.dataset())?;
-        let (network, session) = (&student.network, tested.session());
-        let case = Case { network, student: weights, teacher, samples: samples.clone(), session };
+        let session = tested.session();
+        let case = Case { network: &network, student: weights, teacher, samples: samples.clone(), session };
         let erased = params.get().erase(case)?;
         if let Some(curve) = erased.curve {
-            curve.save(&student.model, &context.output("curve"))?;
+            curve.save(&spec, &context.output("curve"))?;
         }
-        let mut outcome = student.finish(erased.weights, &samples, context)?;
+        let mut outcome = training::finish(spec, erased.weights, &samples, context)?;
         outcome.metrics.extend(erased.metrics);
         Ok(outcome)
     }

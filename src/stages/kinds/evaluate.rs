@@ -48,9 +48,8 @@ impl Kind for EvaluateStage {
     fn run(params: &EvaluateParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = Dataset::load(context.input("dataset")?)?;
         let trigger = measure::trigger(context, &dataset)?;
-        let mut loaded = Loaded::from(context, "model", &dataset)?;
-        let weights = loaded.take_weights();
-        let measured = Measured::of(&loaded.network, &weights, &dataset, trigger.as_ref(), context)?;
+        let Loaded { network, weights, .. } = Loaded::from(context, "model", &dataset)?;
+        let measured = Measured::of(&network, &weights, &dataset, trigger.as_ref(), context)?;
         let baseline = baseline::read(context)?;
         let mut metrics = measured.metrics();
         if let Some(baseline) = &baseline {

@@ -26,17 +26,10 @@ impl Kind for FinetuneStage {
 
     fn run(params: &Training, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let mut loaded = Loaded::from(context, "model", samples.dataset())?;
-        let start = loaded.take_weights();
+        let Loaded { spec, network, weights } = Loaded::from(context, "model", samples.dataset())?;
         let tested = Tested::new(context, samples.dataset())?;
-        let trained = fit(
-            &loaded.network,
-            start,
-            samples.clone(),
-            &mut CrossEntropy,
-            &params.settings(),
-            tested.session(),
-        )?;
-        loaded.finish(trained.weights, &samples, context)
+        let trained =
+            fit(&network, weights, samples.clone(), &mut CrossEntropy, &params.settings(), tested.session())?;
+        training::finish(spec, trained.weights, &samples, context)
     }
 }

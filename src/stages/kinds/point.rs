@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Augment;
-use crate::stages::training::{self, Loaded};
+use crate::models::Weights;
+use crate::stages::training;
 use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
-use crate::train::{Curve, Weights, batch_norm_statistics};
+use crate::train::{Curve, batch_norm_statistics};
 
 /// The stage kind `point`.
 pub struct PointStage;
@@ -45,11 +46,10 @@ impl Kind for PointStage {
 
     fn run(params: &PointParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let (curve, model) = Curve::load(context.input("curve")?)?;
-        let point = Loaded::fitting(context, model, "curve", samples.dataset())?;
+        let (curve, spec) = Curve::load(context.input("curve")?)?;
+        let network = training::network(context, &spec, "curve", samples.dataset())?;
         let theta = curve.at(params.t);
-        let state =
-            batch_norm_statistics(&point.network, &theta, &samples, params.augment, context.session())?;
-        point.finish(Weights { theta, state }, &samples, context)
+        let state = batch_norm_statistics(&network, &theta, &samples, params.augment, context.session())?;
+        training::finish(spec, Weights { theta, state }, &samples, context)
     }
 }

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Augment, Samples};
 use crate::methods::{Beside, With};
-use crate::models::{Architecture, Model};
+use crate::models::{Architecture, Spec};
 use crate::nn::Network;
-use crate::stages::training::{self, Loaded, Tested};
+use crate::stages::training::{self, Tested};
 use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
-use crate::train::{CrossEntropy, Schedule, Training, Weights, fit};
+use crate::train::{CrossEntropy, Schedule, Training, fit};
 
 /// The stage kind `train`.
 pub struct TrainStage;
@@ -19,17 +19,11 @@ pub type TrainParams = With<Untrained, Training>;
 
 /// The network and its training. Except for `shuffle`, the defaults are those of the reference implementation's
 /// training of a backdoored model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Untrained {
     /// The network.
     pub model: Architecture,
-}
-
-impl Default for Untrained {
-    fn default() -> Self {
-        Self { model: Architecture::WideResNet { depth: 16, width: 1 } }
-    }
 }
 
 impl Beside<Training> for Untrained {
@@ -73,22 +67,19 @@ impl Kind for TrainStage {
 
     fn run(params: &TrainParams, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let samples = training::view(context)?;
-        let (architecture, image) = (params.own.model, training::shape(samples.shape()));
-        let classes = samples.dataset().classes.len();
-        let network = Network::new(architecture.graph(image, classes), context.backend)?;
-        let (theta, state) = network.graph().init(context.seed);
+        let (image, classes) = (samples.shape(), samples.dataset().classes.len());
+        let spec = Spec { architecture: params.own.model, image, classes, normalise: None };
+        let network = Network::new(spec.graph(), context.backend)?;
         let settings = params.shared.settings();
         let tested = Tested::new(context, samples.dataset())?;
         let trained = fit(
             &network,
-            Weights { theta, state },
+            network.graph().init(context.seed).into(),
             samples.clone(),
             &mut CrossEntropy,
             &settings,
             tested.session(),
         )?;
-        let (theta, state, normalise) = (vec![], vec![], None);
-        let model = Model { architecture, image, classes, normalise, theta, state };
-        Loaded { model, network }.finish(trained.weights, &samples, context)
+        training::finish(spec, trained.weights, &samples, context)
     }
 }

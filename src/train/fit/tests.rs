@@ -2,9 +2,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::data::{ImageShape, Images};
-use crate::nn::graph::{Graph, Shape};
+use crate::data::Images;
+use crate::nn::graph::Graph;
 use crate::nn::{Backend, loss};
+use crate::shape::Shape;
 use crate::train::{Step, Term};
 
 /// Cross entropy, and half the square of one number of its own minus 3.
@@ -55,7 +56,7 @@ impl Observer for Counter {
     }
 }
 
-const SHAPE: ImageShape = ImageShape { height: 6, width: 6, channels: 1 };
+const SHAPE: Shape = Shape { height: 6, width: 6, channels: 1 };
 
 /// 22 images, bright on the left or on the right; a label for each side.
 fn samples() -> Arc<Images> {
@@ -89,9 +90,8 @@ fn settings() -> Settings {
 
 fn train(folder: &Path, settings: &Settings, observer: &Counter) -> Result<Trained, TrainError> {
     let network = network();
-    let (theta, state) = network.graph().init(1);
     let session = Session { seed: 4, observer, checkpoints: folder };
-    fit(&network, Weights { theta, state }, samples(), &mut Classify, settings, session)
+    fit(&network, network.graph().init(1).into(), samples(), &mut Classify, settings, session)
 }
 
 fn undisturbed() -> Trained {
@@ -129,11 +129,11 @@ fn stopping_at_any_step_and_going_on_ends_in_the_same_bits() {
 #[test]
 fn the_network_is_tested_before_the_first_epoch_and_after_each() {
     let folder = tempfile::tempdir().unwrap();
-    let (theta, state) = network().graph().init(1);
+    let start = Weights::from(network().graph().init(1));
     let stopped = Counter::stopping_at(7);
     train(folder.path(), &settings(), &stopped).unwrap_err();
     let first = stopped.tested.into_inner().unwrap();
-    assert_eq!((first.len(), &first[0]), (2, &Weights { theta, state }));
+    assert_eq!((first.len(), &first[0]), (2, &start));
 
     let observer = Counter::stopping_at(usize::MAX);
     let trained = train(folder.path(), &settings(), &observer).unwrap();

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use self::outline::OUTLINES;
 use self::scene::{Scene, Style};
 use super::Reader;
-use crate::data::{DataError, Dataset, ImageShape, Images, InvalidParam};
+use crate::data::{DataError, Dataset, Images, InvalidParam};
 use crate::rng::stream;
+use crate::shape::Shape;
 
 /// RGB images drawn from the seed: one object of random size, color and place on a cluttered background. Its outline is
 /// the class.
@@ -87,7 +88,7 @@ impl Synthetic {
     /// Draws `count` images, classes in turn, each from its own stream.
     fn draw(&self, seed: u64, purpose: &str, count: u32) -> Result<Images, DataError> {
         let side = self.size as usize;
-        let shape = ImageShape { height: side, width: side, channels: 3 };
+        let shape = Shape { height: side, width: side, channels: 3 };
         let style = Style::of(self.difficulty as f32);
         let outlines = self.outlines();
         let mut pixels = vec![0; count as usize * shape.len()];

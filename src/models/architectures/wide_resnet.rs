@@ -3,12 +3,48 @@
 //! Slots are named as the `state_dict` of the NAD and ARGD reference implementations names them.
 
 use super::block::pre_activation;
-use crate::nn::graph::{Graph, Shape};
+use super::{Architecture, Family, Known, Sizes};
+use crate::nn::graph::Graph;
+use crate::shape::Shape;
+
+pub(super) const FAMILY: Family = Family {
+    form: "wrn-<depth>-<width>",
+    sizes: "with depth 10, 16, 22, ... (6n + 4)",
+    misnomers: &[],
+    known: &[
+        Known { name: "wrn-10-1", parameters: 77_850, statistics: 480 },
+        Known { name: "wrn-10-2", parameters: 303_706, statistics: 928 },
+        Known { name: "wrn-16-1", parameters: 175_066, statistics: 928 },
+        Known { name: "wrn-16-2", parameters: 691_674, statistics: 1_824 },
+        Known { name: "wrn-40-1", parameters: 563_930, statistics: 2_720 },
+        Known { name: "wrn-40-2", parameters: 2_243_546, statistics: 5_408 },
+    ],
+    names_of: "NAD, ARGD, ABL",
+    taps: "the outputs of the three groups: sums, before batch normalization and ReLU",
+    check,
+    graph,
+};
+
+/// The network of the reference implementations.
+pub(super) const WRN_16_1: Architecture = Architecture { family: &FAMILY, sizes: [16, 1] };
+
+const MAX_DEPTH: usize = 202;
+const MAX_WIDTH: usize = 32;
+
+fn check([depth, width]: Sizes) -> Result<(), String> {
+    if !(10..=MAX_DEPTH).contains(&depth) || !(depth - 4).is_multiple_of(6) {
+        return Err(format!("the depth is 10, 16, 22, ... (6n + 4) up to {MAX_DEPTH}"));
+    }
+    if !(1..=MAX_WIDTH).contains(&width) {
+        return Err(format!("the width is 1 to {MAX_WIDTH}"));
+    }
+    Ok(())
+}
 
 /// Builds `wrn-<depth>-<width>`: three groups of (depth - 4) / 6 blocks with 16, 32, 64 times `width` channels.
 ///
 /// The taps are the raw outputs of the groups: sums, before any batch normalisation or ReLU.
-pub(super) fn graph(image: Shape, classes: usize, depth: usize, width: usize) -> Graph {
+fn graph(image: Shape, classes: usize, [depth, width]: Sizes) -> Graph {
     let blocks = (depth - 4) / 6;
     let (mut g, x) = Graph::new(image);
     let mut x = g.conv("conv1", x, 16, 3, 1);
@@ -35,7 +71,7 @@ mod tests {
     use crate::nn::graph::Id;
 
     fn wrn_16(width: usize) -> Graph {
-        graph(Shape { height: 32, width: 32, channels: 3 }, 10, 16, width)
+        graph(Shape { height: 32, width: 32, channels: 3 }, 10, [16, width])
     }
 
     /// The entries of the reference's `state_dict` of WRN-16-1, written down from its documentation, in our layout.

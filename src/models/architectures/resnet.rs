@@ -3,12 +3,25 @@
 //! The reference implementations call the one of depth 32 "ResNet34". Slots are named as their `state_dict` names
 //! them.
 
-use crate::nn::graph::{Graph, Id, Shape};
+use super::{Family, Known};
+use crate::nn::graph::{Graph, Id};
+use crate::shape::Shape;
+
+pub(super) const FAMILY: Family = Family {
+    form: "resnet32-cifar",
+    sizes: "",
+    misnomers: &[("resnet34", "the residual network of depth 32")],
+    known: &[Known { name: "resnet32-cifar", parameters: 466_906, statistics: 2_464 }],
+    names_of: "NAD, ARGD",
+    taps: "the outputs of the three stages, after their ReLU",
+    check: |_| Ok(()),
+    graph: |image, classes, _| graph(image, classes, 32),
+};
 
 /// Builds the network of depth 6n + 2: three stages of n blocks with 16, 32, 64 channels.
 ///
 /// The taps are the stages' outputs, after their ReLU.
-pub(super) fn graph(image: Shape, classes: usize, depth: usize) -> Graph {
+fn graph(image: Shape, classes: usize, depth: usize) -> Graph {
     let blocks = (depth - 2) / 6;
     let (mut g, x) = Graph::new(image);
     let mut x = conv_bn(&mut g, ["conv1", "bn1"], x, 16, 3, 1);

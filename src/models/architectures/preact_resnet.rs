@@ -6,16 +6,30 @@
 //! the paper has.
 
 use super::block::pre_activation;
-use crate::nn::graph::{Graph, Shape};
+use super::{Family, Known};
+use crate::nn::graph::Graph;
+use crate::shape::Shape;
+
+pub(super) const FAMILY: Family = Family {
+    form: "preactresnet18",
+    sizes: "",
+    misnomers: &[],
+    known: &[Known { name: "preactresnet18", parameters: 11_171_146, statistics: 6_784 }],
+    names_of: "BackdoorBench, WaNet",
+    taps: "the outputs of the last three stages: sums, before batch normalization and ReLU",
+    check: |_| Ok(()),
+    graph: |image, classes, _| graph(image, classes),
+};
 
 /// Blocks of each stage.
 const BLOCKS: usize = 2;
 
-/// Builds `preactresnet18`: four stages of two blocks.
+/// Builds `preactresnet18`: four stages of two blocks. It starts as all networks here do, from He's normal distribution
+/// and zero biases; BackdoorBench leaves that to PyTorch's defaults.
 ///
 /// The taps are the raw outputs of the last three stages: the defenses compare three maps. (BackdoorBench's NAD takes
 /// stages 3 and 4 and the pooled output of stage 4, whose map is a single cell and so always the same.)
-pub(super) fn graph(image: Shape, classes: usize) -> Graph {
+fn graph(image: Shape, classes: usize) -> Graph {
     let (mut g, x) = Graph::new(image);
     let mut x = g.conv("conv1", x, 64, 3, 1);
     for (stage, channels, stride) in [(1, 64, 1), (2, 128, 2), (3, 256, 2), (4, 512, 2)] {
@@ -37,7 +51,6 @@ pub(super) fn graph(image: Shape, classes: usize) -> Graph {
 mod tests {
     use super::*;
     use crate::nn::graph::{Id, Op};
-    use crate::nn::{Backend, Network};
 
     fn preactresnet18() -> Graph {
         graph(Shape { height: 32, width: 32, channels: 3 }, 10)
@@ -59,10 +72,5 @@ mod tests {
         let shortcuts: Vec<_> = names.filter(|name| name.contains("shortcut")).collect();
         let expected = [2, 3, 4].map(|stage| format!("layer{stage}.0.shortcut.0.weight"));
         assert_eq!(shortcuts, expected);
-    }
-
-    #[test]
-    fn the_kernels_compute_it() {
-        assert!(Network::new(preactresnet18(), &Backend::default()).is_ok());
     }
 }
