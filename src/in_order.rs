@@ -1,4 +1,4 @@
-//! Pairs as an object that keeps their order, for `#[serde(with = "in_order")]`. A map would sort them.
+//! Serializes pairs as an object that keeps their order, for `#[serde(with = "in_order")]`. A map would sort them.
 
 use std::hash::Hash;
 

@@ -10,7 +10,7 @@
 //! - Programs that only read models, manifests or results can use [`models`] (import and export of checkpoints),
 //!   [`manifest`] and [`store`] (reading only). Pin the exact version.
 //!
-//! # The way of the data
+//! # Data flow
 //!
 //! YAML text -> [`manifest::Manifest`] -> [`pipeline::Plan`] -> (scheduler: inputs ready -> key -> [`store`] hit? ->
 //! stage run) -> artifacts -> metrics -> results rows -> CSV. `docs/architecture.md` draws it.

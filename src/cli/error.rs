@@ -134,7 +134,9 @@ pub(super) enum CliError {
     },
     /// Tasks failed, and others have results.
     #[error("{error}")]
-    #[diagnostic(help("`{command}` writes the available results ({rows})"))]
+    #[diagnostic(help(
+        "fix the cause and run the same command again; `{command}` writes the available results ({rows})"
+    ))]
     Partial {
         /// The tasks that failed.
         error: RunError,

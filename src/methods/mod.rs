@@ -1,7 +1,7 @@
-//! What the registries of methods share: how a manifest chooses a method by its name, and how the parameters of one are
-//! joined with those that several have.
+//! What the registries of methods share: a manifest chooses a method by its name, and a method's own parameters are
+//! joined with shared ones.
 //!
-//! It knows no method and no kind of method.
+//! This module knows no method and no kind of method.
 
 mod with;
 
@@ -10,11 +10,11 @@ pub use with::{Beside, With};
 /// A variant of a registry that holds the method's own parameters and nothing else.
 pub(crate) type Alone<Method> = Method;
 
-/// Makes a registry: an enum of methods with their parameters, of which a manifest chooses one by its name.
+/// Makes a registry: an enum of methods with their parameters. A manifest chooses one by its name.
 ///
-/// A line of the list, `"name" => file::Method`, re-exports the method and adds it to parsing, to the schema and to all
-/// that follows from it. A variant holds the method, or if the enum is written `enum Any<Holds>`, a `Holds<Method>`.
-/// What it holds implements the trait, and unknown fields are refused by the parameters themselves.
+/// A line of the list, `"name" => file::Method`, re-exports the method and adds it to the parser and the schema.
+/// A variant holds the method, or a `Holds<Method>` if the enum is written `enum Any<Holds>`. The held type implements
+/// the trait. The parameters themselves refuse unknown fields.
 macro_rules! registry {
     ($(#[$doc:meta])* enum $Any:ident by $tag:tt as $Trait:ident; $($entries:tt)*) => {
         use $crate::methods::Alone;
@@ -37,7 +37,7 @@ macro_rules! registry {
             /// All names.
             pub const NAMES: &[&str] = &[$($name),*];
 
-            /// The name that a manifest chooses it by.
+            /// The name in a manifest.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$Method(_) => $name,)*

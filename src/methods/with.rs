@@ -9,11 +9,10 @@ use serde_json::{Map, Value};
 
 /// A method's own parameters and, beside them in the same mapping, a shared block.
 ///
-/// A field of the block that is not given has the method's default, [`Beside::usual`]. Fields that belong to neither are
-/// refused.
+/// A missing field of the block has the method's default, [`Beside::usual`]. Unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct With<Own, Shared> {
-    /// The method's own.
+    /// The method's own parameters.
     #[serde(flatten)]
     pub own: Own,
     /// The shared block.
@@ -21,14 +20,14 @@ pub struct With<Own, Shared> {
     pub shared: Shared,
 }
 
-/// Parameters that a shared block stands beside.
+/// Parameters that share a mapping with a block.
 pub trait Beside<Shared: Default> {
-    /// The block where the user gives nothing of it.
+    /// The block's default for this method.
     fn usual() -> Shared {
         Shared::default()
     }
 
-    /// What a field of the block is about, where that is not what the block says.
+    /// The description of a field of the block, if it differs from the block's own.
     fn about(_field: &str) -> Option<&'static str> {
         None
     }
@@ -40,7 +39,7 @@ impl<Own: Default + Beside<Shared>, Shared: Default> Default for With<Own, Share
     }
 }
 
-// Derived code would let unknown fields pass: serde cannot combine `flatten` with `deny_unknown_fields`.
+// Derived code would accept unknown fields: serde cannot combine `flatten` with `deny_unknown_fields`.
 impl<'de, Own, Shared> Deserialize<'de> for With<Own, Shared>
 where
     Own: Beside<Shared> + DeserializeOwned,
@@ -68,7 +67,7 @@ where
         true
     }
 
-    /// The method's own schema with the fields of the block, whose defaults and descriptions are the method's.
+    /// The method's own schema with the fields of the block. Their defaults and descriptions are the method's.
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = Own::json_schema(generator);
         let block = Shared::json_schema(generator);
@@ -87,7 +86,7 @@ where
     }
 }
 
-/// The block where the user gives nothing of it, by name.
+/// The fields of the block's default, by name.
 fn usual<Own: Beside<Shared>, Shared: Default + Serialize>() -> Map<String, Value> {
     match serde_json::to_value(Own::usual()) {
         Ok(Value::Object(fields)) => fields,
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_given_is_as_the_method_usually_has_it() {
+    fn missing_fields_have_the_methods_defaults() {
         let found = parse(json!({"noisy": false, "size": 3})).unwrap();
         assert_eq!(found, With { own: Own { size: 3 }, shared: Speed { speed: 2.0, noisy: false } });
         assert_eq!(serde_json::to_value(&found).unwrap(), json!({"noisy": false, "size": 3, "speed": 2.0}));
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_neither_and_wrong_types_are_refused_by_name() {
+    fn unknown_fields_and_wrong_types_are_refused_by_name() {
         assert!(parse(json!({"sped": 1.0})).unwrap_err().contains("unknown field `sped`"));
         assert!(parse(json!({"speed": "high"})).unwrap_err().starts_with("speed: invalid type"));
     }

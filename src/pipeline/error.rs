@@ -1,4 +1,4 @@
-//! Why a task or a run failed, and which exit code that is.
+//! The errors of tasks and runs, and the class of each, which determines the exit code.
 
 use std::path::PathBuf;
 
@@ -10,32 +10,33 @@ use super::plan::TaskRef;
 use crate::stages::StageError;
 use crate::store::{StoreError, disk_is_full};
 
-/// What kind of failure an error is; each has its own exit code. Ordered: of several, a run reports the last.
+/// The class of an error. Each has its own exit code. The order matters: of several failures, a run reports the last
+/// class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// Results were asked for that no run has computed yet.
+    /// The requested results are not computed yet.
     Stale,
-    /// A file or folder that the manifest names is not there.
+    /// A file or folder that the manifest names does not exist.
     InputMissing,
-    /// A stage could not do its work, or a result could not be written.
+    /// A stage failed, or a result could not be written.
     StageFailed,
     /// The store cannot be read or written.
     Cache,
-    /// The run was asked to stop, and left checkpoints.
+    /// The run was stopped and wrote checkpoints.
     Stopped,
-    /// The program is wrong.
+    /// The program has a bug.
     Bug,
 }
 
-/// Why a task failed.
+/// The error of a task.
 #[derive(Debug, Diagnostic, Error)]
 pub enum TaskError {
-    /// The stage says why.
+    /// The stage reported an error.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Stage(StageError),
-    /// The store could not find, lock or keep what the stage made.
+    /// The store could not find, lock or keep the stage's outputs.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Store(#[from] StoreError),
@@ -45,21 +46,21 @@ pub enum TaskError {
     Bug {
         /// The stage kind.
         kind: String,
-        /// What it did.
+        /// What the kind did wrong.
         what: String,
     },
-    /// The store does not have what it makes, and it was not to run.
-    #[error("it has no result yet, and was not to be computed")]
-    #[diagnostic(help("leave out --only"))]
+    /// The store does not have the outputs, and `--only` forbids computing them.
+    #[error("it has no result yet, and `--only` forbids computing it")]
+    #[diagnostic(help("remove `--only`"))]
     Withheld,
     /// The threads that the stage would use could not be started.
     #[error("cannot start the task's threads: {0}")]
     #[diagnostic(help("try fewer, or a smaller -j"))]
     Threads(String),
-    /// It failed in another process, which has told why.
+    /// It failed in another process, which reported the error.
     #[error("{message}")]
     Elsewhere {
-        /// What kind of failure it is.
+        /// The class of the error.
         class: Class,
         /// The message of the other process.
         message: String,
@@ -67,7 +68,7 @@ pub enum TaskError {
         #[help]
         hint: Option<String>,
     },
-    /// The process that computed it ended without a word.
+    /// Its process ended without a report.
     #[error("the task's process ended early: {0}")]
     #[diagnostic(help("run the same command again; the task resumes from its last checkpoint"))]
     Died(String),
@@ -76,7 +77,7 @@ pub enum TaskError {
 impl From<StageError> for TaskError {
     fn from(error: StageError) -> Self {
         match error {
-            // A stage writes in the store's folders: the store knows how much room is left, and what to do.
+            // Stages write in the store's folders. The store's error reports the free space and what to do.
             StageError::Io { path, source } if disk_is_full(&source) => {
                 Self::Store(StoreError::Io { action: "write", path, source })
             }
@@ -86,17 +87,17 @@ impl From<StageError> for TaskError {
 }
 
 impl TaskError {
-    /// What to do about it, if it says so.
+    /// What to do, if the error says so.
     pub fn hint(&self) -> Option<String> {
         self.help().map(|hint| hint.to_string())
     }
 
-    /// The message, and below it the hint, for a text that has no other place for it: a log, a journal, `run.json`.
+    /// The message with the hint below it, for texts without a separate place for hints: logs, journals, `run.json`.
     pub fn with_hint(&self) -> String {
         self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}\nhint: {hint}"))
     }
 
-    /// A file or folder that a stage reads is not there; `advice` is how to get it, if there is a way.
+    /// A file or folder that a stage reads does not exist. `advice` explains how to get it.
     pub(super) fn missing(path: PathBuf, mut hint: String, advice: Option<String>) -> Self {
         if let Some(advice) = advice {
             hint = format!("{advice}\n{hint}");
@@ -104,7 +105,7 @@ impl TaskError {
         StageError::InputMissing { path, hint }.into()
     }
 
-    /// What kind of failure it is.
+    /// The class of the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Stage(StageError::InputMissing { .. }) => Class::InputMissing,
@@ -120,43 +121,45 @@ impl TaskError {
     }
 }
 
-/// Why a run, or a look at its results, has no full answer.
+/// The error of a run or of a command that reads its results.
 #[derive(Debug, Diagnostic, Error)]
 pub enum RunError {
     /// The store cannot be read.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Store(#[from] StoreError),
-    /// The run was asked to stop before every task was done.
-    #[error("stopped with {unfinished} of {tasks} tasks to do; the same command goes on from here")]
+    /// The run was stopped before every task was done.
+    #[error("stopped; {unfinished} of {tasks} tasks are left")]
+    #[diagnostic(help("run the same command again to resume"))]
     Stopped {
         /// Tasks without a result.
         unfinished: usize,
         /// Tasks of the plan.
         tasks: usize,
     },
-    /// Tasks failed; what each said was an event.
+    /// Tasks failed. Events reported the error of each.
     #[error("{}", failed_message(failed, *skipped, *unfinished))]
+    #[diagnostic(help("fix the cause and run the same command again; finished results are kept"))]
     Failed {
         /// The tasks that failed.
         failed: Vec<TaskRef>,
-        /// How many others need one of them.
+        /// The number of tasks that depend on them.
         skipped: usize,
-        /// How many were not started, because the run was to fail fast.
+        /// The number of tasks that did not start, because the run fails fast.
         unfinished: usize,
-        /// The gravest kind of failure among them.
+        /// The gravest class among the failures.
         class: Class,
     },
-    /// Tasks have no result, and were not to run.
+    /// Tasks have no result, and `--only` forbids computing them.
     #[error("{}", withheld_message(tasks, *skipped))]
-    #[diagnostic(help("leave out --only"))]
+    #[diagnostic(help("remove `--only`"))]
     Withheld {
-        /// Which.
+        /// The tasks.
         tasks: Vec<TaskRef>,
-        /// How many others need one of them.
+        /// The number of tasks that depend on them.
         skipped: usize,
     },
-    /// Results were asked for that no run has computed yet.
+    /// The requested results are not computed yet.
     #[error("{}", missing_message(tasks))]
     #[diagnostic(help("`{command}` computes them"))]
     Missing {
@@ -168,19 +171,19 @@ pub enum RunError {
     /// The results could not be written.
     #[error("{}: the results cannot be written: {source}", path.display())]
     Results {
-        /// Where to.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The results would be written outside of the workspace.
+    /// The results would be written outside the workspace.
     #[error(
-        "{}: the results cannot be written: its folder is {}, outside of the workspace {}",
+        "{}: the results cannot be written: its folder is {}, outside the workspace {}",
         path.display(), folder.display(), workspace.display()
     )]
-    #[diagnostic(help("name a folder that is no symbolic link out of it"))]
+    #[diagnostic(help("name a folder inside the workspace, without symbolic links that lead out of it"))]
     Outside {
-        /// Where to.
+        /// The file.
         path: PathBuf,
         /// The folder that symbolic links lead to.
         folder: PathBuf,
@@ -190,7 +193,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// What kind of failure it is.
+    /// The class of the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Store(error) => class_of_store_error(error),
@@ -218,24 +221,22 @@ fn failed_message(failed: &[TaskRef], skipped: usize, unfinished: usize) -> Stri
     let verb = if failed.len() == 1 { "task failed" } else { "tasks failed" };
     let unfinished = if unfinished > 0 { format!(", {unfinished} did not start") } else { String::new() };
     let (n, names, skipped) = (failed.len(), listed(failed), skipped_message(skipped));
-    format!(
-        "{n} {verb} ({names}){skipped}{unfinished}; all other results are kept, and the same command goes on from here"
-    )
+    format!("{n} {verb} ({names}){skipped}{unfinished}")
 }
 
 fn skipped_message(skipped: usize) -> String {
     match skipped {
         0 => String::new(),
-        1 => ", 1 that needs it was skipped".to_owned(),
-        n => format!(", {n} that need what they make were skipped"),
+        1 => ", 1 dependent task was skipped".to_owned(),
+        n => format!(", {n} dependent tasks were skipped"),
     }
 }
 
 fn withheld_message(tasks: &[TaskRef], skipped: usize) -> String {
     let (names, skipped) = (listed(tasks), skipped_message(skipped));
     let what = match tasks.len() {
-        1 => format!("1 task has no result ({names}), and was not to be computed"),
-        n => format!("{n} tasks have no results ({names}), and were not to be computed"),
+        1 => format!("1 task has no result ({names}), and `--only` forbids computing it"),
+        n => format!("{n} tasks have no results ({names}), and `--only` forbids computing them"),
     };
     format!("{what}{skipped}")
 }
@@ -246,7 +247,7 @@ fn missing_message(tasks: &[TaskRef]) -> String {
     format!("{n} {noun} no results yet ({names})")
 }
 
-/// The first few names; a sweep can have thousands.
+/// The first few names. A sweep can have thousands.
 fn listed(tasks: &[TaskRef]) -> String {
     const SHOWN: usize = 5;
     let mut names: Vec<String> = tasks.iter().take(SHOWN).map(ToString::to_string).collect();

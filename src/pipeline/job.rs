@@ -1,8 +1,8 @@
-//! A job: one task to compute, as data. It can be written down, sent to another process or machine, and performed
-//! there; [`perform`] is the one way to do it.
+//! A job: one task to compute, as data. It can be written to a file and sent to another process or machine.
+//! [`perform`] is the only function that computes it.
 //!
-//! A job knows digests, not files: whoever performs it reads its inputs from the store. Keys, locks and commits are
-//! for those who call [`perform`].
+//! A job knows digests, not files: its inputs are read from the store. The callers of [`perform`] handle keys, locks
+//! and commits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::store::{Digest, DraftOutput, Key, Store};
 pub struct JobSpec {
     /// The manifest's name.
     pub pipeline: String,
-    /// How the task is called.
+    /// The label of the task.
     pub label: TaskRef,
     /// The stage kind.
     pub kind: String,
@@ -33,13 +33,13 @@ pub struct JobSpec {
     pub params: Value,
     /// The seed, if the outputs depend on it.
     pub seed: Option<u64>,
-    /// What the input artifacts hold, by `port` or `port.part`.
+    /// The digests of the input artifacts, by `port` or `port.part`.
     pub inputs: BTreeMap<String, Digest>,
     /// Files and folders outside the store that the task reads.
     pub sources: Vec<PathBuf>,
-    /// The class of numerics that the result is to be of.
+    /// The class of numerics of the result.
     pub numerics: String,
-    /// The key, if the store was found to have no record of it.
+    /// The key, if the store was already searched and has no record of it.
     pub key: Option<Key>,
     /// When to compute it.
     pub policy: Policy,
@@ -47,11 +47,11 @@ pub struct JobSpec {
     pub patient: bool,
     /// Threads that it may use.
     pub threads: usize,
-    /// What it needs beside threads.
+    /// The resources that it needs besides threads.
     pub resources: Resources,
 }
 
-/// What a job needs of a machine, by estimate.
+/// The estimated resources that a job needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
@@ -60,7 +60,7 @@ pub struct Resources {
 }
 
 impl JobSpec {
-    /// The job of a task, whose inputs hold this, on one thread.
+    /// The job of a task with these inputs, on one thread.
     pub fn new(plan: &Plan, task: &Task, inputs: BTreeMap<String, Digest>) -> Self {
         Self {
             pipeline: plan.name().to_owned(),
@@ -83,15 +83,14 @@ impl JobSpec {
     /// Finds the stage kind of the job and types its parameters.
     ///
     /// # Errors
-    /// If this program cannot give the result that the job asks for: it has no such kind, another version of it, or
-    /// other numerics.
+    /// If this program cannot compute the result: the kind is unknown, its version differs, or the numerics differ.
     pub fn bind(&self, kinds: &[Box<dyn Stage>], numerics: &str) -> Result<BoundJob, TaskError> {
         let Self { kind, version, .. } = self;
         let stage = kinds.iter().find(|stage| stage.kind() == kind);
         let stage = stage.ok_or_else(|| failed(format!("this program has no stage kind `{kind}`")))?;
         if *version != stage.version() || self.numerics != numerics {
             return Err(failed(format!(
-                "it is of version {version} of `{kind}` with numerics {}; this program has version {} and {numerics}",
+                "it needs version {version} of `{kind}` with numerics {}; this program has version {} with {numerics}",
                 self.numerics,
                 stage.version()
             )));
@@ -109,26 +108,26 @@ impl JobSpec {
 pub struct BoundJob {
     /// The kind with the job's parameters.
     pub bound: Box<dyn Bound>,
-    /// What it makes with them.
+    /// The outputs that it makes with them.
     pub outputs: Vec<&'static Output>,
 }
 
-/// Where a job is performed.
+/// The folders and the backend that a job is performed with.
 #[derive(Clone, Copy)]
 pub struct Site<'a> {
-    /// Where the inputs are.
+    /// The store, which has the inputs.
     pub store: &'a Store,
     /// An empty folder for the outputs.
     pub work: &'a Path,
     /// The folder of the checkpoints of earlier attempts.
     pub partial: &'a Path,
-    /// What computes networks.
+    /// The backend that computes networks.
     pub backend: &'a Backend,
-    /// Set when the stage is to write a checkpoint and stop.
+    /// If set, the stage writes a checkpoint and stops.
     pub stop: &'a AtomicBool,
 }
 
-/// What a job made: files in the work folder, inputs that it passed on, and metrics.
+/// The result of a job: files in the work folder, inputs that it passed on, and metrics.
 #[derive(Debug)]
 pub struct Made {
     /// The outputs.
@@ -162,12 +161,12 @@ pub fn perform(
     Ok(Made { outputs: outputs(spec, job, &outcome)?, metrics: outcome.metrics })
 }
 
-/// Where each output of a kind comes from: the work folder, unless the stage says that it is one of its inputs.
+/// The source of each output: the work folder, unless the stage passed on one of its inputs.
 fn outputs(spec: &JobSpec, job: &BoundJob, outcome: &Outcome) -> Result<Vec<DraftOutput>, TaskError> {
     let bug = |what| TaskError::Bug { kind: spec.kind.clone(), what };
     for (name, _) in &outcome.passed_on {
         if !job.outputs.iter().any(|output| output.name == *name) {
-            return Err(bug(format!("it passed on an output `{name}` that it does not declare")));
+            return Err(bug(format!("it passed on the undeclared output `{name}`")));
         }
     }
     let outputs = job.outputs.iter().map(|output| {

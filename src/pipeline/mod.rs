@@ -1,11 +1,10 @@
-//! From a manifest to results, in five stories: `plan` (the DAG of tasks), `state` (keys, what the store
-//! has, why a result is stale), `run` (the scheduler and its executors), [`results`] (tables), and [`record`]
-//! (what a run leaves for later).
+//! From a manifest to results, in five modules: `plan` (the DAG of tasks), `state` (keys, cached results, why a result
+//! is stale), `run` (the scheduler and its executors), [`results`] (tables), and [`record`] (the files of a run).
 //!
 //! `Manifest` -> [`plan()`] -> [`Plan`] -> [`survey`] -> [`Survey`] -> [`run()`] -> [`Run`] -> [`results::Table`].
-//! Commands differ only in how far along that line they go: `plan` stops at the survey, `status` asks it why, `results`
-//! reads rows from it, `run` goes to the end. Imports go up that line and never down. What happens on the way is
-//! reported as [`Event`]s; nothing here prints, knows YAML or knows what a stage kind does.
+//! Commands differ only in how far they follow that line: `plan` stops at the survey, `status` explains it, `results`
+//! reads rows from it, and `run` follows it to the end. Imports point up that line and never down. Progress is reported
+//! as [`Event`]s. Nothing here prints, knows YAML or knows what a stage kind does.
 
 mod error;
 mod job;

@@ -16,34 +16,34 @@ use crate::shape::Shape;
 use crate::stages::{Artifact, StageError};
 use crate::train::Curve;
 
-/// Why an artifact could not be exported.
+/// The error of an export.
 #[derive(Debug, Diagnostic, Error)]
 pub enum ExportError {
-    /// There is something already.
+    /// The file already exists.
     #[error("{} already exists", .0.display())]
     #[diagnostic(help("remove it, or choose another name"))]
     Exists(PathBuf),
-    /// The name asks for a format that the artifact is not written in.
+    /// The name has the extension of a format that is not available for the artifact.
     #[error("{}: {what} cannot be written in that format", path.display())]
     #[diagnostic(help("name it {formats}"))]
     Format {
         /// The name.
         path: PathBuf,
-        /// What was to be written.
+        /// The kind of artifact.
         what: &'static str,
-        /// The names that there are formats for.
+        /// The available extensions.
         formats: &'static str,
     },
     /// A file could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Images of so many channels have no PNG.
-    #[error("images of {0} have no PNG: it takes 1 or 3 channels")]
+    /// Images with this number of channels cannot be written as PNG.
+    #[error("images of {0} cannot be written as PNG, which has 1 or 3 channels")]
     Channels(Shape),
     /// A model could not be written for PyTorch.
     #[error(transparent)]
@@ -54,11 +54,11 @@ pub enum ExportError {
     Artifact(#[from] StageError),
 }
 
-/// Writes an artifact to `to`, images at most `limit` of each kind; returns what was written, for people.
+/// Writes an artifact to `to`, with at most `limit` images of each kind. Returns a description of the written files.
 ///
 /// # Errors
 ///
-/// There is something at `to`, it cannot be written, or the artifact cannot be read.
+/// `to` already exists or cannot be written, or the artifact cannot be read.
 pub fn export(artifact: Artifact, from: &Path, to: &Path, limit: usize) -> Result<String, ExportError> {
     if to.symlink_metadata().is_ok() {
         return Err(ExportError::Exists(to.to_owned()));
@@ -76,8 +76,8 @@ pub fn export(artifact: Artifact, from: &Path, to: &Path, limit: usize) -> Resul
     }
 }
 
-/// Refuses a name that ends like those of a format which the artifact is not written in. A name without an ending is
-/// fine, and so is any for text.
+/// Refuses a name with the extension of a format that is not available for the artifact. Names without an extension are
+/// accepted. Texts accept any name.
 fn check_format(artifact: Artifact, to: &Path) -> Result<(), ExportError> {
     let is_png = |ending: &OsStr| ending.eq_ignore_ascii_case("png");
     let is_own = |_: &OsStr| Format::of(to) == Some(Format::Safetensors);
@@ -102,12 +102,12 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Some artifacts are in the cache as others read them.
+/// Copies an artifact whose file in the cache other programs can read.
 fn copy(from: &Path, to: &Path) -> Result<(), ExportError> {
     write(to, &fs::read(from).map_err(|source| ExportError::Io { path: from.to_owned(), source })?)
 }
 
-/// Writes a model as PyTorch's files if its name ends as theirs do, else as it is in the cache, which is safetensors.
+/// Writes a model as a PyTorch file if the name has such an extension, and otherwise as safetensors, as in the cache.
 fn export_model(from: &Path, to: &Path) -> Result<String, ExportError> {
     let model = Model::load(from).map_err(StageError::from)?;
     make_parent(to)?;
@@ -124,7 +124,7 @@ fn export_model(from: &Path, to: &Path) -> Result<String, ExportError> {
     Ok(format!("{} with {} parameters{written_as}", model.spec.architecture, model.weights.theta.len()))
 }
 
-/// A curve is tensors in the cache, too; it is read to be sure that it is one.
+/// Copies a curve, whose file in the cache is safetensors. Reading it first checks that it is a curve.
 fn export_curve(from: &Path, to: &Path) -> Result<String, ExportError> {
     let (curve, spec) = Curve::load(from).map_err(StageError::from)?;
     copy(from, to)?;
@@ -143,14 +143,14 @@ fn export_dataset(dataset: &Dataset, to: &Path, limit: usize) -> Result<String, 
     Ok(count(written, "image"))
 }
 
-/// An overlay does not know the names of the classes: folders are labels.
+/// Writes poisoned images into folders by label. An overlay does not have the names of the classes.
 fn export_overlay(overlay: &Overlay, to: &Path, limit: usize) -> Result<String, ExportError> {
     let positions = overlay.indices().iter().copied().take(limit);
     let written = write_images(overlay.images(), positions, |label| to.join(label.to_string()))?;
     Ok(count(written, "poisoned image"))
 }
 
-/// Writes the first images under these names, each into the folder of its label.
+/// Writes the first images under these names. Each goes into the folder of its label.
 fn write_images(
     images: &Images,
     names: impl Iterator<Item = u32>,
@@ -222,12 +222,12 @@ mod tests {
     use crate::train::CurveForm;
 
     #[test]
-    fn a_data_set_is_written_as_a_folder_that_is_read_again() {
+    fn an_exported_data_set_can_be_read_as_an_image_folder() {
         let folder = tempfile::tempdir().unwrap();
         let dataset = synthetic(folder.path());
         let to = folder.path().join("out/images");
-        let told = export(Artifact::Dataset, &folder.path().join("dataset"), &to, usize::MAX).unwrap();
-        assert_eq!(told, "80 images");
+        let done = export(Artifact::Dataset, &folder.path().join("dataset"), &to, usize::MAX).unwrap();
+        assert_eq!(done, "80 images");
         let again = folder.path().join("again");
         fs::create_dir(&again).unwrap();
         run::<DatasetStage>(json!({"source": "image-folder", "path": to}), &[], &again).unwrap();
@@ -242,7 +242,7 @@ mod tests {
             .position(|class| *class == dataset.classes[dataset.train.labels()[0] as usize]);
         let label = first.unwrap() as u32;
         let at = again.train.labels().iter().position(|&of| of == label).unwrap();
-        assert_eq!(again.train.image(at), dataset.train.image(0), "pixels are kept to the bit");
+        assert_eq!(again.train.image(at), dataset.train.image(0), "pixels are identical");
     }
 
     #[test]
@@ -253,8 +253,8 @@ mod tests {
         let with = json!({"attack": "badnets", "pattern": "square", "rate": 0.5, "target": 2});
         run::<PoisonStage>(with, &[("dataset", "dataset")], path).unwrap();
         let overlay = Overlay::load(&path.join("overlay")).unwrap();
-        let told = export(Artifact::Overlay, &path.join("overlay"), &path.join("images"), 7).unwrap();
-        assert_eq!(told, "7 poisoned images");
+        let done = export(Artifact::Overlay, &path.join("overlay"), &path.join("images"), 7).unwrap();
+        assert_eq!(done, "7 poisoned images");
         let file = path.join(format!("images/2/{:05}.png", overlay.indices()[0]));
         assert_eq!(image::open(file).unwrap().to_rgb8().into_raw(), overlay.images().image(0));
 
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_that_nothing_writes_is_refused() {
+    fn an_unavailable_format_is_refused() {
         let fits = |artifact, name: &str| check_format(artifact, Path::new(name)).is_ok();
         for name in ["m.pth", "m.PT", "m.safetensors", "m"] {
             assert!(fits(Artifact::Model, name), "{name}");
@@ -282,15 +282,15 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_is_written_as_it_is_in_the_cache() {
+    fn a_curve_is_written_as_in_the_cache() {
         let folder = tempfile::tempdir().unwrap();
         let [from, to] = ["curve", "out/curve.safetensors"].map(|name| folder.path().join(name));
         let image = Shape { height: 8, width: 8, channels: 3 };
         let spec = Spec { architecture: "wrn-10-1".parse().unwrap(), image, classes: 4, normalise: None };
         let points = [0.0, 1.0, 2.0].map(|value| vec![value; spec.graph().theta_len()]);
         Curve { form: CurveForm::Bezier, points }.save(&spec, &from).unwrap();
-        let told = export(Artifact::Curve, &from, &to, 1).unwrap();
-        assert!(told.starts_with("a curve through 3 points of wrn-10-1 with 7"), "{told}");
+        let done = export(Artifact::Curve, &from, &to, 1).unwrap();
+        assert!(done.starts_with("a curve through 3 points of wrn-10-1 with 7"), "{done}");
         assert_eq!(fs::read(to).unwrap(), fs::read(from).unwrap());
     }
 }

@@ -1,7 +1,7 @@
 //! Reports: records and artifacts become files for people, such as pictures and tables.
 //!
-//! It reads what stages made and writes files that other programs open. It knows neither how the store keeps an
-//! artifact nor the terminal: it gets paths, and returns what it wrote in words.
+//! It reads artifacts and writes files that other programs open. It does not use the store or the terminal: it gets
+//! paths, and returns a description of the written files.
 
 mod export;
 

@@ -1,4 +1,4 @@
-//! The port `baseline`: the evaluation of a model that what is said of the model later rests on.
+//! The port `baseline`: the evaluation of the model that later evaluations and detections are compared with.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ pub(super) const BASELINE: Input =
 ///
 /// # Errors
 ///
-/// An unreadable file, and one that is no report.
+/// An unreadable file, and a file that is not a report.
 pub(super) fn read(context: &Context<'_>) -> Result<Option<Map<String, Value>>, StageError> {
     let Some(path) = context.optional_input(BASELINE.name) else { return Ok(None) };
     let text = fs::read_to_string(path).map_err(|source| StageError::Io { path: path.to_owned(), source })?;
@@ -24,7 +24,7 @@ pub(super) fn read(context: &Context<'_>) -> Result<Option<Map<String, Value>>, 
         .map_err(|error| StageError::Failed(format!("baseline {}: {error}", path.display())))
 }
 
-/// Whether the baseline counts; nothing if nothing was required of it.
+/// Whether the baseline is valid. `None` if it has no requirement.
 pub(super) fn is_valid(report: &Map<String, Value>) -> Option<bool> {
     report.get(VALID)?.as_bool()
 }

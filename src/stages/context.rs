@@ -1,4 +1,4 @@
-//! What the executor hands to a running stage, and what it gets back.
+//! The context that the executor gives to a running stage, and the outcome that the stage returns.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,28 +11,28 @@ use super::StageError;
 use crate::nn::Backend;
 use crate::train::{Observer, Progress, Session};
 
-/// What a stage works with.
+/// The inputs, folders and backend of a running stage.
 pub struct Context<'a> {
     /// The effective seed.
     pub seed: u64,
-    /// Verified files of the input artifacts by port, or `port.part`.
+    /// Verified files of the input artifacts, by `port` or `port.part`.
     pub inputs: BTreeMap<String, PathBuf>,
-    /// A private, empty folder; outputs are written here.
+    /// A private, empty folder for the outputs.
     pub work: &'a Path,
-    /// A folder that outlives a failed or killed attempt at the same key: checkpoints.
+    /// The folder for checkpoints. It outlives a failed or killed attempt at the same key.
     pub partial: &'a Path,
-    /// What computes networks.
+    /// The backend that computes networks.
     pub backend: &'a Backend,
-    /// Gets the progress.
+    /// The observer receives progress.
     pub observer: &'a dyn Observer,
-    /// Set when the stage should checkpoint and return [`StageError::Stopped`].
+    /// If set, the stage writes a checkpoint and returns [`StageError::Stopped`].
     pub stop: &'a AtomicBool,
 }
 
 impl Context<'_> {
     /// The file of a required input.
     pub fn input(&self, port: &str) -> Result<&Path, StageError> {
-        let missing = || StageError::Failed(format!("input `{port}` was not connected"));
+        let missing = || StageError::Failed(format!("the input `{port}` is not connected"));
         self.inputs.get(port).map(PathBuf::as_path).ok_or_else(missing)
     }
 
@@ -41,7 +41,7 @@ impl Context<'_> {
         self.inputs.get(port).map(PathBuf::as_path)
     }
 
-    /// Where to write the output `name`.
+    /// The file for the output `name`.
     pub fn output(&self, name: &str) -> PathBuf {
         self.work.join(name)
     }
@@ -59,7 +59,7 @@ impl Context<'_> {
     }
 }
 
-/// What observes the stage also observes the work that it consists of, and the flag stops that.
+/// The stage's observer also receives the progress of its parts, and the stop flag stops them.
 impl Observer for Context<'_> {
     fn progress(&self, progress: &Progress) {
         self.observer.progress(progress);
@@ -74,17 +74,17 @@ impl Observer for Context<'_> {
     }
 }
 
-/// What a stage made, beside the files that it wrote to [`Context::output`].
+/// The outcome of a stage, besides the files that it wrote to [`Context::output`].
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Outputs that are an input artifact passed on: (output, input port). All others must be files in `work`.
+    /// Outputs that pass on an input artifact: (output, input port). All others must be files in `work`.
     pub passed_on: Vec<(&'static str, &'static str)>,
-    /// Metrics for the record, the table and the CSV: numbers by name, and short texts.
+    /// Metrics for the record, the table and the CSV: numbers and short texts, by name.
     pub metrics: Map<String, Value>,
 }
 
 impl Outcome {
-    /// What a stage made that passes nothing on, with these metrics by name.
+    /// The outcome of a stage that passes nothing on, with these metrics by name.
     pub(super) fn of<const N: usize>(metrics: [(&str, Value); N]) -> Self {
         let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value));
         Self { passed_on: vec![], metrics: metrics.collect() }

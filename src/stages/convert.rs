@@ -1,4 +1,4 @@
-//! How the errors of data and attacks become a stage's.
+//! Converts the errors of data and attacks into stage errors.
 
 use super::{ParamError, StageError};
 use crate::attacks::AttackError;

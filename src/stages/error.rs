@@ -1,4 +1,4 @@
-//! Why a stage failed.
+//! The errors of stages.
 
 use std::path::PathBuf;
 
@@ -7,34 +7,34 @@ use thiserror::Error;
 
 use crate::models::ImportError;
 
-/// Why a stage failed; the message says what, where and what to do.
+/// The error of a stage. The message has three parts: what, where, and what to do.
 #[derive(Debug, Diagnostic, Error)]
 pub enum StageError {
-    /// A file or folder that the manifest names is not there.
+    /// A file or folder that the manifest names does not exist.
     #[error("{}: not found", path.display())]
     InputMissing {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// What to do.
         #[help]
         hint: String,
     },
-    /// The stage was asked to stop and has left a checkpoint.
-    #[error("stopped; the same command goes on from the checkpoint")]
+    /// The stage was stopped and wrote a checkpoint.
+    #[error("stopped; the same command resumes from the checkpoint")]
     Stopped,
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file does not hold the model that it should.
+    /// A file does not contain the expected model.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Import(ImportError),
-    /// Anything else that input or numbers can cause.
+    /// Any other error that inputs or numbers can cause.
     #[error("{0}")]
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! A stage kind: the trait that its file implements, and the one that the pipeline sees.
+//! Stage kinds: the trait that a kind's file implements, and the trait that the pipeline uses.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::{Context, Input, Need, Outcome, Output, ParamError, StageError};
 
-/// A stage kind with its parameters typed: what the file of a kind implements.
+/// A stage kind with typed parameters. The file of a kind implements it.
 pub trait Kind: Send + Sync + 'static {
     /// The `kind` of a manifest.
     const KIND: &'static str;
-    /// Raised by hand whenever the same inputs would give other outputs.
+    /// The version. Raise it by hand whenever the same inputs would give other outputs.
     const VERSION: u32;
     /// One line for the documentation.
     const ABOUT: &'static str;
@@ -21,36 +21,36 @@ pub trait Kind: Send + Sync + 'static {
     const INPUTS: &'static [Input];
     /// Named outputs.
     const OUTPUTS: &'static [Output];
-    /// Parameters. Every field has a default unless the stage makes no sense without it; unknown fields are
-    /// refused; ranges are schema attributes.
+    /// Parameters. Every field has a default unless the stage needs a value for it. Unknown fields are refused. Ranges are
+    /// schema attributes.
     type Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
 
-    /// Checks what the schema cannot: relations between parameters.
+    /// Checks relations between parameters, which the schema cannot check.
     fn check(_params: &Self::Params) -> Vec<ParamError> {
         vec![]
     }
 
-    /// Optional inputs that must be connected with these parameters.
+    /// Optional inputs that these parameters require.
     fn needs(_params: &Self::Params) -> Vec<Need> {
         vec![]
     }
 
-    /// Whether the outputs depend on the seed. A stage that does not is shared by all seeds.
+    /// Whether the outputs depend on the seed. Otherwise all seeds share the stage.
     fn seeded(_params: &Self::Params) -> bool {
         true
     }
 
-    /// Whether the stage makes this output with these parameters; every one, by default.
+    /// Whether the stage makes this output with these parameters. By default it makes every output.
     fn makes(_params: &Self::Params, _output: &Output) -> bool {
         true
     }
 
-    /// Files and folders outside the store that the stage reads; their content enters the key.
+    /// Files and folders outside the store that the stage reads. Their content enters the key.
     fn sources(_params: &Self::Params) -> Vec<PathBuf> {
         vec![]
     }
 
-    /// How to come by what [`Kind::sources`] names, if there is a way, for a stage that a manifest calls `stage`.
+    /// How to get the files of [`Kind::sources`], for the stage `stage` of a manifest.
     fn advice(_params: &Self::Params, _stage: &str) -> Option<String> {
         None
     }
@@ -59,7 +59,7 @@ pub trait Kind: Send + Sync + 'static {
     fn run(params: &Self::Params, context: &mut Context<'_>) -> Result<Outcome, StageError>;
 }
 
-/// A stage kind as the pipeline sees it.
+/// A stage kind as the pipeline uses it.
 pub trait Stage: Send + Sync {
     /// The `kind` of a manifest.
     fn kind(&self) -> &'static str;
@@ -95,10 +95,10 @@ pub trait Bound: Send + Sync {
     fn run(&self, context: &mut Context<'_>) -> Result<Outcome, StageError>;
 }
 
-/// A kind, without its type.
+/// A kind without its type.
 struct Boxed<K>(std::marker::PhantomData<fn() -> K>);
 
-/// A kind's parameters, without their type.
+/// A kind's parameters without their type.
 struct WithParams<K: Kind>(K::Params);
 
 impl<K: Kind> Stage for Boxed<K> {

@@ -1,5 +1,4 @@
-//! A network's metrics on the test images, clean and with a trigger: what an evaluation reports, and what a training
-//! shows of every epoch.
+//! Measures a network on the test images, clean and with a trigger, for evaluations and for every epoch of a training.
 
 use serde_json::{Map, Value, json};
 
@@ -15,7 +14,7 @@ use crate::train::{Elsewhere, Observer, Rate, Report, Stamp, TrainError, predict
 ///
 /// # Errors
 ///
-/// An unreadable file, and a trigger for images of another size than the data set's.
+/// An unreadable file, and a trigger for another image size than the data set's.
 pub(super) fn trigger(context: &Context<'_>, dataset: &Dataset) -> Result<Option<Trigger>, StageError> {
     let Some(trigger) = context.optional_input("trigger").map(Trigger::load).transpose()? else {
         return Ok(None);
@@ -28,10 +27,10 @@ pub(super) fn trigger(context: &Context<'_>, dataset: &Dataset) -> Result<Option
     Ok(Some(trigger))
 }
 
-/// What was counted on the test images.
+/// The counts on the test images.
 pub(super) struct Measured {
     report: Report,
-    /// Where the trigger is not meant to work; only under a source-specific rule.
+    /// The images that the trigger should not affect. Only for a source-specific rule.
     elsewhere: Option<Elsewhere>,
 }
 
@@ -68,7 +67,7 @@ impl Measured {
         Ok(Self { report: Report::with_trigger(labels, &clean, &wanted, &triggered), elsewhere })
     }
 
-    /// Metrics in percent and counts, by name; what has no cases is left out.
+    /// Metrics in percent and counts, by name. Metrics without cases are omitted.
     pub fn metrics(&self) -> Map<String, Value> {
         let mut metrics = Map::new();
         let mut put = |name: &str, count: &str, rate: Rate| {
@@ -88,7 +87,7 @@ impl Measured {
         metrics
     }
 
-    /// Metrics in percent by the name of the true class; classes without cases are left out.
+    /// Metrics in percent by the name of the true class. Classes without cases are omitted.
     pub fn by_class(&self, names: &[String]) -> Map<String, Value> {
         let of = |rates: &[Rate]| -> Map<String, Value> {
             let named = names.iter().zip(rates);
@@ -101,7 +100,7 @@ impl Measured {
         found
     }
 
-    /// The few metrics that a training reports of each epoch, in percent.
+    /// The metrics that a training reports after each epoch, in percent.
     pub fn each_epoch(&self) -> Vec<(&'static str, f64)> {
         let metrics = self.metrics();
         let value = |name: &str| metrics.get(name).and_then(Value::as_f64);

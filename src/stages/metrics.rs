@@ -1,7 +1,7 @@
-//! The table of metrics: what each is called in records and CSV files and by people, and what else follows from it.
+//! The table of metrics: the name, title, unit and role of each.
 //!
-//! Whatever names, writes or requires a metric reads it here. A metric that is not in the table is still kept and
-//! written, by its name.
+//! All code that names, writes or requires a metric uses this table. A metric that is not in the table is still kept and
+//! written by its name.
 
 use serde_json::Value;
 
@@ -10,24 +10,24 @@ use serde_json::Value;
 pub struct Metric {
     /// Its name in records and CSV files.
     pub name: &'static str,
-    /// Its title in tables for people; they leave out a metric that has none.
+    /// Its title in printed tables. They omit a metric without a title.
     pub title: Option<&'static str>,
-    /// What its values are.
+    /// The unit of its values.
     pub unit: Unit,
-    /// Where it is more than one metric among others.
+    /// Its role.
     pub role: Role,
     /// One line for the documentation.
     pub about: &'static str,
 }
 
-/// What the values of a metric are.
+/// The unit of a metric's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Percent.
     Percent,
     /// Any other number that is not a count.
     Number,
-    /// How many; a whole number.
+    /// A count, which is a whole number.
     Count,
     /// A short text.
     Text,
@@ -35,19 +35,19 @@ pub enum Unit {
     Truth,
 }
 
-/// What a metric is used for.
+/// The role of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Reported by one stage kind or another.
+    /// A metric of particular stage kinds.
     Other,
-    /// One of the field's: every CSV file that has one of them has a column for each, differences from fine-tuning are
-    /// taken of it, and `require` may name it.
+    /// A standard metric. A CSV file with one of them has a column for each. Summaries have its differences from
+    /// fine-tuning, and `require` can name it.
     Field,
-    /// One of the field's that a training also measures after each epoch.
+    /// A standard metric that a training also measures after each epoch.
     EachEpoch,
 }
 
-/// Digits after the point, of every number that is not a count.
+/// Decimals of every number that is not a count.
 pub const DIGITS: usize = 2;
 
 /// Accuracy.
@@ -56,10 +56,10 @@ pub const ACC: &str = "acc";
 pub const ASR: &str = "asr";
 /// Robust accuracy.
 pub const RA: &str = "ra";
-/// Whether a task's metrics are as required; only where something is required of them.
+/// Whether a task's metrics meet its requirement. Only tasks with a requirement have it.
 pub const VALID: &str = "valid";
 
-/// How the names of counts that stand beside a rate start (`n_clean`).
+/// The prefix of the names of counts beside a rate (`n_clean`).
 pub const COUNT: &str = "n_";
 
 /// Every metric of the stage kinds, in the order of the field's tables.
@@ -79,9 +79,13 @@ pub static METRICS: &[Metric] = &[
         Unit::Percent,
         "Area under the curve of rejected triggered against rejected clean images.",
     ),
-    titled(VALID, "valid", Unit::Truth, "Whether the metrics are as required."),
-    other("asr_elsewhere", Unit::Percent, "Attack success rate where the trigger is not meant to work."),
-    other("ra_elsewhere", Unit::Percent, "Robust accuracy where the trigger is not meant to work."),
+    titled(VALID, "valid", Unit::Truth, "Whether the metrics meet the requirement."),
+    other(
+        "asr_elsewhere",
+        Unit::Percent,
+        "Attack success rate on images that the trigger should not affect.",
+    ),
+    other("ra_elsewhere", Unit::Percent, "Robust accuracy on images that the trigger should not affect."),
     other("n_clean", Unit::Count, "Clean images that were measured."),
     other("n_excl_target", Unit::Count, "Images outside the target class."),
     other("n_triggered", Unit::Count, "Triggered images."),
@@ -119,7 +123,7 @@ const fn other(name: &'static str, unit: Unit, about: &'static str) -> Metric {
 }
 
 impl Metric {
-    /// The field's metrics.
+    /// The standard metrics.
     pub fn of_field() -> impl Iterator<Item = &'static Self> {
         METRICS.iter().filter(|metric| metric.role >= Role::Field)
     }
@@ -129,12 +133,12 @@ impl Metric {
         METRICS.iter().filter(|metric| metric.role == Role::EachEpoch)
     }
 
-    /// The metrics that tables for people show, with their titles.
+    /// The metrics of printed tables, with their titles.
     pub fn titled() -> impl Iterator<Item = (&'static Self, &'static str)> {
         METRICS.iter().filter_map(|metric| Some((metric, metric.title?)))
     }
 
-    /// The metric of a name.
+    /// The metric with a name.
     pub fn named(name: &str) -> Option<&'static Self> {
         METRICS.iter().find(|metric| metric.name == name)
     }
@@ -149,8 +153,8 @@ pub fn decimals(number: f64) -> String {
     }
 }
 
-/// Writes the value of a metric: a text or a truth value as it is, a count as an integer and any other number with its
-/// decimals; nothing if it is none of these.
+/// Writes the value of a metric. Texts and truth values are unchanged, counts are integers, and other numbers have 2
+/// decimals. Any other value gives an empty text.
 pub fn write(name: &str, value: &Value) -> String {
     let is_measured =
         Metric::named(name).is_some_and(|metric| matches!(metric.unit, Unit::Percent | Unit::Number));
@@ -169,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fields_metrics_come_first_and_no_name_comes_twice() {
+    fn the_standard_metrics_come_first_and_names_are_unique() {
         let names: Vec<_> = Metric::of_field().map(|metric| metric.name).collect();
         assert_eq!(names, ["acc", "acc_excl_target", "asr", "ra", "der"]);
         let names: Vec<_> = Metric::of_epoch().map(|metric| metric.name).collect();
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_written_as_its_unit_is() {
+    fn a_value_is_written_by_its_unit() {
         let cases = [
             ("acc", json!(50), "50.00"),
             ("ra", json!(-0.001), "0.00"),

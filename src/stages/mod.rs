@@ -1,8 +1,8 @@
-//! Stages: what a manifest's stage kinds are.
+//! Stages: the stage kinds of manifests.
 //!
-//! A stage turns parameters and input artifacts into output artifacts. It knows files, but neither YAML nor the
-//! store nor the terminal: the executor hands it a [`Context`] and commits what it leaves there.
-//! Adding a kind is one file in `kinds/` and one line in its registry, [`all`].
+//! A stage turns parameters and input artifacts into output artifacts. It uses files, but not YAML, the store or the
+//! terminal: the executor gives it a [`Context`] and commits its outputs. To add a kind, add a file in `kinds/` and a
+//! line in its registry, [`all`].
 
 mod baseline;
 mod context;

@@ -1,6 +1,6 @@
-//! Ports: what stages hand to each other, and the names that a manifest gives to it.
+//! Ports: the typed inputs and outputs of stages.
 
-/// What an artifact holds; ports connect by it.
+/// The type of an artifact. Ports connect by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Artifact {
     /// Training and test images with labels.
@@ -9,7 +9,7 @@ pub enum Artifact {
     Indices,
     /// The training images that an attack changed, with their new labels.
     Overlay,
-    /// What an attack stamps on an image, and the label rule that goes with it.
+    /// The trigger of an attack, and its label rule.
     Trigger,
     /// A network's architecture, parameters and running statistics.
     Model,
@@ -17,7 +17,7 @@ pub enum Artifact {
     Curve,
     /// Metrics as JSON.
     Report,
-    /// Tensors that a detector's finding rests on.
+    /// The tensors behind a detector's findings.
     Evidence,
 }
 
@@ -26,10 +26,10 @@ pub enum Artifact {
 pub struct Input {
     /// Its name in `needs`.
     pub name: &'static str,
-    /// What it takes. The stage that feeds it must have exactly one output of this type.
+    /// Its type. The stage that feeds it must have exactly one output of this type.
     pub takes: Artifact,
-    /// What it also takes, if the stage that feeds it has it (a split's indices beside its data set);
-    /// handed over as `name.part`.
+    /// Further outputs that it takes as `name.part`, if the stage that feeds it has them. For example, a split has
+    /// indices beside its data set.
     pub also: &'static [(&'static str, Artifact)],
     /// Whether `needs` must name it.
     pub required: bool,
@@ -43,7 +43,7 @@ impl Input {
         Self { name, takes, also: &[], required: true, about }
     }
 
-    /// An input that `needs` may leave out.
+    /// An input that `needs` can omit.
     pub const fn optional(name: &'static str, takes: Artifact, about: &'static str) -> Self {
         Self { required: false, ..Self::required(name, takes, about) }
     }
@@ -54,26 +54,26 @@ impl Input {
 pub struct Output {
     /// Its name.
     pub name: &'static str,
-    /// What it holds.
+    /// Its type.
     pub makes: Artifact,
     /// One line for the documentation.
     pub about: &'static str,
 }
 
-/// What is wrong with a parameter, beyond what its schema says.
+/// An error of a parameter that its schema does not express.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamError {
-    /// Where, from the stage's `with` (`["pattern"]`, `["milestones", "1"]`).
+    /// The path inside the stage's `with` (`["pattern"]`, `["milestones", "1"]`).
     pub path: Vec<String>,
-    /// What, and what to do.
+    /// What is wrong, and what to do.
     pub message: String,
 }
 
-/// An optional input that a stage cannot do without, because of a parameter.
+/// An optional input that a parameter requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
     /// The input.
     pub port: &'static str,
-    /// The parameter whose value asks for it.
+    /// The parameter whose value requires it.
     pub parameter: &'static str,
 }

@@ -1,4 +1,4 @@
-//! Requirements: what an evaluation's metrics must be for it to count.
+//! Requirements: conditions on the metrics of a valid evaluation.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use serde_json::{Map, Value, json};
 
 use super::metrics::Metric;
 
-/// What metrics of the field must be, in percent, by name; a metric that is not named may be anything.
+/// Conditions on standard metrics, in percent, by name. Other metrics can have any value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Require(BTreeMap<&'static str, Condition>);
 
-/// A comparison with a number; in text, `>= 95`.
+/// A comparison with a number, written as `>= 95`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Condition {
@@ -33,7 +33,7 @@ enum Comparison {
     Below,
 }
 
-/// By sign; a sign comes before those that it starts with.
+/// By sign. Longer signs come before their prefixes.
 const SIGNS: [(&str, Comparison); 4] = [
     (">=", Comparison::AtLeast),
     ("<=", Comparison::AtMost),
@@ -42,24 +42,24 @@ const SIGNS: [(&str, Comparison); 4] = [
 ];
 
 impl Require {
-    /// Whether nothing is required.
+    /// Whether it has no conditions.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether metrics are as required; nothing if nothing is required.
+    /// Whether the metrics meet the requirement. `None` without conditions.
     ///
     /// # Errors
     ///
-    /// A requirement on a metric that was not measured.
+    /// A condition on a metric that was not measured.
     pub fn met(&self, metrics: &Map<String, Value>) -> Result<Option<bool>, String> {
         let mut met = None;
         for metric in Metric::of_field() {
             let name = metric.name;
             let Some(condition) = self.0.get(name) else { continue };
             let value = metrics.get(name).and_then(Value::as_f64).ok_or_else(|| {
-                let advice = "connect `trigger`, and for `der` also `baseline`, or drop the requirement";
-                format!("`require` asks for `{name}`, which was not measured; {advice}")
+                let advice = "connect `trigger`, and for `der` also `baseline`, or remove the requirement";
+                format!("`require` has a condition on `{name}`, which was not measured; {advice}")
             })?;
             met = Some(met.unwrap_or(true) && condition.holds(value));
         }
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Require {
     }
 }
 
-/// The name of a metric of the field.
+/// The name of a standard metric.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Name(&'static str);
 
@@ -92,7 +92,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// A closed list of fields, one for each metric of the field.
+/// A closed list of fields, one for each standard metric.
 impl JsonSchema for Require {
     fn schema_name() -> Cow<'static, str> {
         "Require".into()
@@ -105,7 +105,7 @@ impl JsonSchema for Require {
         };
         let properties: Map<String, Value> = Metric::of_field().map(property).collect();
         json_schema!({
-            "description": "What metrics must be, in percent; a metric that is not named may be anything.",
+            "description": "Conditions on metrics, in percent. Other metrics can have any value.",
             "type": "object",
             "properties": properties,
             "additionalProperties": false,
@@ -134,13 +134,11 @@ impl FromStr for Condition {
         let (bound, comparison) = sign.ok_or_else(wrong)?;
         let bound: f64 = bound.trim().parse().map_err(|_| wrong())?;
         if !(0.0..=100.0).contains(&bound) {
-            return Err(format!("{bound} is no percentage; write 0 to 100"));
+            return Err(format!("`{bound}` is not a percentage; write a number from 0 to 100"));
         }
         let at_least = matches!(comparison, Comparison::AtLeast | Comparison::Above);
         if at_least && bound > 0.0 && bound <= 1.0 {
-            return Err(format!(
-                "`{text}` asks for {bound} percent, which is hardly meant; write 95 for 0.95"
-            ));
+            return Err(format!("`{text}` means {bound} percent; write 95 for 0.95"));
         }
         Ok(Self { comparison, bound })
     }
@@ -180,14 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_held_against_every_condition() {
+    fn metrics_are_checked_against_every_condition() {
         let metrics = || json!({"acc": 90.0, "asr": 95.0});
         assert_eq!(met(json!({"asr": ">= 95"}), metrics()), Ok(Some(true)));
         assert_eq!(met(json!({"asr": "> 95"}), metrics()), Ok(Some(false)));
         assert_eq!(met(json!({"asr": "<=95", "acc": "<  90"}), metrics()), Ok(Some(false)));
         assert_eq!(met(json!({}), metrics()), Ok(None));
         let message = met(json!({"der": "> 50"}), metrics()).unwrap_err();
-        assert!(message.starts_with("`require` asks for `der`, which was not measured"), "{message}");
+        assert!(
+            message.starts_with("`require` has a condition on `der`, which was not measured"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -198,11 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_condition_is_refused() {
+    fn invalid_conditions_are_refused() {
         for text in ["95", "= 95", ">= high", ">=", ">= NaN"] {
             assert!(require(json!({"asr": text})).is_err(), "{text}");
         }
-        assert!(require(json!({"asr": ">= 950"})).unwrap_err().contains("950 is no percentage"));
+        assert!(require(json!({"asr": ">= 950"})).unwrap_err().contains("`950` is not a percentage"));
         assert!(require(json!({"asr": ">= 0.95"})).unwrap_err().contains("write 95 for 0.95"));
         assert!(require(json!({"asr": "<= 0.5", "acc": ">= 0"})).is_ok());
         assert!(require(json!({"as": ">= 95"})).unwrap_err().contains("unknown field `as`"));

@@ -91,7 +91,7 @@ fn on_split<'a>(port: &'a str, model: &'a str) -> [(&'a str, &'a str); 3] {
 }
 
 #[test]
-fn the_whole_line_ends_in_metrics() {
+fn a_chain_of_all_stages_ends_in_metrics() {
     let lab = Lab::with_model();
     let trigger = ("trigger", "poisoned/trigger");
     let before = lab.evaluate("backdoored", &[trigger]).unwrap();
@@ -154,7 +154,7 @@ fn the_method_finetune_is_the_stage_finetune_and_needs_no_teacher() {
 }
 
 #[test]
-fn a_curves_points_are_models_and_one_of_them_is_the_repaired_one() {
+fn points_of_a_curve_are_models_and_one_is_the_repaired_model() {
     let lab = Lab::with_model();
     let short = json!({"epochs": 1, "batch": 16});
     lab.run::<FinetuneStage>("teacher", short, &on_split("model", "backdoored/model")).unwrap();
@@ -172,7 +172,7 @@ fn a_curves_points_are_models_and_one_of_them_is_the_repaired_one() {
     assert_eq!(point(0.3), lab.bytes("repaired/model"));
     let ends = [(0.0, "backdoored/model"), (1.0, "teacher/model")];
     for (t, end) in ends {
-        // The ends have the parameters of the models, and running statistics of the clean images.
+        // The ends have the models' parameters and the running statistics of the clean images.
         point(t);
         let [point, end] =
             [format!("point {t}/model"), end.to_owned()].map(|file| Model::load(&lab.path(&file)).unwrap());
@@ -225,7 +225,7 @@ fn a_source_specific_trigger_is_measured_on_its_source_and_elsewhere() {
 }
 
 #[test]
-fn a_requirement_marks_its_evaluation_and_those_that_it_is_the_baseline_of() {
+fn a_requirement_marks_its_evaluation_and_those_with_it_as_baseline() {
     let lab = Lab::with_model();
     let inputs = [
         ("model", "backdoored/model"),
@@ -250,7 +250,7 @@ fn a_requirement_marks_its_evaluation_and_those_that_it_is_the_baseline_of() {
 }
 
 #[test]
-fn detectors_leave_a_report_and_evidence() {
+fn detectors_write_a_report_and_evidence() {
     const STRIP: [&str; 7] =
         ["auroc", "entropy_clean", "entropy_triggered", "far", "frr", "n_clean", "n_triggered"];
     let lab = Lab::with_model();
@@ -274,7 +274,7 @@ fn detectors_leave_a_report_and_evidence() {
 }
 
 #[test]
-fn what_a_detector_finds_in_a_model_whose_backdoor_failed_is_not_valid() {
+fn a_detection_on_a_model_whose_backdoor_failed_is_not_valid() {
     let lab = Lab::with_model();
     let model =
         [("model", "backdoored/model"), ("dataset", "images/dataset"), ("trigger", "poisoned/trigger")];
@@ -289,7 +289,7 @@ fn what_a_detector_finds_in_a_model_whose_backdoor_failed_is_not_valid() {
 }
 
 #[test]
-fn unlearning_trains_against_flagged_triggers_and_else_leaves_the_model() {
+fn unlearning_changes_the_model_only_if_a_trigger_is_flagged() {
     let lab = Lab::with_model();
     let erase = |stage: &str, threshold: f64| {
         let reverse = json!({"epochs": 1, "threshold": threshold});
@@ -302,7 +302,7 @@ fn unlearning_trains_against_flagged_triggers_and_else_leaves_the_model() {
 }
 
 #[test]
-fn a_model_of_other_classes_is_refused() {
+fn a_model_with_another_number_of_classes_is_refused() {
     let lab = Lab::with_model();
     let with = json!({"source": "synthetic", "train": 60, "test": 20, "classes": 3});
     lab.run::<DatasetStage>("three", with, &[]).unwrap();
@@ -347,7 +347,7 @@ fn with_a_trigger_every_epoch_is_tested_and_the_model_is_the_same() {
 }
 
 #[test]
-fn a_stop_leaves_a_checkpoint_and_no_model() {
+fn a_stopped_stage_writes_a_checkpoint_and_no_model() {
     let lab = Lab::with_data();
     let (work, partial) = (lab.path("work"), lab.path("partial"));
     std::fs::create_dir_all(&work).unwrap();

@@ -1,4 +1,4 @@
-//! What the stages that train or test networks share: their inputs, and how a training is tested on its way.
+//! Shared code of the stages that train or test networks: their inputs, and the tests during a training.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ pub(super) const DATASET: Input = Input {
     takes: Artifact::Dataset,
     also: &[("indices", Artifact::Indices)],
     required: true,
-    about: "What to train on: a data set, or a split of one.",
+    about: "The images to train on: a data set, or a split of one.",
 };
 
-/// The port of the trigger that a stage which trains is tested with.
+/// The port of the trigger for the tests during a training.
 pub(super) const TRIGGER: Input = Input::optional(
     "trigger",
     Artifact::Trigger,
-    "If connected, the test images tell ACC, ASR and RA before the first epoch and after each, in the log \
-            and the events. The training does not depend on them.",
+    "If connected, ACC, ASR and RA on the test images are measured before the first epoch and after each, for \
+            the log and the events. The training does not depend on them.",
 );
 
 /// The output of a stage that trains.
@@ -42,7 +42,7 @@ pub(super) fn view(context: &Context<'_>) -> Result<Arc<TrainView>, StageError> 
     Ok(Arc::new(TrainView::new(Arc::new(dataset), indices, overlay)?))
 }
 
-/// A model from a port, whose network can run.
+/// A model from a port, with a network that can run.
 pub(super) struct Loaded {
     pub spec: Spec,
     pub network: Network,
@@ -50,28 +50,28 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the model of `port` and checks that it was made for such images.
+    /// Loads the model of `port` and checks that it fits the data set's images.
     ///
     /// # Errors
     ///
-    /// An unreadable file, or another image size or number of classes than the data set's.
+    /// An unreadable file, or an image size or number of classes that differs from the data set's.
     pub fn from(context: &Context<'_>, port: &str, dataset: &Dataset) -> Result<Self, StageError> {
         let Model { spec, weights } = Model::load(context.input(port)?)?;
         let network = network(context, &spec, port, dataset)?;
         Ok(Self { spec, network, weights })
     }
 
-    /// The network as one that is looked at and not trained.
+    /// The network for inference, not for training.
     pub fn freeze(self) -> Result<Frozen, StageError> {
         Ok(Frozen::new(self.network, &self.weights)?)
     }
 }
 
-/// The network of a spec from `port`, which must be for such images.
+/// The network of a spec from `port`. Checks that it fits the data set's images.
 ///
 /// # Errors
 ///
-/// Another image size or number of classes than the data set's, and a network that the backend cannot compute.
+/// An image size or number of classes that differs from the data set's, or a network that the backend does not support.
 pub(super) fn network(
     context: &Context<'_>,
     spec: &Spec,
@@ -81,8 +81,8 @@ pub(super) fn network(
     let of_model = (spec.image, spec.classes);
     let of_data = (dataset.shape(), dataset.classes.len());
     if of_model != of_data {
-        let tell = |(shape, classes): (Shape, usize)| format!("images of {shape} in {classes} classes");
-        let (model, data) = (tell(of_model), tell(of_data));
+        let text = |(shape, classes): (Shape, usize)| format!("images of {shape} in {classes} classes");
+        let (model, data) = (text(of_model), text(of_data));
         let advice = "connect the data set that the model was trained on";
         return Err(StageError::Failed(format!("`{port}` reads {model}, `dataset` has {data}; {advice}")));
     }
@@ -109,22 +109,22 @@ pub(super) fn finish(
 /// The context of a training that tests the network after every epoch.
 pub(super) struct Tested<'a> {
     context: &'a Context<'a>,
-    /// What every epoch is tested with.
+    /// The tests after every epoch.
     test: Option<(&'a Dataset, Trigger)>,
 }
 
 impl<'a> Tested<'a> {
-    /// Tests on the test images of `dataset` if the port [`TRIGGER`] is connected, and else not at all.
+    /// Tests on the test images of `dataset` if the port [`TRIGGER`] is connected, and otherwise never.
     ///
     /// # Errors
     ///
-    /// A trigger that is unreadable or for other images.
+    /// An unreadable trigger, or a trigger for another image size.
     pub fn new(context: &'a Context<'a>, dataset: &'a Dataset) -> Result<Self, StageError> {
         let test = measure::trigger(context, dataset)?.map(|trigger| (dataset, trigger));
         Ok(Self { context, test })
     }
 
-    /// As [`Context::session`].
+    /// Same as [`Context::session`].
     pub fn session(&self) -> Session<'_> {
         Session { observer: self, ..self.context.session() }
     }
@@ -150,7 +150,7 @@ impl Observer for Tested<'_> {
     }
 }
 
-/// Parameter errors of a library type as those of a stage.
+/// Converts the parameter errors of a library type into those of a stage.
 pub(super) fn param_errors(wrong: Vec<InvalidParam>) -> Vec<ParamError> {
     wrong.into_iter().map(ParamError::from).collect()
 }

@@ -22,7 +22,7 @@ fn results_are_written_nowhere_but_in_the_workspace() {
     symlink(elsewhere.path(), workspace.path("results")).unwrap();
     for place in ["results/tiny.csv", "results/deeper/tiny.csv"] {
         let ended = workspace.run_with("run tiny.yaml --set", &[&set(Path::new(place))]);
-        ended.with(4, &[place, "outside of the workspace"]);
+        ended.with(4, &[place, "outside the workspace"]);
     }
     assert_eq!(workspace.kept("records"), [] as [PathBuf; 0], "it is reported before anything runs");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);

@@ -190,7 +190,7 @@ fn a_kept_run_keeps_a_sweep_that_no_manifest_describes() {
     workspace.write(&file, &text.replace("\"key\":", "\"was\":"));
     workspace
         .run(&format!("cache gc --keep-days 0 --keep {run}"))
-        .with(2, &["cannot keep", "it names no results"]);
+        .with(2, &["cannot keep", "it has no results"]);
     assert_eq!(tasks(&workspace).len(), 12);
 }
 

@@ -15,9 +15,9 @@ fn targets_run_with_what_they_need() {
 #[test]
 fn only_does_not_compute_what_is_needed() {
     let workspace = Workspace::cheap();
-    let told =
-        ["images: it has no result yet", "leave out --only", "skipped part@ratio=0.25: it needs images"];
-    let ended = workspace.run("run cheap.yaml part@ratio=0.25 --only").with(5, &told);
+    let reported =
+        ["images: it has no result yet", "remove `--only`", "skipped part@ratio=0.25: it needs images"];
+    let ended = workspace.run("run cheap.yaml part@ratio=0.25 --only").with(5, &reported);
     assert!(ended.stderr.contains("3 skipped") && !ended.stderr.contains("failed"), "{}", ended.stderr);
     let status = workspace.run("status cheap.yaml images").with(0, &["1 missing"]);
     assert!(!status.stdout.contains("failed"), "{}", status.stdout);
@@ -36,9 +36,9 @@ fn what_is_forced_runs_again() {
 }
 
 #[test]
-fn a_target_that_there_is_not_is_told_with_the_nearest() {
+fn an_unknown_target_is_reported_with_the_nearest_name() {
     let workspace = Workspace::cheap();
-    workspace.run("run cheap.yaml prt").with(2, &["there is no stage `prt`", "did you mean `part`?"]);
+    workspace.run("run cheap.yaml prt").with(2, &["unknown stage `prt`", "did you mean `part`?"]);
     workspace
         .run("plan cheap.yaml part@ration=1")
         .with(2, &["has no axis `ration`", "did you mean `ratio`?"]);
@@ -47,7 +47,7 @@ fn a_target_that_there_is_not_is_told_with_the_nearest() {
         .with(2, &["no task has the value `0.3`", "`0.25`, `0.5`"]);
     workspace.run("status cheap.yaml part@ratio=0.50").with(0, &["cheap: 1 task: "]);
     workspace.run("status cheap.yaml part@*").with(0, &["cheap: 2 tasks: "]);
-    workspace.run("show cheap.yaml part").with(2, &["2 tasks are called so", "`part@ratio=0.25`"]);
+    workspace.run("show cheap.yaml part").with(2, &["the name matches 2 tasks", "`part@ratio=0.25`"]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_failure_ends_the_run_at_once_only_on_request() {
     assert!(!fast.stderr.contains("finished part"), "{}", fast.stderr);
     workspace
         .run("run wrong.yaml")
-        .with(4, &["1 task failed (bad); all other results are kept", "finished part@ratio=0.5"]);
+        .with(4, &["1 task failed (bad)", "finished results are kept", "finished part@ratio=0.5"]);
     workspace.run("run wrong.yaml --fail-fast -k --force").with(4, &["6 ran, 1 failed"]);
 }
 

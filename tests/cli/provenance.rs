@@ -87,9 +87,10 @@ fn locked_results_are_given_or_none() {
     assert_eq!(told.stderr.matches("does not match the lock file: ").count(), 1, "the cause alone is named");
     let why = ["\n  parameter `rate`: 0.1 -> 0.2\n", "--set stages.poisoned.with.rate=0.2 --lock` locks"];
     workspace.run(&changed.replace(" --cache-dir other", "")).with(5, &words).with(5, &why);
-    workspace
-        .run("run tiny.yaml --locked --set matrix.epochs=[1,3]")
-        .with(5, &["trained@epochs=3: the lock does not", "trained@epochs=2: only the lock has it"]);
+    workspace.run("run tiny.yaml --locked --set matrix.epochs=[1,3]").with(
+        5,
+        &["trained@epochs=3: it is not in the lock file", "trained@epochs=2: it is only in the lock file"],
+    );
     workspace.run("run tiny.yaml --locked --lock").with(2, &["cannot be used with"]);
 
     // A lock is of the whole plan, whatever part of it is run.
@@ -111,7 +112,7 @@ fn locked_results_are_given_or_none() {
     fs::remove_file(workspace.path("results/tiny.csv")).unwrap();
     workspace
         .run("run tiny.yaml --locked")
-        .with(5, &["after@epochs=2: its output `report` is not the locked one"]);
+        .with(5, &["after@epochs=2: its output `report` differs from the locked one"]);
     assert!(!workspace.path("results/tiny.csv").exists());
     workspace.write("results/tiny.lock", "{");
     workspace.run("run tiny.yaml --locked").with(66, &["cannot read the lock"]);

@@ -1,4 +1,4 @@
-//! A stage's parameters in one cell: filled in, checked against the kind's schema, typed.
+//! A stage's parameters in one cell: resolved, checked against the kind's schema, and typed.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::stages::{Bound, Need, ParamError, Stage};
 /// The parameters of a stage in a cell.
 #[derive(Clone)]
 pub(super) struct Binding {
-    /// As the manifest gives them, references filled in.
+    /// As in the manifest, with references resolved.
     pub with: Arc<Value>,
     /// Typed.
     pub bound: Arc<dyn Bound>,
 }
 
-/// Types the parameters of a stage in a cell, or says everything that is wrong with them.
+/// Types the parameters of a stage in a cell, or reports all their errors.
 pub(super) fn bind(
     manifest: &Manifest,
     def: &StageDef,
@@ -44,7 +44,7 @@ pub(super) fn bind(
     if missing.is_empty() { Ok(Binding { with: json.into(), bound: bound.into() }) } else { Err(missing) }
 }
 
-/// Says that an input is missing, at the parameter that asks for it.
+/// Reports a missing input at the parameter that requires it.
 fn lacks(need: &Need, kind: &dyn Stage, with: &Node, path: &str) -> Diagnostic {
     let &Need { port, parameter } = need;
     let value = with.child(parameter).unwrap_or(with);
@@ -56,7 +56,8 @@ fn lacks(need: &Need, kind: &dyn Stage, with: &Node, path: &str) -> Diagnostic {
         .with_help(format!("add `{port}: <stage>` to the `needs` of this stage{about}"))
 }
 
-/// Finds where in the manifest a parameter is wrong; one that is not spelled out is reported where it could be.
+/// Finds the place of a wrong parameter in the manifest. A parameter that is not written there is reported at the place
+/// where it could be.
 fn locate(error: &ParamError, with: &Node, path: &str) -> Diagnostic {
     let mut at = with;
     for step in &error.path {

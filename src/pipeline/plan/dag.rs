@@ -1,4 +1,4 @@
-//! The plan: the DAG of tasks that a manifest stands for.
+//! The plan: the DAG of a manifest's tasks.
 
 use std::collections::{BTreeSet, HashMap};
 use std::iter;
@@ -14,7 +14,7 @@ use super::task::{Policy, Task};
 use crate::manifest::Source;
 use crate::nn::Backend;
 
-/// Where the rows of the results come from, and where they go.
+/// The stages of the results, and their file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultsSpec {
     /// The CSV file.
@@ -23,7 +23,7 @@ pub struct ResultsSpec {
     pub from: Vec<String>,
 }
 
-/// The DAG of tasks that a manifest stands for. Everything in it has been validated.
+/// The DAG of a manifest's tasks. Everything in it has been validated.
 pub struct Plan {
     source: Arc<Source>,
     name: String,
@@ -36,7 +36,7 @@ pub struct Plan {
     by_stage: HashMap<String, Vec<TaskId>>,
 }
 
-/// These tasks and all that can be reached from them.
+/// These tasks and all tasks that can be reached from them.
 fn reached<G>(graph: G, from: &BTreeSet<TaskId>) -> BTreeSet<TaskId>
 where
     G: IntoNeighbors<NodeId = NodeIndex> + Visitable,
@@ -46,7 +46,7 @@ where
     iter::from_fn(|| search.next(graph)).map(|node| TaskId(node.index())).collect()
 }
 
-/// What a plan has beside its tasks.
+/// The fields of a plan except its tasks.
 pub(super) struct Frame {
     pub source: Arc<Source>,
     pub name: String,
@@ -58,7 +58,7 @@ pub(super) struct Frame {
 }
 
 impl Plan {
-    /// Links tasks, which must be in order: inputs before what needs them, each at the position that its id says.
+    /// Links tasks. They must be in order: each task after the tasks that it needs, and at the position of its id.
     pub(super) fn new(frame: Frame, tasks: Vec<Task>) -> Self {
         let Frame { source, name, backend, seed, axes, stages, results } = frame;
         let edges = tasks.iter().map(|task| task.inputs.len()).sum();
@@ -88,7 +88,7 @@ impl Plan {
         &self.name
     }
 
-    /// What computes networks.
+    /// The backend that computes networks.
     pub fn backend(&self) -> &Backend {
         &self.backend
     }
@@ -98,7 +98,7 @@ impl Plan {
         self.backend.numerics()
     }
 
-    /// The manifest's seed, which counts unless `seed` is an axis.
+    /// The manifest's seed. The axis `seed` replaces it.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -113,7 +113,7 @@ impl Plan {
         &self.stages
     }
 
-    /// Where the results come from and go to, if the manifest says so.
+    /// The manifest's `results`, if it has any.
     pub fn results(&self) -> Option<&ResultsSpec> {
         self.results.as_ref()
     }
@@ -124,17 +124,17 @@ impl Plan {
         Some(self.task(connection.producer).label.clone())
     }
 
-    /// How many tasks there are.
+    /// The number of tasks.
     pub fn len(&self) -> usize {
         self.graph.node_count()
     }
 
-    /// Whether there are no tasks.
+    /// Whether the plan has no tasks.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All tasks, inputs before what needs them.
+    /// All tasks, each after the tasks that it needs.
     pub fn tasks(&self) -> impl ExactSizeIterator<Item = &Task> {
         (0..self.len()).map(|index| self.task(TaskId(index)))
     }
@@ -149,19 +149,19 @@ impl Plan {
         self.by_stage.get(stage).into_iter().flatten().map(|&id| self.task(id))
     }
 
-    /// The tasks that need a task themselves.
+    /// The tasks that need a task directly.
     pub fn dependents(&self, id: TaskId) -> impl Iterator<Item = TaskId> + '_ {
         let node = NodeIndex::new(id.0);
         self.graph.neighbors_directed(node, Direction::Outgoing).map(|node| TaskId(node.index()))
     }
 
-    /// The distinct tasks that a task needs itself.
+    /// The distinct tasks that a task needs directly.
     pub fn needs(&self, id: TaskId) -> impl Iterator<Item = TaskId> + '_ {
         let node = NodeIndex::new(id.0);
         self.graph.neighbors_directed(node, Direction::Incoming).map(|node| TaskId(node.index()))
     }
 
-    /// Says when a task is to run.
+    /// Sets when a task runs.
     pub fn set_policy(&mut self, id: TaskId, policy: Policy) {
         self.graph[NodeIndex::new(id.0)].policy = policy;
     }
@@ -176,7 +176,7 @@ impl Plan {
         reached(&self.graph, tasks)
     }
 
-    /// Leaves only these tasks, under new ids in the same order. With a task there must be what it needs.
+    /// Keeps only these tasks, under new ids in the same order. They must include every task that they need.
     pub fn narrowed(self, tasks: &BTreeSet<TaskId>) -> Self {
         let Self { source, name, backend, seed, axes, stages, results, graph, .. } = self;
         let new: HashMap<TaskId, TaskId> =
@@ -187,7 +187,7 @@ impl Plan {
         Self::new(frame, kept.collect())
     }
 
-    /// The graph itself: an edge leads from a task to one that needs it; node indices are the tasks' ids.
+    /// The graph: an edge leads from a task to one that needs it. Node indices are the tasks' ids.
     pub fn graph(&self) -> &DiGraph<Task, ()> {
         &self.graph
     }

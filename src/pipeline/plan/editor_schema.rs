@@ -1,9 +1,9 @@
-//! The JSON Schema of manifests, for editors: what the manifest's own fields are, and for each stage kind its ports
-//! and parameters, with their documentation.
+//! The JSON Schema of manifests, for editors: the manifest's own fields, and the ports and parameters of each stage
+//! kind, with their documentation.
 //!
-//! Editors check the text before anything is filled in, so wherever a value is expected, `${...}` fits as well, and
-//! a mapping that takes in others by `<<` need not have its required fields itself. What the program accepts, this
-//! accepts; the reverse is for the program to say.
+//! Editors check the text before references are resolved. So the schema accepts `${...}` in place of any value, and a
+//! mapping that merges others by `<<` can omit required fields. The schema accepts everything that the program accepts;
+//! the program may still refuse what the schema accepts.
 
 use serde_json::{Map, Value, json};
 
@@ -33,36 +33,36 @@ const NAME: &str = "^[A-Za-z0-9_-]+$";
 fn properties() -> Value {
     json!({
         "name": {
-            "description": "What the experiment is called: lower-case letters, digits, `-` and `_`.",
+            "description": "The name of the experiment: lower-case letters, digits, `-` and `_`.",
             "type": "string",
             "pattern": "^[a-z0-9_-]+$",
         },
-        "description": {"description": "What it is about, for people.", "type": "string"},
+        "description": {"description": "A description for readers.", "type": "string"},
         "seed": {
             "description": "The seed of every stage. For several, write an axis: `matrix: {seed: [1, 2, 3]}`.",
             "default": 0,
             "anyOf": [{"type": "integer", "minimum": 0}, to_reference()],
         },
         "vars": {
-            "description": "Values to use as `${vars.<name>}`, in other variables too. Change one by `--set \
+            "description": "Values to use as `${vars.<name>}`, also in other variables. Change one with `--set \
                             vars.<name>=<value>`.",
             "type": ["object", "null"],
             "propertyNames": {"pattern": NAME},
         },
         "matrix": {
             "description": "The sweep: each field is an axis with its values, used as `${matrix.<axis>}` in a stage's \
-                            `with`. A stage becomes one task per combination of the axes that it uses, itself or \
-                            through what it needs. A value may be a mapping with a `name`. The axis `seed` replaces \
-                            the seed; results then have a row per seed.",
+                            `with`. A stage becomes one task per cell of the axes that it uses, directly or through \
+                            its needs. A value can be a mapping with a `name`. The axis `seed` replaces the seed; \
+                            results then have a row per seed.",
             "type": "object",
             "properties": {
                 "exclude": cells("Removes every cell that has all values of an entry."),
-                "include": cells("Adds a cell per entry, also with values that are in no axis's list."),
+                "include": cells("Adds a cell per entry. Its values need not be in an axis's list."),
             },
             "additionalProperties": {"anyOf": [{"type": "array", "minItems": 1}, to_reference()]},
         },
         "stages": {
-            "description": "The stages by name: what is done, with what, and how.",
+            "description": "The stages by name.",
             "type": "object",
             "minProperties": 1,
             "propertyNames": {"pattern": NAME},
@@ -74,7 +74,7 @@ fn properties() -> Value {
             "required": ["csv", "from"],
             "additionalProperties": false,
             "properties": {
-                "csv": {"description": "The file: a path inside the folder that the program runs in.", "type": "string"},
+                "csv": {"description": "The file: a path inside the current folder.", "type": "string"},
                 "from": {
                     "description": "The stages whose tasks are the rows, in this order.",
                     "anyOf": [{"type": "array", "minItems": 1, "items": {"type": "string"}}, to_reference()],
@@ -101,7 +101,7 @@ fn to_reference() -> Value {
     json!({"$ref": "#/$defs/reference"})
 }
 
-/// A stage; `branches` say what each kind makes of it.
+/// The schema of a stage. `branches` has the ports and parameters of each kind.
 fn stage(kinds: &[Box<dyn Stage>], branches: Vec<Value>) -> Value {
     let names: Vec<Value> =
         kinds.iter().map(|kind| json!({"const": kind.kind(), "description": kind.about()})).collect();
@@ -112,9 +112,9 @@ fn stage(kinds: &[Box<dyn Stage>], branches: Vec<Value>) -> Value {
         "properties": {
             "kind": {"description": "What the stage does.", "oneOf": names},
             "needs": {"description": "Which stage feeds which port: `{dataset: images}`."},
-            "with": {"description": "Parameters. What is left out has its default."},
+            "with": {"description": "Parameters. Missing ones have their defaults."},
             "seed": {
-                "description": "A seed of its own, in place of the manifest's or the axis `seed`'s.",
+                "description": "A seed of its own, instead of the manifest's or the axis `seed`.",
                 "anyOf": [{"type": "integer", "minimum": 0}, to_reference()],
             },
         },
@@ -122,7 +122,7 @@ fn stage(kinds: &[Box<dyn Stage>], branches: Vec<Value>) -> Value {
     })
 }
 
-/// What one kind makes of a stage. Definitions that its parameters refer to are added to `definitions`.
+/// The ports and parameters of one kind. The definitions that its parameters refer to are added to `definitions`.
 fn branch(kind: &dyn Stage, definitions: &mut Map<String, Value>) -> Value {
     let mut parameters = kind.schema().to_value();
     if let Some(fields) = parameters.as_object_mut() {
@@ -152,7 +152,7 @@ fn needs(inputs: &[Input], required: &[&str]) -> Value {
     json!({"type": kind, "required": required, "additionalProperties": false, "properties": ports})
 }
 
-/// A schema in whose fields and items `${...}` fits as well.
+/// A schema that also accepts `${...}` in its fields and items.
 fn opened(schema: Value) -> Value {
     let Value::Object(fields) = schema else { return schema };
     let is_object = fields.contains_key("properties");
@@ -162,10 +162,8 @@ fn opened(schema: Value) -> Value {
             ("properties", Value::Object(properties)) => {
                 let mut properties: Map<String, Value> =
                     properties.into_iter().map(|(name, schema)| (name, or_reference(schema))).collect();
-                properties.insert(
-                    "<<".to_owned(),
-                    json!({"description": "Takes in the fields of other mappings."}),
-                );
+                properties
+                    .insert("<<".to_owned(), json!({"description": "Merges the fields of other mappings."}));
                 open.insert(word, Value::Object(properties));
             }
             ("required", required) if is_object => {
@@ -179,7 +177,7 @@ fn opened(schema: Value) -> Value {
             ("prefixItems", Value::Array(items)) => {
                 open.insert(word, items.into_iter().map(or_reference).collect());
             }
-            // Before it is filled in, a tag can stand for several branches.
+            // Until references are resolved, a tag can match several branches.
             ("oneOf" | "anyOf", Value::Array(branches)) => {
                 open.insert("anyOf".to_owned(), branches.into_iter().map(opened).collect());
             }
@@ -189,10 +187,10 @@ fn opened(schema: Value) -> Value {
     Value::Object(open)
 }
 
-/// What is said about a value, beside what it may be.
+/// Keywords that describe a value without restricting it.
 const ANNOTATIONS: [&str; 5] = ["title", "description", "default", "examples", "deprecated"];
 
-/// A schema that also accepts `${...}`. What it says about the value stays in front, where editors look for it.
+/// A schema that also accepts `${...}`. Its annotations stay at the top, where editors look for them.
 fn or_reference(schema: Value) -> Value {
     let Value::Object(fields) = schema else { return schema };
     let (mut outer, inner): (Map<String, Value>, Map<String, Value>) =
@@ -213,12 +211,7 @@ mod tests {
             let schema = kind.schema().to_value();
             for (name, definition) in schema.get("$defs").and_then(Value::as_object).into_iter().flatten() {
                 let first = definitions.entry(name.clone()).or_insert_with(|| definition.clone());
-                assert_eq!(
-                    first,
-                    definition,
-                    "`{name}` of `{}`: give one of the types another name",
-                    kind.kind()
-                );
+                assert_eq!(first, definition, "`{name}` of `{}`: rename one of the types", kind.kind());
                 assert!(!["reference", "stage"].contains(&name.as_str()), "`{name}` is taken");
             }
         }

@@ -1,4 +1,4 @@
-//! How a task is called: in messages, events, run files and jobs.
+//! The labels of tasks in messages, events, run files and jobs.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,23 +8,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::in_order;
 
-/// A task's position in its plan: inputs come before what needs them.
+/// A task's position in its plan. A task comes after the tasks that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId(pub usize);
 
-/// How a task is called.
+/// The label of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// Its position in the plan.
+    /// The task's position in the plan.
     pub id: TaskId,
     /// The stage's name.
     pub stage: String,
-    /// Axis and value label for each axis that it uses, in the manifest's axis order.
+    /// Axis and value label for each axis that the task uses, in the manifest's axis order.
     pub axes: Vec<(String, String)>,
 }
 
 impl Label {
-    /// The label of its value on an axis, if it uses that axis.
+    /// The label of the task's value on an axis, if it uses that axis.
     pub fn axis(&self, name: &str) -> Option<&str> {
         self.axes.iter().find(|(axis, _)| axis == name).map(|(_, value)| value.as_str())
     }
@@ -65,7 +65,7 @@ impl fmt::Display for TaskRef {
     }
 }
 
-/// A label as it is written down. The name follows from the stage and the axes; readers of JSON get it spelled out.
+/// A label in JSON. The name follows from the stage and the axes; it is included for readers of the JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Task")]
 struct Written {

@@ -1,7 +1,7 @@
-//! From a manifest to the DAG of tasks that it stands for, and the ways to name parts of it.
+//! From a manifest to the DAG of its tasks, and the labels and targets that name parts of it.
 //!
-//! `Manifest` -> [`plan`] -> [`Plan`]. Everything that can be wrong with a manifest is found here, before anything
-//! runs. Nothing here reads the store.
+//! `Manifest` -> [`plan`] -> [`Plan`]. All errors of a manifest are found here, before anything runs. Nothing here reads
+//! the store.
 
 mod binding;
 pub(super) mod dag;

@@ -1,9 +1,8 @@
-//! Manifest to plan: every stage once per distinct combination of the axes that it uses, itself or through what
-//! it needs.
+//! Manifest to plan: one task per stage and distinct cell of the axes that the stage uses, directly or through its
+//! needs.
 //!
-//! Everything that can be wrong with a stage is found here, before anything runs, and all of it at once. The work
-//! is linear in cells times stages; parameters are checked and typed once per combination of the axes that the
-//! stage's own text uses.
+//! All errors of the stages are found here, before anything runs, and reported together. The time is linear in cells
+//! times stages. Parameters are checked and typed once per cell of the axes that the stage's own text uses.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,15 +19,15 @@ use crate::stages::{Output, Stage};
 /// The axis whose value replaces the manifest's seed.
 const SEED: &str = "seed";
 
-/// Value index by axis, `None` where an axis is not used: what tells the tasks of a stage apart.
+/// Value index by axis, `None` for an unused axis. The coordinates identify a task among those of its stage.
 type Coordinates = Vec<Option<usize>>;
 
 /// Typed parameters by the coordinates on a stage's own axes.
 type Bindings = HashMap<Coordinates, Binding>;
 
-/// Makes the plan of a manifest out of stage kinds, or says everything that is wrong with it.
+/// Makes the plan of a manifest, or reports all its errors.
 ///
-/// `backend` computes its networks; the class of its numerics enters every key.
+/// `backend` computes its networks. The class of its numerics enters every key.
 pub fn plan(draft: Draft, kinds: &[Box<dyn Stage>], backend: &Backend) -> Result<Plan, Errors> {
     let (stages, errors) = draft.manifest().map_or((vec![], vec![]), |manifest| check(manifest, kinds));
     let manifest = draft.with(errors).finish()?;
@@ -36,7 +35,7 @@ pub fn plan(draft: Draft, kinds: &[Box<dyn Stage>], backend: &Backend) -> Result
     Ok(Plan::new(frame(&manifest, backend), tasks))
 }
 
-/// Finds everything that is wrong with the stages; if nothing is, every one of them is there.
+/// Finds all errors of the stages. Without errors, every stage is returned.
 fn check<'k>(manifest: &Manifest, kinds: &'k [Box<dyn Stage>]) -> (Vec<StagePlan<'k>>, Vec<Diagnostic>) {
     let mut errors = vec![];
     let cells = manifest.cells();
@@ -66,7 +65,7 @@ fn frame(manifest: &Manifest, backend: &Backend) -> Frame {
     }
 }
 
-/// A stage with everything that its tasks have in common.
+/// A stage with what its tasks share.
 struct StagePlan<'k> {
     wired: Wired<'k>,
     /// By axis: whether the stage's own text uses it.
@@ -87,7 +86,7 @@ impl<'k> StagePlan<'k> {
         let own_axes: Vec<bool> =
             manifest.matrix.axes.iter().map(|axis| def.axes.contains(&axis.name)).collect();
         let mut bindings: HashMap<Coordinates, Option<Binding>> = HashMap::new();
-        // The cells of a matrix that is broken have no values, which is not worth a second complaint.
+        // The cells of an invalid matrix have no values. That error is already reported.
         let has_values = |cell: &&Cell| def.axes.iter().all(|axis| cell.contains_key(axis) || axis == SEED);
         for cell in cells.iter().filter(has_values) {
             let bind_once =
@@ -100,14 +99,14 @@ impl<'k> StagePlan<'k> {
             && !bindings.is_empty()
             && !bindings.values().any(|binding| binding.bound.seeded())
         {
-            let (path, message) = (format!("stages.{}.seed", def.name), "this seed changes nothing");
-            let help = format!("remove it: what `{}` makes here depends on no seed", def.kind.value);
+            let (path, message) = (format!("stages.{}.seed", def.name), "this seed has no effect");
+            let help = format!("remove it: with these parameters, `{}` does not use a seed", def.kind.value);
             errors.push(Diagnostic::new(path, &seed.place, message).with_help(help));
         }
         Self { wired, own_axes, bindings }
     }
 
-    /// What a port takes from this stage that the stage does not make with some of its parameters.
+    /// An output that a port takes, but that this stage does not make in every cell.
     fn lacks(&self, port: &Port) -> Option<&'static Output> {
         let is_taken = |output: &Output| port.artifacts.iter().any(|(_, name)| *name == output.name);
         let is_made = |output: &Output| self.bindings.values().all(|binding| binding.bound.makes(output));
@@ -115,7 +114,7 @@ impl<'k> StagePlan<'k> {
     }
 }
 
-/// Finds ports that take what the stage that feeds them does not make in every cell.
+/// Finds ports that take an output that is not made in every cell.
 fn unmade(manifest: &Manifest, stages: &[Option<StagePlan<'_>>]) -> Vec<Diagnostic> {
     let mut errors = vec![];
     for (def, plan) in manifest.stages.iter().zip(stages) {
@@ -126,7 +125,7 @@ fn unmade(manifest: &Manifest, stages: &[Option<StagePlan<'_>>]) -> Vec<Diagnost
                 let path = format!("stages.{}.needs.{}", def.name, port.name);
                 let (takes, by) = (noun(output.makes), &stage.value);
                 let message =
-                    format!("`{}` takes {takes}, which `{by}` makes only with other parameters", port.name);
+                    format!("`{}` takes {takes}, but `{by}` makes it only with other parameters", port.name);
                 errors.push(Diagnostic::new(path, &stage.place, message).with_help(output.about));
             }
         }
@@ -159,7 +158,7 @@ impl<'a> Expansion<'a> {
         Self { manifest, stages, seed_axis, known, tasks: vec![], places: vec![] }
     }
 
-    /// Makes all tasks. Cell by cell, so that the first cell's results can be there first.
+    /// Makes all tasks, cell by cell. Then the first cell's results are ready first.
     fn expand(mut self, cells: &[Cell]) -> Vec<Task> {
         let order = stage_order(self.stages);
         let mut here = vec![TaskId(0); self.stages.len()];
@@ -171,7 +170,7 @@ impl<'a> Expansion<'a> {
         self.tasks
     }
 
-    /// The task of a stage in a cell; `here` has those of the stages that it needs.
+    /// The task of a stage in a cell. `here` has the tasks of the earlier stages in that cell.
     fn task(&mut self, stage: usize, cell: &Cell, here: &[TaskId]) -> TaskId {
         let StagePlan { wired, own_axes, bindings } = &self.stages[stage];
         let def = &self.manifest.stages[stage];
@@ -216,10 +215,10 @@ impl<'a> Expansion<'a> {
     }
 }
 
-/// The stages, those that are needed before those that need them, else in the manifest's order.
+/// The stages in topological order, and otherwise in the manifest's order.
 ///
-/// Written by hand, since `petgraph::algo::toposort` keeps no order among stages that do not depend on each other, and
-/// the order of the plan is what people see.
+/// `petgraph::algo::toposort` does not keep the manifest's order among independent stages. Users see the order of the
+/// plan, so this function keeps it.
 fn stage_order(stages: &[StagePlan<'_>]) -> Vec<usize> {
     let mut waits_for: Vec<usize> = stages.iter().map(|plan| plan.wired.ports.len()).collect();
     let mut needed_by = vec![vec![]; stages.len()];

@@ -1,8 +1,7 @@
-//! Targets: which tasks of a plan a command is about.
+//! Targets: patterns that pick tasks of a plan.
 //!
-//! `stage`, or `stage@axis=value,axis=value`; in the stage's name and in values, `*` stands for any text and `?` for
-//! any character. Numbers are compared by value, however they are written. An axis that is not named may have any
-//! value; `stage@*` names none.
+//! `stage`, or `stage@axis=value,axis=value`. In the stage's name and in values, `*` matches any text and `?` any
+//! character. Numbers are compared by value. An axis that is not named matches any value; `stage@*` names no axis.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -17,7 +16,7 @@ use super::label::TaskId;
 use super::task::Task;
 use crate::manifest::suggest::did_you_mean;
 
-/// A pattern that tasks are picked by.
+/// A pattern that picks tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     text: String,
@@ -38,7 +37,7 @@ pub struct TargetError {
 impl FromStr for Target {
     type Err = Infallible;
 
-    /// Reads any text; whether it makes sense shows when it [picks](Plan::picked).
+    /// Reads any text. Unknown names are found when it [picks](Plan::picked).
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let (stage, axes) = text.split_once('@').unwrap_or((text, ""));
         let axes = axes.split(',').filter(|axis| !["", "*"].contains(axis)).map(|axis| {
@@ -56,10 +55,10 @@ impl fmt::Display for Target {
 }
 
 impl Plan {
-    /// The tasks that any of the targets picks.
+    /// The tasks that the targets pick together.
     ///
     /// # Errors
-    /// If one of them picks nothing: with what it was probably meant to be.
+    /// If a target picks nothing. The hint has the nearest names.
     pub fn picked(&self, targets: &[Target]) -> Result<BTreeSet<TaskId>, TargetError> {
         let mut picked = BTreeSet::new();
         for target in targets {
@@ -92,7 +91,7 @@ impl Plan {
         if of_stage.is_empty() {
             let names: Vec<&str> = self.stages().iter().map(String::as_str).collect();
             let hint = did_you_mean(&target.stage, "stages", &names);
-            return Err(target.error(format!("there is no stage `{}`", target.stage), hint));
+            return Err(target.error(format!("unknown stage `{}`", target.stage), hint));
         }
         let mut left = of_stage;
         for (axis, value) in &target.axes {
@@ -103,7 +102,7 @@ impl Plan {
 }
 
 impl Target {
-    /// Keeps the tasks that have such a value on an axis.
+    /// Keeps the tasks whose value on an axis matches.
     fn narrow<'t>(
         &self,
         tasks: Vec<&'t Task>,
@@ -145,7 +144,7 @@ fn some(names: impl ExactSizeIterator<Item = String>) -> String {
     shown.join(", ")
 }
 
-/// Whether a text fits a pattern in which `*` stands for any text and `?` for any character, or is the same number.
+/// Whether a text matches a pattern, or is the same number. In the pattern, `*` matches any text and `?` any character.
 pub fn fits(pattern: &str, text: &str) -> bool {
     is_like(pattern, text) || is_same_number(pattern, text)
 }
@@ -153,7 +152,7 @@ pub fn fits(pattern: &str, text: &str) -> bool {
 fn is_like(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
-    // Where to go on if the text does not fit: behind the last `*`, which then takes one character more.
+    // Where to resume after a mismatch: behind the last `*`, which then matches one more character.
     let mut retry = None;
     while t < text.len() {
         match pattern.get(p) {
@@ -183,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_fits_as_in_a_shell() {
+    fn a_pattern_matches_as_in_a_shell() {
         for (pattern, text) in [
             ("a", "a"),
             ("*", ""),
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_the_same_however_they_are_written() {
+    fn numbers_are_compared_by_value() {
         for (a, b) in [("0.10", "0.1"), ("1e30", "1e+30"), ("10", "1e1"), ("-0.0", "0")] {
             assert!(is_same_number(a, b), "{a} {b}");
         }

@@ -1,4 +1,4 @@
-//! Tasks: what a stage becomes at one cell of the axes that it uses.
+//! Tasks: one stage at one cell of the axes that it uses.
 
 use std::sync::Arc;
 
@@ -8,61 +8,61 @@ use serde_json::Value;
 use super::label::{Label, TaskId, TaskRef};
 use crate::stages::{Bound, Output};
 
-/// Where the artifacts of one port come from.
+/// The connection of one port to the task that feeds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The port.
     pub port: &'static str,
-    /// The task that makes them.
+    /// The task that makes the artifacts.
     pub producer: TaskId,
-    /// What the stage gets (`port`, `port.part`) and the producer's output that it is.
+    /// The input's name (`port`, `port.part`) and the producer's output.
     pub artifacts: Vec<(String, &'static str)>,
 }
 
 impl Connection {
-    /// Whether an input (`port`, `port.part`) comes this way.
+    /// Whether the connection feeds an input (`port`, `port.part`).
     pub fn has(&self, input: &str) -> bool {
         self.artifacts.iter().any(|(name, _)| name == input)
     }
 }
 
-/// When a task is to run. No part of its key.
+/// When a task runs. It does not enter the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
-    /// If the store does not have what it makes.
+    /// If the store does not have its outputs.
     #[default]
     IfMissing,
-    /// Whether or not the store has what it makes.
+    /// Always, even if the store has its outputs.
     Always,
-    /// Not at all: tasks that need it use what the store has, or are skipped.
+    /// Never. Tasks that need it use the store's outputs, or are skipped.
     Never,
 }
 
-/// A stage at one cell of the axes that it uses: what is scheduled, keyed and cached.
+/// A stage at one cell of the axes that it uses: the unit of scheduling and caching.
 pub struct Task {
-    /// How it is called.
+    /// Its label.
     pub label: TaskRef,
     /// The stage kind.
     pub kind: &'static str,
     /// The version of the kind's implementation.
     pub version: u32,
-    /// What the kind makes with its parameters.
+    /// The outputs that the kind makes with its parameters.
     pub outputs: Vec<&'static Output>,
-    /// The parameters as the manifest gives them, references filled in.
+    /// The parameters as in the manifest, with references resolved.
     pub with: Arc<Value>,
     /// The kind with its parameters.
     pub bound: Arc<dyn Bound>,
     /// The effective seed; `None` if the outputs do not depend on it.
     pub seed: Option<u64>,
-    /// Where its inputs come from, by port as the kind lists them.
+    /// The connections of its ports, in the kind's order.
     pub inputs: Vec<Connection>,
-    /// When it is to run.
+    /// When it runs.
     pub policy: Policy,
 }
 
 impl Task {
-    /// The task in a plan with other ids; `None` if it, or something that it needs, has none there.
+    /// The task in a plan with other ids. `None` if that plan lacks it or a task that it needs.
     pub(super) fn renumbered(mut self, new: impl Fn(TaskId) -> Option<TaskId>) -> Option<Self> {
         let id = new(self.id())?;
         self.label = Label { id, ..(*self.label).clone() }.into();
@@ -82,7 +82,7 @@ impl Task {
         self.inputs.iter().flat_map(|connection| connection.artifacts.iter().map(|(name, _)| name.as_str()))
     }
 
-    /// The tasks that it needs; one that feeds two ports comes twice.
+    /// The tasks that it needs. A task that feeds two ports appears twice.
     pub fn needs(&self) -> impl Iterator<Item = TaskId> + '_ {
         self.inputs.iter().map(|connection| connection.producer)
     }

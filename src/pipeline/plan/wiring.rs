@@ -1,9 +1,9 @@
-//! Which kind each stage is, and which outputs feed its ports.
+//! Finds the kind of each stage and the outputs that feed its ports.
 
 use crate::manifest::{Diagnostic, Manifest, Spanned, StageDef};
 use crate::stages::{Artifact, Input, Stage};
 
-/// A stage with its kind found and its ports fed.
+/// A stage with its kind and its fed ports.
 pub(super) struct Wired<'k> {
     pub kind: &'k dyn Stage,
     pub ports: Vec<Port>,
@@ -14,11 +14,11 @@ pub(super) struct Port {
     pub name: &'static str,
     /// The position of the stage that feeds it.
     pub producer: usize,
-    /// What the stage gets (`port`, `port.part`) and the producer's output that it is.
+    /// The input's name (`port`, `port.part`) and the producer's output.
     pub artifacts: Vec<(String, &'static str)>,
 }
 
-/// Finds every stage's kind and what feeds its ports; a stage without a known kind is `None`.
+/// Finds every stage's kind and the outputs that feed its ports. A stage of an unknown kind is `None`.
 pub(super) fn wire<'k>(
     manifest: &Manifest,
     kinds: &'k [Box<dyn Stage>],
@@ -42,7 +42,7 @@ fn find_kind<'k>(def: &StageDef, kinds: &'k [Box<dyn Stage>]) -> Result<&'k dyn 
     kinds.iter().map(AsRef::as_ref).find(|kind| kind.kind() == wanted).ok_or_else(|| {
         let names = kinds.iter().map(|kind| kind.kind());
         let path = format!("stages.{}.kind", def.name);
-        let error = Diagnostic::new(path, place, format!("there is no stage kind `{wanted}`"));
+        let error = Diagnostic::new(path, place, format!("unknown stage kind `{wanted}`"));
         Box::new(error.with_names("kinds", wanted, names))
     })
 }
@@ -72,7 +72,7 @@ impl Wirer<'_, '_> {
         ports
     }
 
-    /// Feeds a port; nothing if the kind of the stage that should feed it is not known, which is reported there.
+    /// Feeds a port. `None` if the feeding stage has an unknown kind, which is reported at that stage.
     fn feed(
         &self,
         def: &StageDef,
@@ -104,13 +104,13 @@ impl Wirer<'_, '_> {
         let fitting = kind.outputs().iter().filter(|output| output.makes == input.takes).count();
         let makes = match kind.outputs() {
             [] => "nothing".to_owned(),
-            _ if fitting > 1 => format!("{fitting} of them, and there is no way to say which"),
+            _ if fitting > 1 => format!("{fitting} of them, which is ambiguous"),
             outputs => outputs.iter().map(|output| noun(output.makes)).collect::<Vec<_>>().join(" and "),
         };
         let message = format!("`{port}` takes {wanted}, but `{}` makes {makes}", stage.value);
         Diagnostic::new(path, &stage.place, message)
             .with_label(format!("a stage of kind `{}`", kind.kind()))
-            .with_help(self.who_makes(input.takes))
+            .with_help(self.makers_of(input.takes))
     }
 
     fn missing_port(&self, def: &StageDef, kind: &dyn Stage, input: &Input) -> Diagnostic {
@@ -123,14 +123,14 @@ impl Wirer<'_, '_> {
         let example = format!("write `needs: {{{}: {}}}`", input.name, maker.unwrap_or("<stage>"));
         Diagnostic::new(path, &def.place, message)
             .with_label(format!("`{}` is not connected", input.name))
-            .with_help(format!("{example}\n{}", self.who_makes(input.takes)))
+            .with_help(format!("{example}\n{}", self.makers_of(input.takes)))
     }
 
-    /// Lists the kinds that a port could be fed by.
-    fn who_makes(&self, artifact: Artifact) -> String {
+    /// Lists the kinds that can feed a port.
+    fn makers_of(&self, artifact: Artifact) -> String {
         let makers = self.kinds.iter().filter(|kind| only_output(kind.as_ref(), artifact).is_some());
         let makers: Vec<String> = makers.map(|kind| format!("`{}`", kind.kind())).collect();
-        format!("{} is made by stages of kind {}", noun(artifact), makers.join(", "))
+        format!("kinds that make {}: {}", noun(artifact), makers.join(", "))
     }
 }
 
@@ -146,7 +146,7 @@ fn unknown_ports(def: &StageDef, kind: &dyn Stage) -> Vec<Diagnostic> {
     unknown.map(report).collect()
 }
 
-/// Reports stages that are to make rows of the results, but make no report.
+/// Reports stages in `results.from` that make no report.
 pub(super) fn check_results(manifest: &Manifest, wired: &[Option<Wired<'_>>]) -> Vec<Diagnostic> {
     let from = manifest.results.iter().flat_map(|results| &results.from).enumerate();
     let kind = |name: &str| {
@@ -159,12 +159,12 @@ pub(super) fn check_results(manifest: &Manifest, wired: &[Option<Wired<'_>>]) ->
         let message = format!("`{}` makes no metrics", stage.value);
         Diagnostic::new(format!("results.from.{i}"), &stage.place, message)
             .with_label(format!("a stage of kind `{}`", kind.kind()))
-            .with_help("name stages that evaluate a model or look for a backdoor")
+            .with_help("name stages of kind `evaluate` or `detect`")
     };
     silent.filter(|(_, _, kind)| !reports(*kind)).map(report).collect()
 }
 
-/// The one output of a type; `None` if there is none or more than one.
+/// The only output of a type. `None` if the kind has none or several.
 fn only_output(kind: &dyn Stage, artifact: Artifact) -> Option<&'static str> {
     let mut outputs = kind.outputs().iter().filter(|output| output.makes == artifact);
     let first = outputs.next()?;

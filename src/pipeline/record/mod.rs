@@ -1,4 +1,4 @@
-//! What a run leaves for later: `run.json`, and files that its events go to. Written and read back by the same structs.
+//! The files of a run: `run.json`, and the files of its events. The same structs write and read them.
 
 mod run_file;
 pub mod sinks;

@@ -1,4 +1,4 @@
-//! What a run was, as a file: enough to run it again, and to find out why results differ.
+//! The file of a run, `run.json`: enough to repeat the run, and to find out why results differ.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,10 @@ use crate::pipeline::plan::{Label, Plan, Task, TaskRef};
 use crate::pipeline::run::{Ending, Run, Settings};
 use crate::store::{Digest, Key, Record};
 
-/// The version of the shape of [`RunRecord`]; raised when a reader of the old one would misread the new one.
+/// The format version of [`RunRecord`]. It is raised if a reader of the old format would misread the new one.
 pub const RUN_FORMAT_VERSION: u32 = 1;
 
-/// Everything about a run that is worth knowing later. Nothing in it enters a key.
+/// The description of a run. Nothing in it enters a key.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RunRecord {
     /// [`RUN_FORMAT_VERSION`].
@@ -25,30 +25,30 @@ pub struct RunRecord {
     pub pipeline: String,
     /// The manifest.
     pub manifest: ManifestText,
-    /// What `--set` and `--matrix` changed in it, in order.
+    /// The changes by `--set` and `--matrix`, in order.
     pub overrides: Vec<String>,
     /// The seed, unless it is an axis.
     pub seed: u64,
     /// The class of numerics.
     pub numerics: String,
-    /// The stages whose tasks make the rows of the results, if the manifest says so.
+    /// The stages whose tasks are the rows of the results, if the manifest has `results`.
     #[serde(default)]
     pub results: Option<Vec<String>>,
-    /// How much of the machine the run could use.
+    /// The limits of the run.
     pub settings: RunSettings,
-    /// What ran it.
+    /// The program.
     pub program: Program,
     /// The state of the manifest's repository, if it is in one.
     pub git: Option<Git>,
-    /// Where it ran.
+    /// The machine.
     pub machine: Machine,
     /// When it started, in UTC.
     pub started: String,
-    /// When it ended; absent while it runs, or if it was killed.
+    /// When it ended. Absent while it runs, or if it was killed.
     pub finished: Option<String>,
-    /// How it ended; absent while it runs, or if it was killed.
+    /// How it ended. Absent while it runs, or if it was killed.
     pub outcome: Option<RunOutcome>,
-    /// The tasks of the plan, or of the part of it that the run was about.
+    /// The tasks of the plan, or of the part that the targets picked.
     pub tasks: Vec<TaskRecord>,
 }
 
@@ -58,29 +58,29 @@ pub struct RunRecord {
 pub enum RunOutcome {
     /// Every task has a result.
     Done,
-    /// A task failed, or was not to run.
+    /// A task failed or was withheld.
     Failed,
     /// The run was stopped.
     Stopped,
 }
 
-/// A manifest as it was.
+/// The manifest at the time of the run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ManifestText {
     /// The file.
     pub path: PathBuf,
-    /// What was in it.
+    /// Its text.
     pub text: String,
 }
 
-/// [`Settings`] in a file.
+/// [`Settings`] as the file keeps them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RunSettings {
-    /// Tasks at once.
+    /// The number of tasks that may run at once.
     pub jobs: usize,
-    /// Threads together.
+    /// The total number of threads.
     pub threads: usize,
-    /// The memory budget in bytes, if there was one.
+    /// The memory budget in bytes, if it was set.
     pub memory: Option<u64>,
 }
 
@@ -95,7 +95,7 @@ impl From<&Settings> for RunSettings {
 pub struct Program {
     /// Its version.
     pub version: String,
-    /// How it was called.
+    /// Its arguments.
     pub arguments: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ pub struct Program {
 pub struct Git {
     /// The commit.
     pub commit: String,
-    /// Whether files were changed since.
+    /// Whether files have uncommitted changes.
     pub dirty: bool,
 }
 
@@ -124,7 +124,7 @@ pub struct Machine {
 /// A task in a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TaskRecord {
-    /// How it is called.
+    /// Its label.
     #[serde(flatten)]
     task: TaskRef,
     /// The stage kind.
@@ -137,12 +137,12 @@ pub struct TaskRecord {
     params: Value,
     /// The tasks that it needs, by port.
     needs: BTreeMap<String, String>,
-    /// What became of it; absent while the run goes on.
+    /// How it ended. Absent until the run ends.
     #[serde(flatten)]
     result: Option<TaskResult>,
 }
 
-/// What became of a task.
+/// How a task ended.
 #[derive(Debug, Serialize, Deserialize)]
 struct TaskResult {
     state: TaskState,
@@ -152,7 +152,7 @@ struct TaskResult {
     error: Option<String>,
 }
 
-/// What became of a task, without the record or the error.
+/// How a task ended, without the record or the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum TaskState {
@@ -164,7 +164,7 @@ enum TaskState {
     Unfinished,
 }
 
-/// What a task made.
+/// The outputs of a task.
 #[derive(Debug, Serialize, Deserialize)]
 struct Made {
     key: Key,
@@ -190,12 +190,12 @@ impl TaskRecord {
 }
 
 impl TaskRecord {
-    /// How it is called.
+    /// Its label.
     pub fn label(&self) -> &Label {
         &self.task
     }
 
-    /// The metrics of what it made, if it has any.
+    /// The metrics, if it has any.
     pub fn metrics(&self) -> Option<&Map<String, Value>> {
         self.made().map(|made| &made.metrics).filter(|metrics| !metrics.is_empty())
     }
@@ -235,27 +235,27 @@ pub fn task_records(plan: &Plan) -> Vec<TaskRecord> {
     plan.tasks().map(|task| TaskRecord::new(plan, task)).collect()
 }
 
-/// The keys of all results that a run had, from its file.
+/// Reads the keys of all results of a run from its file.
 ///
 /// # Errors
-/// If the file cannot be read, or names no result: a run writes them when it ends.
+/// If the file cannot be read or has no results. A run writes its results when it ends.
 pub fn keys(path: &Path) -> io::Result<Vec<Key>> {
     let run: RunRecord = serde_json::from_slice(&fs::read(path)?)?;
     let keys: Vec<Key> = run.tasks.iter().filter_map(|task| Some(task.made()?.key)).collect();
     match keys.is_empty() {
-        true => Err(io::Error::other("it names no results: the run stopped before its end")),
+        true => Err(io::Error::other("it has no results: the run stopped before its end")),
         false => Ok(keys),
     }
 }
 
 impl RunRecord {
-    /// Writes it as JSON. The file is replaced whole or not at all.
+    /// Writes the record as JSON. The file is replaced atomically.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         write_whole(path, Durability::Content, text.as_bytes())
     }
 
-    /// Adds how the run ended.
+    /// Adds the end of the run.
     pub fn finish(&mut self, run: &Run, finished: String) {
         for (task, ending) in self.tasks.iter_mut().zip(run.endings()) {
             task.result = Some(ending.into());

@@ -1,9 +1,9 @@
-//! Moments in the calendar, for file names and reports.
+//! Times in UTC, for file names and reports.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A moment in UTC, to the second: written `2026-11-23T08:45:10Z`. What lies before 1970 counts as 1970.
+/// A time in UTC with a resolution of 1 s: `2026-11-23T08:45:10Z`. Times before 1970 become the beginning of 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utc {
     year: u64,
@@ -13,15 +13,15 @@ pub struct Utc {
 }
 
 impl Utc {
-    /// Without the characters that some file systems refuse: `20261123T084510Z`.
+    /// The time without characters that some file systems refuse: `20261123T084510Z`.
     pub fn compact(&self) -> String {
         self.to_string().replace(['-', ':'], "")
     }
 }
 
 impl From<SystemTime> for Utc {
-    /// Days to a date by H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`: years begin in
-    /// March, so that the leap day is the last of its year, and 400 years have 146,097 days.
+    /// Computes the date from days, after `civil_from_days` in H. Hinnant, "chrono-Compatible Low-Level Date
+    /// Algorithms". Years begin in March, so the leap day is the last day of its year. 400 years have 146,097 days.
     fn from(time: SystemTime) -> Self {
         let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let days = seconds / 86_400 + 719_468;

@@ -1,4 +1,4 @@
-//! Two results tables side by side: rows paired by stage and axes, and what differs in their metrics.
+//! Compares two results tables: pairs rows by stage and axes, and finds the metrics that differ.
 
 use std::path::Path;
 
@@ -7,23 +7,23 @@ use serde::Serialize;
 use super::file::{ResultsFile, ResultsFileError};
 use super::table::SEED;
 
-/// What differs between two tables.
+/// The differences between two tables.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The columns that rows are paired by: `stage` and axes.
+    /// The columns that pair rows: `stage` and axes.
     pub by: Vec<String>,
     /// Pairs of rows in the order of the first table.
     pub pairs: Vec<Pair>,
-    /// Rows of the first table alone, by their fields in `by`.
+    /// Rows that only the first table has, by their fields in `by`.
     pub removed: Vec<Vec<String>>,
-    /// Rows of the second table alone, by their fields in `by`.
+    /// Rows that only the second table has, by their fields in `by`.
     pub added: Vec<Vec<String>>,
 }
 
 /// Two rows of one stage and the same axes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pair {
-    /// Their fields in the columns that rows are paired by.
+    /// Their fields in the columns that pair rows.
     pub row: Vec<String>,
     /// The metrics that differ.
     pub changes: Vec<Change>,
@@ -34,11 +34,11 @@ pub struct Pair {
 pub struct Change {
     /// Its name.
     pub metric: String,
-    /// Its value in the first table, as written there; empty if it has none.
+    /// Its value in the first table, as written there. Empty if it is missing.
     pub old: String,
     /// Its value in the second table.
     pub new: String,
-    /// By how much the second is more, if both are numbers.
+    /// The second value minus the first, if both are numbers.
     pub difference: Option<f64>,
 }
 
@@ -90,10 +90,10 @@ mod tests {
     const OLD: &str = "pipeline,stage,defense,seed,acc,asr,key\np,before,,1,90.00,100.00,k\np,after,nad,1,85.00,5.00,k\np,after,argd,1,86.00,3.00,k\n";
 
     #[test]
-    fn rows_are_paired_by_stage_and_axes_whatever_their_order() {
+    fn rows_are_paired_by_stage_and_axes_in_any_order() {
         let new = "pipeline,stage,defense,seed,acc,asr,der,key\nq,after,argd,2,87.50,3.00,,k\nq,after,mcr,2,1,1,1,k\nq,before,,2,90.00,100.00,,k\n";
         let comparison = compared(OLD, new).unwrap();
-        assert_eq!(comparison.by, ["stage", "defense"], "one seed each: it does not tell rows apart");
+        assert_eq!(comparison.by, ["stage", "defense"], "one seed each: it does not distinguish rows");
         assert_eq!(comparison.removed, [["after", "nad"]]);
         assert_eq!(comparison.added, [["after", "mcr"]]);
         let change =
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_tell_rows_apart_where_there_are_several() {
+    fn several_seeds_distinguish_rows() {
         let two = OLD.to_owned() + "p,after,nad,2,84.00,6.00,k\n";
         let comparison = compared(&two, &two).unwrap();
         assert_eq!(comparison.by, ["stage", "defense", "seed"]);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_paired_is_refused() {
+    fn ambiguous_rows_and_other_tables_are_refused() {
         let other = "pipeline,stage,seed,acc,key\np,after,1,85.00,k\n";
         let message = compared(OLD, other).unwrap_err().to_string();
         assert!(

@@ -1,4 +1,4 @@
-//! Tables of results as they are in files: a CSV, or the `run.json` of a run.
+//! Reads tables of results from files: a CSV, or the `run.json` of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,33 +12,33 @@ use thiserror::Error;
 use super::table::{Columns, SEED};
 use crate::pipeline::record::{RUN_FORMAT_VERSION, RunRecord, TaskRecord};
 
-/// Why a file holds no results that can be compared.
+/// The error of a file without comparable results.
 #[derive(Debug, Diagnostic, Error)]
 pub enum ResultsFileError {
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file holds no results.
+    /// A file has no results.
     #[error("{}: {problem}", path.display())]
     #[diagnostic(help(
         "give two files that `argd-pipe run` or `argd-pipe results` wrote, or runs in the cache"
     ))]
     NoTable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The problem.
         problem: String,
     },
-    /// Rows of a file cannot be told apart by the columns that both files have.
-    #[error("{}: several rows are `{row}` by the columns that both files have ({columns})", path.display())]
+    /// Several rows of a file have the same fields in the columns of both files.
+    #[error("{}: several rows are `{row}` in the columns of both files ({columns})", path.display())]
     #[diagnostic(help("compare tables of the same axes"))]
     Ambiguous {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// The stage and axes of the rows.
         row: String,
@@ -47,7 +47,7 @@ pub enum ResultsFileError {
     },
 }
 
-/// Columns that say nothing about the result.
+/// Columns that are not part of the result.
 const IGNORED: [&str; 2] = ["pipeline", "key"];
 
 /// A table of results, as text.
@@ -58,7 +58,7 @@ pub(super) struct ResultsFile {
 }
 
 impl ResultsFile {
-    /// Reads a results CSV, or from a file whose name ends in `.json` the results that a run recorded.
+    /// Reads a results CSV, or the results that a run recorded if the file's name ends in `.json`.
     pub fn read(path: &Path) -> Result<Self, ResultsFileError> {
         if path.extension().is_some_and(|extension| extension == "json") {
             Self::read_run(path)
@@ -67,7 +67,7 @@ impl ResultsFile {
         }
     }
 
-    /// Reads what the results CSV would have after that run.
+    /// Reads the rows that the results CSV has after that run.
     fn read_run(path: &Path) -> Result<Self, ResultsFileError> {
         let no_table = |problem: String| ResultsFileError::NoTable { path: path.to_owned(), problem };
         let run: RunRecord = serde_json::from_reader(BufReader::new(open(path)?))
@@ -84,7 +84,7 @@ impl ResultsFile {
         let columns = Columns::new(axes.into_iter(), tasks.iter().map(|(_, metrics)| *metrics));
         let row = |(task, metrics): &(&TaskRecord, &Map<String, Value>)| {
             let label = task.label();
-            // Neither the pipeline nor the key says anything about the result.
+            // The pipeline and the key are not part of the result.
             let mut fields = vec![String::new(), label.stage.clone()];
             fields.extend(columns.axes.iter().map(|axis| label.axis(axis).unwrap_or_default().to_owned()));
             fields.push(seed(&run, task));
@@ -111,17 +111,17 @@ impl ResultsFile {
         Ok(Self { path: path.to_owned(), header, rows })
     }
 
-    /// How many columns tell rows apart: those up to the seed.
+    /// The number of columns that identify a row: those up to the seed.
     fn split(&self) -> usize {
         self.header.iter().position(|name| name == SEED).map_or(0, |at| at + 1)
     }
 
-    /// The columns that tell rows apart.
+    /// The columns that identify a row.
     pub fn identity(&self) -> Vec<String> {
         self.header[..self.split()].iter().filter(|name| !IGNORED.contains(&name.as_str())).cloned().collect()
     }
 
-    /// The columns that hold results.
+    /// The columns of the metrics.
     pub fn metrics(&self) -> impl Iterator<Item = &String> {
         self.header[self.split()..].iter().filter(|name| !IGNORED.contains(&name.as_str()))
     }
@@ -131,19 +131,19 @@ impl ResultsFile {
         self.rows.iter().map(|row| self.field(row, column)).collect::<BTreeSet<_>>().len() > 1
     }
 
-    /// What a row has in a column; empty if there is no such column.
+    /// The field of a row in a column. Empty if the column does not exist.
     pub fn field<'r>(&self, row: &'r [String], column: &str) -> &'r str {
         let at = self.header.iter().position(|name| name == column);
         at.and_then(|at| row.get(at)).map_or("", String::as_str)
     }
 
-    /// What rows are called by these columns, in their order.
+    /// The names of the rows: their fields in these columns, in the rows' order.
     pub fn names(&self, by: &[String]) -> Vec<Vec<String>> {
         let name = |row: &Vec<String>| by.iter().map(|column| self.field(row, column).to_owned()).collect();
         self.rows.iter().map(name).collect()
     }
 
-    /// The rows by what they are called by these columns, which must tell them apart.
+    /// The rows by their names in these columns. The names must be unique.
     pub fn by(&self, by: &[String]) -> Result<BTreeMap<Vec<String>, &[String]>, ResultsFileError> {
         let mut rows = BTreeMap::new();
         for (name, row) in self.names(by).into_iter().zip(&self.rows) {
@@ -160,7 +160,7 @@ fn open(path: &Path) -> Result<File, ResultsFileError> {
     File::open(path).map_err(|source| ResultsFileError::Io { path: path.to_owned(), source })
 }
 
-/// The tasks of a run that make a row, in the order of the CSV; where no stage is named, all that have metrics.
+/// The tasks of a run that are rows, in the order of the CSV. If the manifest has no `results`, all tasks with metrics.
 fn with_results(run: &RunRecord) -> Vec<(&TaskRecord, &Map<String, Value>)> {
     let measured = || run.tasks.iter().filter_map(|task| Some((task, task.metrics()?)));
     match &run.results {
@@ -172,7 +172,7 @@ fn with_results(run: &RunRecord) -> Vec<(&TaskRecord, &Map<String, Value>)> {
     }
 }
 
-/// The seed of a task: the manifest's, or where `seed` is an axis, the task's value on it.
+/// The seed of a task: its value on the axis `seed`, or the manifest's seed.
 fn seed(run: &RunRecord, task: &TaskRecord) -> String {
     if run.tasks.iter().any(|task| task.label().axis(SEED).is_some()) {
         task.label().axis(SEED).unwrap_or_default().to_owned()

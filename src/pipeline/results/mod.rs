@@ -1,5 +1,4 @@
-//! Results: the table that a manifest asks for, its means over seeds, the files that hold them, and what differs between
-//! two of them.
+//! Results: the table of a manifest, its means over seeds, the files of both, and the comparison of two files.
 
 mod compare;
 mod csv;

@@ -1,4 +1,4 @@
-//! A view of a results table: some of its rows, in another order. The table itself, and so its file, stays as it is.
+//! A view of a results table: some of its rows, in another order. The table's file does not change.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -10,37 +10,37 @@ use super::table::{Row, Table};
 use crate::manifest::suggest::did_you_mean;
 use crate::pipeline::plan::fits;
 
-/// Why there is no such view.
+/// The error of an impossible view.
 #[derive(Clone, Debug, PartialEq, Eq, Diagnostic, Error)]
 pub enum NoView {
-    /// A name that no column has.
+    /// An unknown column.
     #[error("the results have no column `{wanted}`")]
     Column {
         /// The name.
         wanted: String,
-        /// What there is.
+        /// The existing names.
         #[help]
         hint: String,
     },
-    /// A pattern that no field of a column fits.
+    /// A pattern that no field of a column matches.
     #[error("no row has `{wanted}` in `{column}`")]
     Value {
         /// The column.
         column: String,
         /// The pattern.
         wanted: String,
-        /// What there is.
+        /// The existing names.
         #[help]
         hint: String,
     },
 }
 
 impl Table {
-    /// Keeps the rows whose field in a column fits a pattern (`*` and `?` as in a shell). Tasks without a result are
-    /// kept by what is known of them: their stage and axes.
+    /// Keeps the rows whose field in a column matches a pattern (`*` and `?` as in a shell). Tasks without a result are
+    /// matched by their stage and axes.
     ///
     /// # Errors
-    /// If there is no such column, or nothing fits.
+    /// If the column does not exist, or nothing matches.
     pub fn filter(&mut self, column: &str, pattern: &str) -> Result<(), NoView> {
         let at = self.column(column)?;
         let nothing_fits = self.nothing_fits(column, at, pattern);
@@ -52,7 +52,7 @@ impl Table {
         if self.rows.is_empty() && self.missing.is_empty() { Err(nothing_fits) } else { Ok(()) }
     }
 
-    /// Says what there is in a column instead of what was looked for.
+    /// Reports that no field matches, with the values of the column.
     fn nothing_fits(&self, column: &str, at: usize, wanted: &str) -> NoView {
         let fields = self.rows.iter().filter_map(|row| row.fields.get(at)).map(String::as_str);
         let axes = self.missing.iter().filter_map(|task| task.axis(column));
@@ -62,11 +62,11 @@ impl Table {
         NoView::Value { column: column.to_owned(), wanted: wanted.to_owned(), hint }
     }
 
-    /// Sorts the rows by a column, numbers by value and before text, empty fields last; `-column` the other way round.
-    /// Rows that are equal in it keep their order.
+    /// Sorts the rows by a column: numbers by value, then text, then empty fields. `-column` sorts in descending order.
+    /// Rows with equal fields keep their order.
     ///
     /// # Errors
-    /// If there is no such column.
+    /// If the column does not exist.
     pub fn sort(&mut self, column: &str) -> Result<(), NoView> {
         let (column, descending) = column.strip_prefix('-').map_or((column, false), |column| (column, true));
         let at = self.column(column)?;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_sorted_as_numbers_and_empty_ones_come_last() {
+    fn rows_are_sorted_as_numbers_with_empty_fields_last() {
         let mut table = table(&["10.00", "", "9.50", "x", "100.00"]);
         table.sort("asr").unwrap();
         assert_eq!(fields(&table), ["9.50", "10.00", "100.00", "x", ""]);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_column_is_told_with_the_nearest() {
+    fn an_unknown_column_is_reported_with_the_nearest_name() {
         let error = table(&["1"]).sort("-asd").unwrap_err();
         assert_eq!(error.to_string(), "the results have no column `asd`");
         assert_eq!(error.help().unwrap().to_string(), "did you mean `asr`? columns: `stage`, `asr`");

@@ -1,4 +1,4 @@
-//! Results over seeds: what differs in its seed only becomes one row of means and standard deviations.
+//! Results over seeds: rows that differ only in their seed become one row of means and standard deviations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -11,46 +11,46 @@ use crate::pipeline::error::RunError;
 use crate::pipeline::plan::Plan;
 use crate::stages::metrics::{COUNT, Metric, VALID, decimals};
 
-/// The value of an axis that names plain fine-tuning, which every defense is compared with.
+/// The axis value of plain fine-tuning. Every defense is compared with it.
 pub const BASELINE: &str = "finetune";
 
 /// Results over seeds.
 ///
-/// Columns: `pipeline`, `stage`, one per axis (but `seed`), `n`, `n_invalid` if there are requirements, `<metric>_mean`
-/// and `<metric>_sd` of every metric but counts, and where a row has a partner with the value `finetune` on one axis,
-/// `<metric>_vs_finetune_mean` and `<metric>_vs_finetune_sd`: the mean and the deviation of its differences from that
-/// partner, seed by seed. Rows that are not valid are counted and left out.
+/// Columns: `pipeline`, `stage`, one per axis except `seed`, `n`, `n_invalid` if the manifest has requirements, and
+/// `<metric>_mean` and `<metric>_sd` of every metric except counts. If a row has a partner with the value `finetune` on
+/// one axis, also `<metric>_vs_finetune_mean` and `<metric>_vs_finetune_sd`: the mean and the deviation of its
+/// differences from that partner, seed by seed. Rows that are not valid are counted, but do not enter the means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Names of the axes but `seed`.
+    /// The names of the axes except `seed`.
     pub axes: Vec<String>,
-    /// One per stage and cell, whatever the seed.
+    /// One per stage and cell without its seed.
     pub groups: Vec<Group>,
 }
 
-/// The rows of one stage that differ in their seed only.
+/// The rows of one stage that differ only in their seed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
     /// The stage.
     pub stage: String,
-    /// Its values on the axes but `seed`; empty where it does not use one.
+    /// Its values on the axes except `seed`. Empty on an axis that it does not use.
     pub axes: Vec<String>,
-    /// Rows that count.
+    /// The number of valid rows.
     pub n: usize,
-    /// Rows that are not valid; nothing if there is no requirement.
+    /// The number of rows that are not valid. `None` without requirements.
     pub n_invalid: Option<usize>,
-    /// By metric, over the rows that count.
+    /// By metric, over the valid rows.
     pub metrics: BTreeMap<String, Spread>,
-    /// By metric, the differences from [`BASELINE`] over the rows that count and have a partner.
+    /// By metric, the differences from [`BASELINE`] over the valid rows with a partner.
     pub differences: BTreeMap<String, Spread>,
 }
 
-/// A mean and how far values are from it.
+/// A mean and a standard deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The mean.
     pub mean: f64,
-    /// The standard deviation of the sample, with n - 1; nothing for a single value.
+    /// The standard deviation of the sample, with n - 1. `None` for a single value.
     pub deviation: Option<f64>,
 }
 
@@ -65,7 +65,7 @@ impl Spread {
 }
 
 impl Summary {
-    /// Joins the rows of a table over their seeds; `None` if `seed` is no axis of the plan.
+    /// Joins the rows of a table over their seeds. `None` if `seed` is not an axis of the plan.
     pub fn of(plan: &Plan, table: &Table) -> Option<Self> {
         plan.axes().iter().any(|axis| axis == SEED).then_some(())?;
         let axes: Vec<String> = plan.axes().iter().filter(|axis| *axis != SEED).cloned().collect();
@@ -121,7 +121,7 @@ impl Summary {
         written.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
 
-    /// Removes a summary of earlier results; returns whether there was one.
+    /// Removes a summary of earlier results. Returns whether it existed.
     pub fn discard(path: &Path) -> Result<bool, RunError> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -132,7 +132,7 @@ impl Summary {
         }
     }
 
-    /// Where the summary goes, beside a table's CSV: `results/a.csv` gives `results/a.seeds.csv`.
+    /// The summary's file beside a table's CSV: `results/a.seeds.csv` for `results/a.csv`.
     pub fn path(csv: &Path) -> PathBuf {
         csv.with_extension("seeds.csv")
     }
@@ -167,11 +167,11 @@ impl Group {
     }
 }
 
-/// Which row it is.
+/// The stage, axes and seed of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Place {
     stage: String,
-    /// Without `seed`.
+    /// Values on the axes except `seed`.
     axes: Vec<String>,
     seed: String,
 }
@@ -183,7 +183,7 @@ impl Place {
         Self { stage: row.task.stage.clone(), axes, seed: value(SEED) }
     }
 
-    /// The places that differ in one axis, where they have [`BASELINE`].
+    /// The places that differ on one axis, with [`BASELINE`] there.
     fn partners(&self) -> impl Iterator<Item = Self> + '_ {
         let differs = |axis: &usize| !self.axes[*axis].is_empty() && self.axes[*axis] != BASELINE;
         (0..self.axes.len()).filter(differs).map(|axis| {
@@ -194,7 +194,7 @@ impl Place {
     }
 }
 
-/// The metrics that some group has: the field's own first, then the others by name.
+/// The metrics of all groups: the standard ones first, then the others by name.
 fn names<'a>(groups: impl Iterator<Item = &'a BTreeMap<String, Spread>>) -> Vec<&'a str> {
     let found: BTreeSet<&str> = groups.flat_map(|metrics| metrics.keys().map(String::as_str)).collect();
     let own = Metric::of_field().map(|metric| metric.name).filter(|name| found.contains(name));

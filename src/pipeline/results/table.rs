@@ -1,7 +1,6 @@
-//! The results: one row per task of the stages that the manifest names, read from records.
+//! The results: one row per task of the stages in `results.from`, read from records.
 //!
-//! A table holds nothing that depends on when, where or in which order tasks ran, so that writing it again from
-//! the same records gives the same bytes.
+//! A table does not depend on when, where or in which order tasks ran. The same records always give the same bytes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,38 +15,37 @@ use crate::pipeline::plan::{Plan, ResultsSpec, Task, TaskId, TaskRef};
 use crate::stages::metrics::{Metric, VALID, write};
 use crate::store::Record;
 
-/// The axis whose value is a column in any case.
+/// The axis that is always a column.
 pub(super) const SEED: &str = "seed";
 
 /// The results of a plan.
 ///
-/// Columns: `pipeline`, `stage`, one per axis (but `seed`), `seed`, the metrics of the field (if a model was evaluated),
-/// every other metric that a row has, by name, and `key`. Percentages have two
-/// decimals, counts none; what a row does not have is empty. Rows are in the order of the manifest's `results.from`,
-/// then of the cells.
+/// Columns: `pipeline`, `stage`, one per axis except `seed`, `seed`, the standard metrics (if a model was evaluated),
+/// every other metric by name, and `key`. Percentages have 2 decimals, counts none. Missing values are empty. Rows are in
+/// the order of the manifest's `results.from`, then of the cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Column names.
     pub header: Vec<String>,
     /// Rows of tasks that have a record.
     pub rows: Vec<Row>,
-    /// Tasks that should have a row, but have no record.
+    /// Tasks of the results without a record.
     pub missing: Vec<TaskRef>,
 }
 
 /// The results of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Which task.
+    /// The task.
     pub task: TaskRef,
     /// One per column.
     pub fields: Vec<String>,
-    /// What it was measured to be, by name.
+    /// Its metrics by name.
     pub metrics: Map<String, Value>,
 }
 
 impl Row {
-    /// Whether it counts: whether it meets its requirement, if there is one.
+    /// Whether it meets its requirement. True without a requirement.
     pub fn is_valid(&self) -> bool {
         self.metrics.get(VALID).and_then(Value::as_bool).unwrap_or(true)
     }
@@ -58,7 +56,7 @@ impl Row {
     }
 }
 
-/// Collects the results from records; `None` if the manifest asks for none.
+/// Collects the results from records. `None` if the manifest has no `results`.
 pub fn table<'r>(plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> Option<Table> {
     let ResultsSpec { from, .. } = plan.results()?;
     let (mut found, mut missing) = (vec![], vec![]);
@@ -76,16 +74,16 @@ pub fn table<'r>(plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> 
 
 /// The columns that differ from table to table.
 pub(super) struct Columns<'a> {
-    /// All axes but `seed`.
+    /// All axes except `seed`.
     pub(super) axes: Vec<&'a str>,
-    /// The metrics of the field, if a row has one of them.
+    /// The standard metrics, if a row has one of them.
     own: Vec<&'static str>,
     /// All other metrics.
     others: BTreeSet<&'a str>,
 }
 
 impl<'a> Columns<'a> {
-    /// Columns for these axes, and for metrics by name.
+    /// Columns for these axes and metrics.
     pub(super) fn new(
         axes: impl Iterator<Item = &'a str>,
         metrics: impl Iterator<Item = &'a Map<String, Value>>,
@@ -114,7 +112,7 @@ impl<'a> Columns<'a> {
         header
     }
 
-    /// What the columns of metrics hold; empty where a metric is missing.
+    /// The fields of the metrics' columns. Empty for a missing metric.
     pub(super) fn metrics(&self, metrics: &Map<String, Value>) -> Vec<String> {
         let names = self.own.iter().chain(&self.others);
         names.map(|name| metrics.get(*name).map_or_else(String::new, |value| write(name, value))).collect()
@@ -130,7 +128,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The columns of axes are called as the manifest calls these, unless another column has that name.
+/// The columns of axes have the axes' names, or `matrix.<axis>` if another column has that name.
 pub(super) fn axis_columns<'a>(
     axes: impl Iterator<Item = &'a str>,
     is_taken: impl Fn(&str) -> bool,
@@ -138,7 +136,7 @@ pub(super) fn axis_columns<'a>(
     axes.map(|axis| if is_taken(axis) { format!("matrix.{axis}") } else { axis.to_owned() }).collect()
 }
 
-/// The seed that counts for a task: the manifest's, or where `seed` is an axis, the task's value on it.
+/// The seed of a task: its value on the axis `seed`, or the manifest's seed.
 fn seed(plan: &Plan, task: &Task) -> String {
     if plan.axes().iter().any(|axis| axis == SEED) {
         task.label.axis(SEED).unwrap_or_default().to_owned()
@@ -147,13 +145,13 @@ fn seed(plan: &Plan, task: &Task) -> String {
     }
 }
 
-/// Whether a metric is one of the field's.
+/// Whether a metric is one of the standard ones.
 pub(super) fn is_of_field(name: &str) -> bool {
     Metric::of_field().any(|metric| metric.name == name)
 }
 
 impl Table {
-    /// Whether every task has its row; the error names those that have none and `command`, which computes them.
+    /// Checks that every task has its row. The error names those without one, and `command`, which computes them.
     pub fn complete(&self, command: &str) -> Result<(), RunError> {
         if self.missing.is_empty() {
             return Ok(());
@@ -166,19 +164,19 @@ impl Table {
         csv::encode(&self.header, self.rows.iter().map(|row| row.fields.as_slice()))
     }
 
-    /// Writes the table to a CSV file, making its folder if need be. The file is replaced whole or not at all.
+    /// Writes the table to a CSV file, and creates its folder. The file is replaced atomically.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
         let replaced = self.to_csv().and_then(|csv| write_whole(path, Durability::Content, &csv));
         replaced.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
 }
 
-/// Refuses a place for results to which symbolic links lead out of the workspace, the folder that the program runs in:
-/// a manifest from elsewhere writes nowhere else.
+/// Refuses a results file that symbolic links lead out of the workspace, which is the current folder. So a manifest from
+/// elsewhere cannot write outside it.
 pub fn check_place(path: &Path) -> Result<(), RunError> {
     let refused = |source| RunError::Results { path: path.to_owned(), source };
     let workspace = Path::new(".").canonicalize().map_err(refused)?;
-    // Of folders that are still to be made, the one that they will be in counts.
+    // For folders that do not exist yet, the nearest existing parent is checked.
     let folder = path.ancestors().skip(1).find_map(|folder| workspace.join(folder).canonicalize().ok());
     match folder {
         Some(folder) if !folder.starts_with(&workspace) => {

@@ -1,9 +1,8 @@
-//! How much memory tasks need, by estimate, for a run that is to stay within a budget.
+//! Estimates the memory that tasks need, for a run with a memory budget.
 //!
-//! What records say comes first. Their peaks are of a whole process, in which other tasks may have run: of several
-//! that are of the same stage with the same parameters, the least is nearest to what the task needs. Those of other
-//! stages of the kind may be of other sizes: there the greatest is the safe one. Estimates decide when a task runs, and
-//! nothing else.
+//! Records come first. Their peaks are of a whole process, in which other tasks may have run. Among records of the same
+//! stage with the same parameters, the smallest peak is the best estimate. Records of other stages of the kind may have
+//! other sizes, so there the largest peak is safe. Estimates only decide when a task runs.
 
 use std::collections::HashMap;
 
@@ -13,12 +12,12 @@ use crate::pipeline::plan::{Plan, Task, TaskId};
 use crate::pipeline::state::Components;
 use crate::store::{Entry, Record, Store, StoreError};
 
-/// How many times the bytes of its inputs a task may need: as they are in the store, decoded, and at work.
+/// The memory of a task per byte of its inputs: as stored, decoded, and in use.
 const PER_INPUT_BYTE: u64 = 3;
-/// What a task needs beside its inputs, bytes: the program, a network, and the activations of a batch.
+/// The bytes that a task needs besides its inputs: the program, a network, and the activations of a batch.
 pub(in crate::pipeline) const AT_LEAST: u64 = 300 << 20;
 
-/// The memory that running tasks may need together.
+/// The total memory of the running tasks.
 #[derive(Debug)]
 pub(in crate::pipeline) struct MemoryBudget {
     bytes: u64,
@@ -27,7 +26,7 @@ pub(in crate::pipeline) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// A budget for the tasks of a plan; looks for the peaks of earlier tasks in all records.
+    /// Makes a budget for the tasks of a plan, with the peaks from all records.
     pub fn new(bytes: u64, plan: &Plan, store: &Store) -> Result<Self, StoreError> {
         let entries = store.entries()?;
         let peaks: Vec<Peak<'_>> = entries.iter().filter_map(Entry::record).filter_map(Peak::of).collect();
@@ -45,12 +44,12 @@ impl MemoryBudget {
         Ok(Self { bytes, recorded: recorded.collect() })
     }
 
-    /// How much there is.
+    /// The size of the budget in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How many bytes a task needs; never 0. What it needs has records.
+    /// The bytes that a task needs; never 0. The tasks that it needs have records.
     pub fn need<'r>(&self, task: &Task, record: impl Fn(TaskId) -> Option<&'r Record>) -> u64 {
         let recorded = self.recorded[task.id().0];
         recorded.unwrap_or_else(|| {
@@ -59,7 +58,7 @@ impl MemoryBudget {
     }
 }
 
-/// How much memory a record says that its task took.
+/// The peak memory of a recorded task.
 struct Peak<'a> {
     record: &'a Record,
     components: Components,
@@ -82,7 +81,7 @@ impl<'a> Peak<'a> {
     }
 }
 
-/// What the artifacts that a task gets take together.
+/// The total size of a task's inputs.
 fn input_bytes<'r>(task: &Task, record: impl Fn(TaskId) -> Option<&'r Record>) -> u64 {
     let sizes = task.inputs.iter().filter_map(|connection| {
         let outputs = &record(connection.producer)?.outputs;

@@ -1,7 +1,7 @@
-//! What happens in a run: plain data, in one order, written and read back in the same form.
+//! The events of a run: plain data in one order, written and read in the same form.
 //!
-//! The dispatcher is the only one that emits events, so their order is a history: an event about a task comes
-//! after those about the tasks that it needs. In JSON an event is an object with an `event` tag.
+//! Only the dispatcher emits events, so their order is a history: an event about a task follows the events about the
+//! tasks that it needs. In JSON, an event is an object with an `event` tag.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,133 +15,133 @@ use crate::store::Damage;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Event {
-    /// The first event. The store has been surveyed; [`Event::Cached`] for what it has comes next.
+    /// The first event. [`Event::Cached`] follows for each cached task.
     RunStarted {
         /// The manifest's name.
         pipeline: String,
         /// Tasks of the plan.
         tasks: usize,
-        /// Tasks that may run at once.
+        /// The number of tasks that may run at once.
         jobs: usize,
-        /// Threads that running tasks share.
+        /// The threads that running tasks share.
         threads: usize,
     },
-    /// The store has what the task makes; it does not run.
+    /// The store has the task's outputs, so the task does not run.
     Cached {
-        /// Which.
+        /// The task.
         task: TaskRef,
         /// Its key, in hex.
         key: String,
         /// Metrics by name.
         metrics: Map<String, Value>,
-        /// How long it took when it ran.
+        /// Its duration when it ran.
         seconds: f64,
     },
-    /// A task runs now.
+    /// A task has started.
     TaskStarted {
-        /// Which.
+        /// The task.
         task: TaskRef,
         /// Its key, in hex.
         key: String,
         /// Threads that it may use.
         threads: usize,
     },
-    /// How far a running task is; at most about ten a second, and one at every epoch.
+    /// The progress of a running task: at most about 10 events per second, and one at every epoch.
     Progress {
-        /// Which.
+        /// The task.
         task: TaskRef,
-        /// How far.
+        /// The progress.
         progress: Progress,
     },
-    /// A line from a running task.
+    /// A note from a running task.
     Note {
-        /// Which.
+        /// The task.
         task: TaskRef,
         /// The line.
         line: String,
     },
     /// A task waits for another process that computes the same key. Reported once per wait.
     WaitingForLock {
-        /// Which.
+        /// The task.
         task: TaskRef,
-        /// Who computes it.
+        /// The process that computes it.
         holder: String,
     },
-    /// The store had what the task makes, but damaged; the task is computed again. Reported once per damaged file.
+    /// An output in the store was damaged. The task is computed again. Reported once per damaged file.
     Damaged {
-        /// Which.
+        /// The task.
         task: TaskRef,
-        /// Which file, what is wrong with it, and where it is now.
+        /// The file, its damage, and its new place.
         what: String,
     },
-    /// What a task makes is not determined by its key: computed twice, it came out differently.
+    /// A task is non-deterministic: its outputs differed when it was computed twice.
     Nondeterministic {
-        /// Which.
+        /// The task.
         task: TaskRef,
         /// Its key, in hex.
         key: String,
     },
-    /// A task ran, and what it made is in the store.
+    /// A task ran, and its outputs are in the store.
     Finished {
-        /// Which.
+        /// The task.
         task: TaskRef,
         /// Its key, in hex.
         key: String,
         /// Metrics by name.
         metrics: Map<String, Value>,
-        /// How long it took.
+        /// Its duration.
         seconds: f64,
     },
     /// A task failed.
     Failed {
-        /// Which.
+        /// The task.
         task: TaskRef,
-        /// What kind of failure it is.
+        /// The class of the error.
         class: Class,
-        /// What, and where.
+        /// The message: what failed, and where.
         message: String,
-        /// What to do about it.
+        /// The hint: what to do.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
-    /// The store does not have what a task makes, and it was not to run.
+    /// The store does not have a task's outputs, and `--only` forbids computing them.
     Withheld {
-        /// Which.
+        /// The task.
         task: TaskRef,
     },
-    /// A task cannot run because one that it needs, directly or not, failed or was withheld.
+    /// A task cannot run, because a task that it depends on failed or was withheld.
     Skipped {
-        /// Which.
+        /// The task.
         task: TaskRef,
-        /// That task.
+        /// The failed or withheld task.
         ancestor: TaskRef,
-        /// Why that one has no result.
+        /// Why that task has no result.
         message: String,
     },
-    /// A running task was asked to stop, and did; it goes on from its checkpoint next time.
+    /// A running task was stopped. The next run resumes it from its checkpoint.
     Stopped {
-        /// Which.
+        /// The task.
         task: TaskRef,
     },
     /// The last event. The counts add up to the tasks of the plan.
     RunFinished {
-        /// Tasks that ran to their end.
+        /// Tasks that ran and finished.
         ran: usize,
-        /// Tasks that the store had.
+        /// Tasks with cached outputs.
         cached: usize,
         /// Tasks that failed.
         failed: usize,
-        /// Tasks that were withheld, or need one that was or failed.
+        /// Tasks that were withheld, or that depend on a withheld or failed task.
         skipped: usize,
-        /// Tasks that were stopped or not started, because the run was asked to stop.
+        /// Tasks that were stopped or did not start, because the run was stopped.
         unfinished: usize,
-        /// How long the run took.
+        /// The duration of the run.
         seconds: f64,
     },
 }
 
 impl Event {
-    /// The store had what a task makes, but damaged.
+    /// An output of a task in the store is damaged.
     pub fn damaged(task: &TaskRef, damage: &Damage) -> Self {
         Self::Damaged { task: task.clone(), what: damage.to_string() }
     }

@@ -1,8 +1,7 @@
-//! How much memory the process has used at most while a task ran.
+//! Measures the peak memory of the process while a task runs.
 //!
-//! Tasks share the process, so this is the peak of all that ran at the time, not of the task alone. The kernel keeps
-//! one peak per process (`VmHWM`, proc(5)), which can be reset: whoever resets it first hands what it says to the
-//! tasks that are running.
+//! Tasks share the process, so a peak includes all tasks that ran at the same time. The kernel keeps one peak per process
+//! (`VmHWM`, proc(5)), and it can be reset. Before a reset, the current peak is passed to the running tasks.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,18 +16,18 @@ pub(super) struct PeakMemory {
 }
 
 impl PeakMemory {
-    /// A task starts.
+    /// Starts measuring for a task.
     pub fn start(&self, id: TaskId) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(peak) = peak() {
             running.values_mut().for_each(|known| *known = peak.max(*known));
         }
-        // 5 resets the peak to what is in use now. Where that is not allowed, peaks are those since the start.
+        // 5 resets the peak to the memory in use now. If that is not allowed, peaks count from the start of the process.
         let _ = fs::write("/proc/self/clear_refs", "5");
         running.insert(id, 0);
     }
 
-    /// A task ends; returns the peak since it started, where the system tells.
+    /// Stops measuring for a task. Returns the peak since its start, if the system reports it.
     pub fn stop(&self, id: TaskId) -> Option<u64> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let known = running.remove(&id)?;
@@ -57,6 +56,6 @@ mod tests {
         let first = memory.stop(TaskId(0)).unwrap();
         assert!(first >= BYTES as u64, "{first}");
         assert!(memory.stop(TaskId(1)).is_some());
-        assert_eq!(memory.stop(TaskId(1)), None, "it is not running any more");
+        assert_eq!(memory.stop(TaskId(1)), None, "it no longer runs");
     }
 }

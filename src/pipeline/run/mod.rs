@@ -1,7 +1,7 @@
-//! Running a plan: what the store does not have becomes a job, and an executor does it.
+//! Runs a plan: each task without a cached result becomes a job, and an executor computes it.
 //!
-//! `Plan` -> survey -> ready tasks -> `JobSpec` -> [`Executor`] -> [`Run`]. One dispatcher owns the state of the run;
-//! what happens is reported as [`Event`]s. Nothing here prints.
+//! `Plan` -> survey -> ready tasks -> `JobSpec` -> [`Executor`] -> [`Run`]. One dispatcher owns the state of the run
+//! and reports [`Event`]s. Nothing here prints.
 
 mod budget;
 mod event;

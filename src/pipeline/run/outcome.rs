@@ -9,20 +9,20 @@ use crate::store::Record;
 /// How a task ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// The store had what it makes.
+    /// The store had its outputs.
     Cached(Arc<Record>),
-    /// It ran, and what it made is in the store.
+    /// It ran, and its outputs are in the store.
     Finished(Arc<Record>),
     /// It failed.
     Failed(TaskError),
-    /// The store does not have what it makes, and it was not to run.
+    /// The store does not have its outputs, and `--only` forbids computing them.
     Withheld,
-    /// It needs, directly or not, a task that failed or was withheld.
+    /// It depends on a task that failed or was withheld.
     Skipped {
-        /// That task.
+        /// The failed or withheld task.
         ancestor: TaskId,
     },
-    /// It was stopped, or not started, because the run was asked to stop or was to fail fast.
+    /// It was stopped or did not start, because the run was stopped or fails fast.
     Unfinished,
 }
 
@@ -30,12 +30,12 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Run {
     tasks: Vec<(TaskRef, Ending)>,
-    /// Whether it was asked to stop.
+    /// Whether the run was stopped.
     stopped: bool,
 }
 
 impl Ending {
-    /// The record of what the task makes, if there is one.
+    /// The record of the task's outputs, if it exists.
     pub fn record(&self) -> Option<&Record> {
         match self {
             Self::Cached(record) | Self::Finished(record) => Some(record),
@@ -45,7 +45,7 @@ impl Ending {
 }
 
 impl Run {
-    /// Takes how each task ended, in the order of the plan.
+    /// Makes a run from the endings of its tasks, in the order of the plan.
     pub(super) fn new(tasks: Vec<(TaskRef, Ending)>, stopped: bool) -> Self {
         Self { tasks, stopped }
     }
@@ -60,12 +60,12 @@ impl Run {
         self.tasks.iter().map(|(_, ending)| ending)
     }
 
-    /// The record of what a task makes, if there is one.
+    /// The record of a task's outputs, if it exists.
     pub fn record(&self, id: TaskId) -> Option<&Record> {
         self.ending(id).record()
     }
 
-    /// Whether every task has a record; the error says why not.
+    /// Checks that every task has a record. The error reports why not.
     pub fn complete(&self) -> Result<(), RunError> {
         let (mut failed, mut classes, mut withheld) = (vec![], vec![], vec![]);
         let (mut skipped, mut unfinished) = (0, 0);

@@ -1,10 +1,9 @@
-//! The run: one dispatcher owns its state and puts all events in one order; an executor does the jobs.
+//! The scheduler: one dispatcher owns the state of a run and orders all events, and an executor computes the jobs.
 //!
-//! A task is ready when everything that it needs has a record. Ready tasks go in the order of the plan, at most
-//! `jobs` at once and no more than fit the memory budget, each with its own threads. A task whose key another process
-//! is computing is put back, and waited for only when nothing else is ready. A failed task takes those that need it
-//! out of the run and nothing else, unless the run is to fail fast. What a run makes depends on none of this: only the
-//! order and the time do.
+//! A task is ready when all tasks that it needs have records. Ready tasks start in the order of the plan: at most `jobs`
+//! at once, within the memory budget, each with its own threads. If another process computes a task's key, the task is
+//! put back, and the run waits for it only when nothing else is ready. If a task fails, only the tasks that depend on it
+//! are skipped, unless the run fails fast. All this affects the order and the time of a run, never its results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,38 +22,38 @@ use crate::pipeline::plan::{Plan, Task, TaskId, TaskRef};
 use crate::pipeline::state::{State, key, survey};
 use crate::store::{Journal, Key, Record, Store};
 
-/// How much of the machine a run may use. It changes no result.
+/// The limits of a run. They do not change its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Tasks that may run at once; 0 counts as 1.
+    /// The number of tasks that may run at once. 0 counts as 1.
     pub jobs: usize,
-    /// Threads that running tasks share; each gets at least one.
+    /// The threads that running tasks share. Each task gets at least 1.
     pub threads: usize,
-    /// Bytes of memory that running tasks may need together, by estimate; a task that needs more runs alone.
+    /// The memory budget in bytes: the estimated total of the running tasks. A task that needs more runs alone.
     pub memory: Option<u64>,
-    /// Whether to start no other task after one has failed.
+    /// Whether a failure keeps all other tasks from starting.
     pub fail_fast: bool,
 }
 
-/// The longest time between two looks at whether the run is to stop.
+/// The longest time between two checks whether to stop the run.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What moves a run. All of it comes through one loop, on one thread.
+/// A message to the dispatcher. One loop on one thread handles all messages.
 enum Message {
     /// An executor reports about a task.
     Report(TaskId, Report),
     /// A job has ended; the last message about it.
     Ended(TaskId, Result<Ended, TaskError>),
-    /// The run is to stop.
+    /// The run must stop.
     Stop,
-    /// Nothing happened for a while.
+    /// No message arrived for a while.
     Tick,
 }
 
-/// Runs what the store does not have of a plan, and passes what happens to `on_event`, on this thread.
+/// Runs the tasks of a plan that are not cached, and passes events to `on_event` on this thread.
 ///
-/// Once `stop` is set no task starts; the run ends when `executor`, which looks at the same flag, has let running
-/// stages write checkpoints. A task's failure is an [`Ending`], not an error of the run; see [`Run::complete`].
+/// Once `stop` is set, no task starts. `executor` checks the same flag: running stages write checkpoints, and then the
+/// run ends. A task's failure is an [`Ending`], not an error of the run; see [`Run::complete`].
 pub fn run(
     plan: &Plan,
     store: &Store,
@@ -75,10 +74,10 @@ pub fn run(
     Ok(dispatcher.finish(started))
 }
 
-/// Does a job on this thread and sends all that there is to say of it, how it ended last.
+/// Computes a job on this thread and sends its reports, and how it ended as the last message.
 fn do_job(executor: &dyn Executor, job: &JobSpec, sender: &Sender<Message>) {
     let id = job.label.id;
-    // The dispatcher is gone only if it has itself failed; nobody is left to hear.
+    // The receiver is gone only if the dispatcher has failed. Then the message has no use.
     let send = |message| drop(sender.send(message));
     let ended = executor.execute(job, &|report| send(Message::Report(id, report)));
     send(Message::Ended(id, ended));
@@ -94,26 +93,26 @@ struct Dispatcher<'a> {
     journal: Journal,
     on_event: &'a mut dyn FnMut(Event),
     any_failed: bool,
-    /// Whether it was asked to stop.
+    /// Whether the run was stopped.
     stopping: bool,
-    /// By task; `None` while it can still end well.
+    /// By task. `None` until it has ended.
     endings: Vec<Option<Ending>>,
-    /// By task: how many of the tasks that it needs have no record yet.
+    /// By task: the number of needed tasks without a record.
     missing: Vec<usize>,
-    /// With their key, where the survey found it.
+    /// Ready tasks, with their keys if the survey found them.
     ready: BTreeMap<TaskId, Option<Key>>,
-    /// Ready, but another process was computing the same key.
+    /// Ready tasks whose keys another process computes.
     put_back: BTreeSet<TaskId>,
     running: BTreeMap<TaskId, Running>,
 }
 
-/// A task that a worker has.
+/// A running task.
 struct Running {
     /// Threads that it may use.
     threads: usize,
-    /// Bytes of memory that it needs, by estimate; 0 without a budget.
+    /// The estimated bytes of memory that it needs. 0 without a budget.
     memory: u64,
-    /// Its key, once it has come to that.
+    /// Its key, once it is known.
     key: Option<Key>,
 }
 
@@ -143,7 +142,7 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// Takes over what the survey found.
+    /// Applies the states that the survey found.
     fn begin(&mut self, states: Vec<State>) {
         for (index, state) in states.into_iter().enumerate() {
             let id = TaskId(index);
@@ -161,7 +160,7 @@ impl<'a> Dispatcher<'a> {
         self.journal.save();
     }
 
-    /// Hands out jobs and takes in messages until nothing runs and nothing more may start.
+    /// Starts jobs and handles messages until no task runs and none can start.
     fn work_off(&mut self, executor: &dyn Executor, stop: &AtomicBool) {
         let (sender, messages) = mpsc::channel();
         thread::scope(|scope| {
@@ -187,11 +186,11 @@ impl<'a> Dispatcher<'a> {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Report(_, Report::Event(event)) => self.tell(event),
+            Message::Report(_, Report::Event(event)) => self.report(event),
             Message::Report(id, Report::Started { started: key }) => self.started(id, key),
             Message::Ended(id, result) => self.ended(id, result),
             Message::Stop => self.stopping = true,
-            // The loop looks at the flag again.
+            // The loop checks the flag again.
             Message::Tick => {}
         }
     }
@@ -215,13 +214,13 @@ impl<'a> Dispatcher<'a> {
         Some(JobSpec { key, patient, threads, resources, ..JobSpec::new(self.plan, task, inputs) })
     }
 
-    /// The tasks that could start now, all of them at once; those last that another process was computing.
+    /// The tasks that could start together now. Tasks that another process computes come last.
     fn could_start(&self) -> Vec<TaskId> {
         let budget = self.budget.as_ref().map_or(u64::MAX, MemoryBudget::bytes);
         let mut needed: u64 = self.running.values().map(|running| running.memory).sum();
         let fits = |id: &TaskId| {
             let with_it = needed.saturating_add(self.memory(*id));
-            // Nothing else needs any: what is too large for the budget runs alone.
+            // No other task runs, so a task that is larger than the budget may run alone.
             let fits = needed == 0 || with_it <= budget;
             if fits {
                 needed = with_it;
@@ -232,13 +231,13 @@ impl<'a> Dispatcher<'a> {
         waiting.filter(fits).take(self.jobs - self.running.len()).collect()
     }
 
-    /// How much memory a task needs, by estimate; 0 without a budget, which makes everything fit.
+    /// The estimated memory of a task. 0 without a budget, so that every task fits.
     fn memory(&self, id: TaskId) -> u64 {
         let need = |budget: &MemoryBudget| budget.need(self.plan.task(id), |need| self.record(need));
         self.budget.as_ref().map_or(0, need)
     }
 
-    /// Divides the threads that no task has among the tasks that could start now: a task that is alone gets all.
+    /// Divides the free threads among the tasks that could start now. A single task gets all of them.
     fn share_of_threads(&self, could_start: usize) -> usize {
         let free = self.threads.saturating_sub(self.running.values().map(|running| running.threads).sum());
         (free / could_start.max(1)).max(1)
@@ -248,7 +247,7 @@ impl<'a> Dispatcher<'a> {
         let Some(running) = self.running.get_mut(&id) else { return };
         running.key = Some(key);
         let threads = running.threads;
-        self.tell(Event::TaskStarted { task: self.label(id), key: key.to_string(), threads });
+        self.report(Event::TaskStarted { task: self.label(id), key: key.to_string(), threads });
     }
 
     fn ended(&mut self, id: TaskId, result: Result<Ended, TaskError>) {
@@ -265,7 +264,7 @@ impl<'a> Dispatcher<'a> {
             Ok(Ended::Busy) => drop(self.put_back.insert(id)),
             Ok(Ended::Stopped) => {
                 self.endings[id.0] = Some(Ending::Unfinished);
-                self.tell(Event::Stopped { task: self.label(id) });
+                self.report(Event::Stopped { task: self.label(id) });
             }
             Err(TaskError::Withheld) => self.withheld(id),
             Err(error) => self.failed(id, key, error),
@@ -274,37 +273,37 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn cached(&mut self, id: TaskId, record: Arc<Record>) {
-        self.tell(Event::Cached {
+        self.report(Event::Cached {
             task: self.label(id),
             key: record.key.to_string(),
             metrics: record.metrics.clone(),
             seconds: record.exec.seconds,
         });
         self.journal.done(&self.label(id).to_string(), record.key);
-        self.warn_of_chance(id, &record);
+        self.report_if_nondeterministic(id, &record);
         self.endings[id.0] = Some(Ending::Cached(record));
     }
 
     fn finished(&mut self, id: TaskId, record: Arc<Record>) {
-        self.tell(Event::Finished {
+        self.report(Event::Finished {
             task: self.label(id),
             key: record.key.to_string(),
             metrics: record.metrics.clone(),
             seconds: record.exec.seconds,
         });
         self.journal.done(&self.label(id).to_string(), record.key);
-        self.warn_of_chance(id, &record);
+        self.report_if_nondeterministic(id, &record);
         self.endings[id.0] = Some(Ending::Finished(record));
     }
 
-    /// Says so if the key of a record does not determine its outputs.
-    fn warn_of_chance(&mut self, id: TaskId, record: &Record) {
+    /// Reports a non-deterministic record.
+    fn report_if_nondeterministic(&mut self, id: TaskId, record: &Record) {
         if record.nondeterministic {
-            self.tell(Event::Nondeterministic { task: self.label(id), key: record.key.to_string() });
+            self.report(Event::Nondeterministic { task: self.label(id), key: record.key.to_string() });
         }
     }
 
-    /// Counts down what each dependent waits for; the last one makes it ready.
+    /// Counts down the missing inputs of each dependent task. At 0 the task is ready.
     fn release_dependents(&mut self, id: TaskId) {
         let plan = self.plan;
         for dependent in plan.dependents(id) {
@@ -320,7 +319,7 @@ impl<'a> Dispatcher<'a> {
         let (message, hint) = (error.to_string(), error.hint());
         self.any_failed = true;
         self.journal.failed(&self.label(id).to_string(), key, &error.with_hint());
-        self.tell(Event::Failed {
+        self.report(Event::Failed {
             task: self.label(id),
             class: error.class(),
             message: message.clone(),
@@ -331,18 +330,18 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn withheld(&mut self, id: TaskId) {
-        self.tell(Event::Withheld { task: self.label(id) });
+        self.report(Event::Withheld { task: self.label(id) });
         self.endings[id.0] = Some(Ending::Withheld);
         self.skip_dependents(id, &TaskError::Withheld.to_string());
     }
 
-    /// Takes all that needs a task out of the run.
+    /// Skips all tasks that depend on a task.
     fn skip_dependents(&mut self, id: TaskId, message: &str) {
         for skipped in self.plan.with_downstream(&BTreeSet::from([id])) {
             if self.endings[skipped.0].is_none() {
                 self.endings[skipped.0] = Some(Ending::Skipped { ancestor: id });
                 let (task, ancestor) = (self.label(skipped), self.label(id));
-                self.tell(Event::Skipped { task, ancestor, message: message.to_owned() });
+                self.report(Event::Skipped { task, ancestor, message: message.to_owned() });
             }
         }
     }
@@ -371,7 +370,7 @@ impl<'a> Dispatcher<'a> {
         self.plan.task(id).label.clone()
     }
 
-    fn tell(&mut self, event: Event) {
+    fn report(&mut self, event: Event) {
         (self.on_event)(event);
     }
 }

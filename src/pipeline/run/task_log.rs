@@ -1,7 +1,7 @@
-//! What a task says while it runs, kept in a file: notes, now and then how far it is, and how it ended.
+//! The log of a task: its notes, its progress at intervals, and how it ended.
 //!
-//! Attempts of one key follow each other in one file, and it stays whether they end well or not. Who holds the lock
-//! of the key is the only one who writes to it. A log that cannot be written stops no task.
+//! All attempts at one key are in one file, which is kept even if they fail. Only the holder of the key's lock writes to
+//! it. A task continues if its log cannot be written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::pipeline::plan::TaskRef;
 use crate::stages::Progress;
 use crate::store;
 
-/// The least time between two lines about progress.
+/// The shortest time between two progress lines.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(10);
 
 /// The log of one attempt at a task.
@@ -24,7 +24,7 @@ pub(super) struct TaskLog {
 
 struct State {
     file: Option<File>,
-    /// When progress was last written.
+    /// The time of the last progress line.
     last: Instant,
 }
 
@@ -48,7 +48,7 @@ impl TaskLog {
         self.write(&mut state, text, Instant::now());
     }
 
-    /// Writes how far the task is, unless that was just written.
+    /// Writes a progress line, unless the last one is recent.
     pub fn progress(&self, progress: &Progress) {
         let (mut state, now) = (self.state.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         if now.duration_since(state.last) >= PROGRESS_PERIOD {
@@ -84,13 +84,13 @@ mod tests {
             log.progress(&Progress::default());
         }
         let text = fs::read_to_string(&path).unwrap();
-        let said: Vec<&str> = text.lines().map(|line| line.split_once("] ").unwrap().1).collect();
-        assert!(said[0].starts_with("started trained on ") && said[0].ends_with(", 2 threads"), "{text}");
-        assert_eq!((said[1], said.len(), &said[3..]), ("one", 5, &["two", "lines"][..]));
+        let lines: Vec<&str> = text.lines().map(|line| line.split_once("] ").unwrap().1).collect();
+        assert!(lines[0].starts_with("started trained on ") && lines[0].ends_with(", 2 threads"), "{text}");
+        assert_eq!((lines[1], lines.len(), &lines[3..]), ("one", 5, &["two", "lines"][..]));
     }
 
     #[test]
-    fn a_log_that_cannot_be_written_stops_nothing() {
+    fn an_unwritable_log_does_not_stop_a_task() {
         let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
         TaskLog::open(Path::new("/proc/no/such/folder/key.log"), &task, 1).line("note");
     }

@@ -1,4 +1,4 @@
-//! What a key is made of: the one form in which records keep it and every reader gets it back.
+//! The components of a key, in the form in which records keep them.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::store::{Digest, Key, Record};
 /// Content digests of a task's inputs: artifacts by `port` or `port.part`, outside files as `source:<n>`.
 pub type Inputs = BTreeMap<String, Digest>;
 
-/// What the names of outside files and folders among the inputs begin with; a number follows.
+/// The prefix of the names of outside files and folders among the inputs. A number follows.
 pub(in crate::pipeline) const SOURCE: &str = "source:";
 
-/// Everything that determines what a task makes.
+/// Everything that determines a task's outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Components {
     /// The version of the encoding of keys.
@@ -24,7 +24,7 @@ pub struct Components {
     pub version: u32,
     /// The parameters after defaults, without paths.
     pub params: Value,
-    /// What the inputs hold.
+    /// The digests of the inputs.
     pub inputs: Inputs,
     /// The class of numerics.
     pub numerics: String,
@@ -34,21 +34,21 @@ pub struct Components {
 }
 
 impl Components {
-    /// The key that they make.
+    /// The key of these components.
     pub fn key(&self) -> Key {
         Key::of(&self.to_value())
     }
 
     /// The components as a record keeps them.
     pub fn to_value(&self) -> Value {
-        // A struct of text, numbers and JSON has a JSON form.
+        // A struct of text, numbers and JSON always has a JSON form.
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    /// What the key of a record was made of.
+    /// The components of a record's key.
     ///
     /// # Errors
-    /// If the record is of a program whose keys have other components.
+    /// If a program with other components wrote the record.
     pub fn of(record: &Record) -> serde_json::Result<Self> {
         Self::deserialize(&record.components)
     }

@@ -1,10 +1,10 @@
-//! Keys: the hash of everything that determines what a task makes, and of nothing else.
+//! Keys: the hash of everything that determines a task's outputs, and of nothing else.
 //!
 //! In: the version of the encoding, the kind and the version of its implementation, the typed parameters after
 //! defaults, the content of every input (artifacts by port, outside files and folders as `source:<n>`), the seed
 //! if the task depends on it, and the class of numerics. Out: names, axes, paths, times, threads, `-j`, and how
-//! an input was computed. A kind that takes a path keeps it out of its serialised parameters and lists it among
-//! its sources, so that moved data is the same data.
+//! an input was computed. A kind with a path omits it from its serialized parameters and lists it among its sources.
+//! So moved data has the same key.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::pipeline::plan::{Plan, Task, TaskId};
 use crate::stages::Bound;
 use crate::store::{Digest, Key, Record, Store, StoreError, canon};
 
-/// A key with what it was made of.
+/// A key with its components.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keyed {
     /// The key.
@@ -29,7 +29,7 @@ impl From<Components> for Keyed {
     }
 }
 
-/// The digests of a task's inputs; `None` unless there is a record for every task that it needs.
+/// The digests of a task's inputs. `None` unless every task that it needs has a record.
 pub(in crate::pipeline) fn inputs<'r>(
     task: &Task,
     record: impl Fn(TaskId) -> Option<&'r Record>,
@@ -38,7 +38,7 @@ pub(in crate::pipeline) fn inputs<'r>(
     (known.len() == task.input_names().count()).then_some(known)
 }
 
-/// The digests of those inputs of a task that there is a record for.
+/// The digests of a task's inputs that have a record.
 pub(super) fn known_inputs<'r>(task: &Task, record: impl Fn(TaskId) -> Option<&'r Record>) -> Inputs {
     let mut inputs = Inputs::new();
     for connection in &task.inputs {
@@ -49,7 +49,7 @@ pub(super) fn known_inputs<'r>(task: &Task, record: impl Fn(TaskId) -> Option<&'
     inputs
 }
 
-/// Everything about a task that enters its key, but for what its inputs hold.
+/// Everything about a task that enters its key, except its inputs.
 #[derive(Clone, Copy)]
 pub(in crate::pipeline) struct Subject<'a> {
     /// The stage's name, for messages.
@@ -79,7 +79,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Reads the outside files that the task names, if any, and hashes all components.
+    /// Reads the outside files of the task, and hashes all components.
     pub fn keyed(self, inputs: &Inputs, store: &Store) -> Result<Keyed, TaskError> {
         Ok(self.components(inputs, store)?.into())
     }
@@ -109,14 +109,14 @@ impl<'a> Subject<'a> {
     fn source(self, path: &Path, store: &Store) -> Result<Digest, TaskError> {
         store.digest_source(path).map_err(|error| match error {
             StoreError::SourceMissing(path) => {
-                let hint = format!("the stage `{}` reads it; set its path there or by --set", self.stage);
+                let hint = format!("the stage `{}` reads it; set its path there or with `--set`", self.stage);
                 self.lacks(path, hint)
             }
             other => other.into(),
         })
     }
 
-    /// Says that a file or folder that the task reads is not there, and how to get it.
+    /// The error of a missing file or folder, with the way to get it.
     pub fn lacks(self, path: PathBuf, hint: String) -> TaskError {
         TaskError::missing(path, hint, self.bound.advice(self.stage))
     }

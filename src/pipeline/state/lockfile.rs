@@ -1,8 +1,7 @@
-//! Locks: what the results of a pipeline rest on, as a file beside them that belongs under version control.
+//! Lock files: the keys and output digests of a pipeline's tasks, for version control beside the results.
 //!
-//! A lock holds the key and the output digests of every task. Whether a run would give the same results is known
-//! before it starts: the inputs of each task are taken to be what the lock says, which gives the key that it would
-//! have. Whether it did is known afterwards, by the digests.
+//! Before a run, keys are compared: the key of each task is computed from the locked digests of its inputs. After the
+//! run, the output digests are compared.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,20 +18,20 @@ use crate::files::{Durability, write_whole};
 use crate::pipeline::plan::{Plan, Task, TaskId};
 use crate::store::{Digest, Key, Record, Store, StoreError};
 
-/// The version of the shape of a lock.
+/// The format version of a lock.
 const FORMAT_VERSION: u32 = 1;
 
-/// What the results of a pipeline rest on.
+/// The keys and output digests of a pipeline's tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     format_version: u32,
     pipeline: String,
-    /// By the tasks' names.
+    /// The tasks by name.
     tasks: BTreeMap<String, Locked>,
 }
 
-/// What a task's outputs are.
+/// The key and the outputs of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Locked {
@@ -40,27 +39,27 @@ struct Locked {
     outputs: BTreeMap<String, Digest>,
 }
 
-/// What is otherwise than a lock says.
+/// A difference from a lock.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mismatch {
-    /// A task that the lock does not have.
+    /// A task that is not in the lock.
     New(String),
-    /// A task that only the lock has.
+    /// A task that is only in the lock.
     Gone(String),
-    /// A task that is computed from something else: other parameters, files, seed, or version of its kind.
+    /// A task with another key: its parameters, files, seed, or the version of its kind differ.
     Key {
-        /// Which.
+        /// The task.
         task: String,
-        /// By the lock.
+        /// The locked key.
         locked: Key,
-        /// Now.
+        /// The key now.
         found: Key,
-        /// What differs, if the store still has what was locked.
+        /// The differences, if the store still has the locked record.
         reasons: Vec<StaleReason>,
     },
-    /// A task that made something else of the same.
+    /// A task whose output differs under the locked key.
     Output {
-        /// Which.
+        /// The task.
         task: String,
         /// The output.
         port: String,
@@ -70,27 +69,27 @@ pub enum Mismatch {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::New(task) => write!(f, "{task}: the lock does not have it"),
-            Self::Gone(task) => write!(f, "{task}: only the lock has it"),
+            Self::New(task) => write!(f, "{task}: it is not in the lock file"),
+            Self::Gone(task) => write!(f, "{task}: it is only in the lock file"),
             Self::Key { task, locked, found, reasons } => {
                 let (locked, found) = (locked.short(), found.short());
-                write!(f, "{task}: it would be computed from something else (key {found}, locked {locked})")?;
+                write!(f, "{task}: its key {found} differs from the locked key {locked}")?;
                 reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))
             }
             Self::Output { task, port } => {
-                write!(f, "{task}: its output `{port}` is not the locked one, though its key is")
+                write!(f, "{task}: its output `{port}` differs from the locked one under the same key")
             }
         }
     }
 }
 
 impl Lock {
-    /// Where the lock of a pipeline is: `results/<name>.lock`.
+    /// The file of a pipeline's lock: `results/<name>.lock`.
     pub fn path(plan: &Plan) -> PathBuf {
         Path::new("results").join(format!("{}.lock", plan.name()))
     }
 
-    /// Locks what the tasks of a plan made; `None` unless each has a record.
+    /// Locks the outputs of a plan's tasks. `None` unless each task has a record.
     pub fn of<'r>(plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> Option<Self> {
         let locked = |task: &Task| Some((task.label.to_string(), record(task.id())?.into()));
         let tasks = plan.tasks().map(locked).collect::<Option<_>>()?;
@@ -103,20 +102,19 @@ impl Lock {
         if lock.format_version != FORMAT_VERSION {
             let found = lock.format_version;
             return Err(io::Error::other(format!(
-                "it has format {found}, and this program reads {FORMAT_VERSION}"
+                "it has format {found}; this program reads format {FORMAT_VERSION}"
             )));
         }
         Ok(lock)
     }
 
-    /// Writes the lock, in the same bytes for the same results.
+    /// Writes the lock. The same results give the same bytes.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         write_whole(path, Durability::Content, text.as_bytes())
     }
 
-    /// What would be computed otherwise than the lock says, before anything runs. A task whose files are missing is
-    /// left to the run to tell.
+    /// Finds the tasks whose keys differ from the lock, before anything runs. The run itself reports missing files.
     pub fn check_plan(&self, plan: &Plan, store: &Store) -> Result<Vec<Mismatch>, StoreError> {
         let (mut mismatches, mut gone) = (vec![], self.tasks.clone());
         for task in plan.tasks() {
@@ -142,7 +140,7 @@ impl Lock {
         Ok(mismatches)
     }
 
-    /// The inputs of a task by the lock; `None` if it does not have what the task needs.
+    /// The locked digests of a task's inputs. `None` if the lock does not have all of them.
     fn inputs(&self, plan: &Plan, task: &Task) -> Option<Inputs> {
         let mut inputs = Inputs::new();
         for connection in &task.inputs {
@@ -154,7 +152,7 @@ impl Lock {
         Some(inputs)
     }
 
-    /// What came out otherwise than the lock says.
+    /// Finds the outputs that differ from the lock.
     pub fn check_run<'r>(&self, plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> Vec<Mismatch> {
         let mut mismatches = vec![];
         for task in plan.tasks() {

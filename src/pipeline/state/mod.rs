@@ -1,8 +1,8 @@
-//! What is known of a plan without running it: keys and their components, what the store has, why a result is stale,
-//! and whether results are the locked ones.
+//! The state of a plan before it runs: keys and their components, cached results, why a result is stale, and whether
+//! results match the lock file.
 //!
-//! `Plan` -> [`survey`] -> [`Survey`]; `status` asks the journal of earlier runs besides. Nothing here runs a stage or
-//! knows of events.
+//! `Plan` -> [`survey`] -> [`Survey`]. `status` also reads the journal of earlier runs. Nothing here runs a stage or
+//! emits events.
 
 mod components;
 pub(super) mod key;

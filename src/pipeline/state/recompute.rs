@@ -1,4 +1,4 @@
-//! Computing a recorded task again, from its record alone, to see whether the same comes out.
+//! Computes a recorded task again from its record, and compares the outputs.
 
 use std::sync::atomic::AtomicBool;
 
@@ -12,23 +12,23 @@ use crate::pipeline::plan::{Label, Policy, TaskId};
 use crate::stages::{Observer, Stage, StageError};
 use crate::store::{DraftOutput, Record, Store, Work};
 
-/// What a task is computed with again.
+/// The means to compute a task again.
 pub struct Again<'a> {
     /// Every stage kind.
     pub kinds: &'a [Box<dyn Stage>],
-    /// What computes networks.
+    /// The backend that computes networks.
     pub backend: &'a Backend,
     /// Threads that the task may use.
     pub threads: usize,
-    /// Who watches how far it is.
+    /// The observer receives progress.
     pub observer: &'a dyn Observer,
-    /// Set to stop.
+    /// If set, the computation stops.
     pub stop: &'a AtomicBool,
 }
 
 impl Again<'_> {
-    /// Computes what a record is about once more, beside it, and returns what came out differently, one line each.
-    /// If anything did, the record is marked as non-deterministic.
+    /// Computes a recorded task again, and returns the differences, one line each. The record stays; it is marked as
+    /// non-deterministic if anything differs.
     pub fn compute(&self, record: &Record, store: &Store) -> Result<Vec<String>, TaskError> {
         let job = job(record, self.threads)?;
         let bound = job.bind(self.kinds, self.backend.numerics())?;
@@ -36,7 +36,7 @@ impl Again<'_> {
         let Some(lock) = store.try_lock(&record.key)? else {
             return Err(failed("another process is computing it; try again later"));
         };
-        // Checkpoints of earlier attempts would prove nothing.
+        // With checkpoints of earlier attempts, the comparison would prove nothing.
         let (work, partial) = (store.work(&lock)?, store.work(&lock)?);
         let &Self { backend, stop, .. } = self;
         let site = Site { store, work: work.path(), partial: partial.path(), backend, stop };
@@ -49,15 +49,15 @@ impl Again<'_> {
     }
 }
 
-/// The job that a record is the result of.
+/// The job of a record.
 ///
 /// # Errors
-/// If the record does not say all that it takes.
+/// If the record does not have everything that the job needs.
 fn job(record: &Record, threads: usize) -> Result<JobSpec, TaskError> {
     let Components { kind, version, params, inputs, numerics, seed, .. } = Components::of(record)
-        .map_err(|error| failed(format!("the record has other components than this program's: {error}")))?;
+        .map_err(|error| failed(format!("the record has other key components: {error}")))?;
     if inputs.keys().any(|name| name.starts_with(SOURCE)) {
-        return Err(failed("it reads files outside of the cache, and a record does not say where they are"));
+        return Err(failed("it reads files outside the cache, and a record does not have their paths"));
     }
     Ok(JobSpec {
         pipeline: record.exec.pipeline.clone(),
@@ -88,8 +88,7 @@ fn check_inputs(job: &JobSpec, store: &Store) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// What came out otherwise than the record says: its outputs, which need not be all that the kind can make, and
-/// metrics of either.
+/// The differences from a record: its outputs, which can be a part of the kind's, and the metrics of both.
 fn differences(record: &Record, made: &Made, work: &Work, store: &Store) -> Result<Vec<String>, TaskError> {
     let mut differences = vec![];
     for output in &record.outputs {

@@ -1,7 +1,7 @@
-//! Why a task has no result that counts: what differs between its key and that of the record that it had last.
+//! Why a task is stale or missing: the differences between its key and the key of its last record.
 //!
-//! The record keeps the components of its key, so the answer is read, not guessed. A component is named with its
-//! old and its new value; `None` is one that was not there, or is not any more.
+//! The record keeps the components of its key, so the reasons are exact. Each has the old and the new value of a
+//! component; `None` is an absent one.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ use super::components::{Components, Inputs, SOURCE};
 use crate::pipeline::plan::{Task, TaskRef};
 use crate::store::Digest;
 
-/// Why a task has no result that counts.
+/// Why a task is stale or missing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum StaleReason {
-    /// No run of this pipeline had a result for it.
+    /// No run of this pipeline computed a result for it.
     NeverRan,
-    /// The record that it had is not in the cache any more: removed, or set aside as damaged.
+    /// Its last record is no longer in the cache: removed, or set aside as damaged.
     Removed,
     /// The stage is of another kind.
     Kind {
-        /// The kind that it was.
+        /// The kind then.
         old: String,
-        /// The kind that it is.
+        /// The kind now.
         new: String,
     },
     /// The implementation of the kind has changed.
@@ -36,7 +36,7 @@ pub enum StaleReason {
     },
     /// A parameter has another value, after defaults.
     Param {
-        /// Which: names and positions with dots between them.
+        /// Its path: names and positions with dots between them.
         path: String,
         /// Its value then.
         old: Option<Value>,
@@ -64,28 +64,27 @@ pub enum StaleReason {
         /// Its version now.
         new: u32,
     },
-    /// An input artifact holds something else.
+    /// An input artifact has another content.
     Input {
         /// The input: `port` or `port.part`.
         port: String,
-        /// The task that makes it, if there still is one.
+        /// The task that makes it, if that still exists.
         task: Option<TaskRef>,
         /// Its digest then.
         old: Option<Digest>,
         /// Its digest now.
         new: Option<Digest>,
     },
-    /// A file or folder outside the cache holds something else.
+    /// A file or folder outside the cache has another content.
     Source {
-        /// Where it is now.
+        /// Its path now.
         path: Option<String>,
         /// Its digest then.
         old: Option<Digest>,
         /// Its digest now.
         new: Option<Digest>,
     },
-    /// An input is not known before the task that makes it has run; until then nobody knows whether this one is
-    /// stale.
+    /// An input is unknown until the task that makes it has run. Only then is it known whether this task is stale.
     InputPending {
         /// The port.
         port: &'static str,
@@ -94,8 +93,8 @@ pub enum StaleReason {
     },
 }
 
-/// Names every component in which two keys of a task differ. Inputs that the new one lacks because they are not known
-/// yet are left out: `pending` picks them.
+/// Returns every component in which two keys of a task differ. Inputs that are still unknown are omitted: `pending` picks
+/// them.
 pub(super) fn differences(
     task: &Task,
     old: &Components,
@@ -104,7 +103,7 @@ pub(super) fn differences(
     feeds: impl Fn(&str) -> Option<TaskRef>,
 ) -> Vec<StaleReason> {
     if let Some((old, new)) = changed(&old.kind, &new.kind) {
-        // Parameters and ports of different kinds have nothing to do with each other.
+        // Parameters and ports of different kinds cannot be compared.
         return vec![StaleReason::Kind { old, new }];
     }
     let mut reasons = vec![];
@@ -133,7 +132,7 @@ fn changed<T: Clone + PartialEq>(old: &T, new: &T) -> Option<(T, T)> {
     (old != new).then(|| (old.clone(), new.clone()))
 }
 
-/// Goes down two trees of parameters as long as both are mappings, or lists of one length.
+/// Compares two trees of parameters. It descends where both are mappings, or lists of the same length.
 fn compare_params(path: &str, old: Option<&Value>, new: Option<&Value>, reasons: &mut Vec<StaleReason>) {
     let join = |step: &str| if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") };
     match (old, new) {
@@ -155,7 +154,7 @@ fn compare_params(path: &str, old: Option<&Value>, new: Option<&Value>, reasons:
     }
 }
 
-/// The inputs that differ, with their digests: those of the new components first.
+/// The inputs that differ, with their digests. Those of the new components come first.
 fn changed_inputs<'a>(
     old: &'a Inputs,
     new: &'a Inputs,
@@ -165,7 +164,7 @@ fn changed_inputs<'a>(
     names.map(entry).filter(|(_, old, new)| old != new)
 }
 
-/// The names in either of two mappings: those of the new one first.
+/// The names in either of two mappings. Those of the new one come first.
 fn names<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> impl Iterator<Item = &'a String> {
     new.keys().chain(old.keys().filter(|name| !new.contains_key(*name)))
 }
@@ -174,7 +173,7 @@ impl fmt::Display for StaleReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverRan => f.write_str("it never ran"),
-            Self::Removed => f.write_str("its result is not in the cache any more"),
+            Self::Removed => f.write_str("its result is no longer in the cache"),
             Self::Kind { old, new } => write!(f, "kind: {old:?} -> {new:?}"),
             Self::Version { old, new } => write!(f, "version of the implementation: {old} -> {new}"),
             Self::Param { path, old, new } => {
@@ -201,7 +200,7 @@ impl fmt::Display for StaleReason {
     }
 }
 
-/// A value that may not be there.
+/// A value that may be absent.
 struct Shown<T>(Option<T>);
 
 impl<T: fmt::Display> fmt::Display for Shown<T> {
@@ -213,7 +212,7 @@ impl<T: fmt::Display> fmt::Display for Shown<T> {
     }
 }
 
-/// The beginning of a digest that may not be there.
+/// The beginning of a digest that may be absent.
 fn short(digest: &Option<Digest>) -> String {
     digest.map_or_else(|| "(none)".to_owned(), |digest| digest.short())
 }

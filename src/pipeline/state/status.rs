@@ -1,4 +1,4 @@
-//! How every task stands: what the store has, and what the journal of earlier runs says of the rest.
+//! The states of all tasks: from the store, and from the journal of earlier runs for those that are not cached.
 
 use serde::Serialize;
 
@@ -9,30 +9,30 @@ use super::survey::{OnDamage, State, Survey, survey};
 use crate::pipeline::plan::{Connection, Plan, Task, TaskId, TaskRef};
 use crate::store::{Failure, Journal, Key, Past, Record, Store, StoreError};
 
-/// How a task stands.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// The store has what it makes.
+    /// The store has its outputs.
     Cached,
-    /// It had a result once; what determines it has changed, or what it needs has to run first.
+    /// Its last result is out of date, or a task that it needs must run first.
     Stale,
-    /// It never had a result, or that is not in the store any more.
+    /// It never had a result, or the store no longer has it.
     Missing,
     /// Another process computes it now.
     Running,
-    /// It failed last time, and nothing that determines it has changed since.
+    /// It failed when it last ran, and nothing has changed since.
     Failed,
-    /// It cannot be keyed: a file that the manifest names is missing, or the like.
+    /// Its key cannot be computed, for example because a file of the manifest is missing.
     CannotRun,
 }
 
 impl Standing {
-    /// All, in the order in which they are counted.
+    /// All states, in the order of the counts.
     pub const ALL: [Self; 6] =
         [Self::Cached, Self::Stale, Self::Missing, Self::Running, Self::Failed, Self::CannotRun];
 
-    /// What JSON calls it.
+    /// Its name in JSON.
     pub fn key(self) -> &'static str {
         match self {
             Self::CannotRun => "cannot-run",
@@ -40,7 +40,7 @@ impl Standing {
         }
     }
 
-    /// What people call it.
+    /// Its name in text.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cached => "cached",
@@ -53,32 +53,32 @@ impl Standing {
     }
 }
 
-/// How a task stands, and why.
+/// The state of a task, and the reasons.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskStatus {
-    /// Which task.
+    /// The task.
     pub task: TaskRef,
-    /// How it stands.
+    /// Its state.
     #[serde(rename = "state")]
     pub standing: Standing,
     /// Its key, if all its inputs are known.
     pub key: Option<Key>,
-    /// The key of the last record that it had in a run of this pipeline, if that is another.
+    /// The key of its last record in a run of this pipeline, if it differs.
     pub last: Option<Key>,
-    /// Why it is not cached, as far as keys tell.
+    /// Why it is not cached, from its keys.
     pub reasons: Vec<StaleReason>,
-    /// Who computes it now, why it failed, or why it cannot run.
+    /// The process that computes it now, its error, or why it cannot run.
     pub note: Option<String>,
 }
 
-/// How all tasks of a plan stand.
+/// The states of a plan's tasks.
 #[derive(Debug)]
 pub struct Status {
     survey: Survey,
     tasks: Vec<TaskStatus>,
 }
 
-/// Finds out how every task stands. Runs nothing and waits for nobody.
+/// Finds the state of every task. It runs nothing and waits for nothing.
 pub fn status(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Status, StoreError> {
     let survey = survey(plan, store, on_damage)?;
     let all_cached = survey.counts().cached == plan.len();
@@ -89,28 +89,28 @@ pub fn status(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Sta
 }
 
 impl Status {
-    /// How a task stands.
+    /// The state of a task.
     pub fn of(&self, id: TaskId) -> &TaskStatus {
         &self.tasks[id.0]
     }
 
-    /// How all tasks stand, in the order of the plan.
+    /// The states of all tasks, in the order of the plan.
     pub fn tasks(&self) -> &[TaskStatus] {
         &self.tasks
     }
 
-    /// The record of a task that the store has.
+    /// The record of a cached task.
     pub fn record(&self, id: TaskId) -> Option<&Record> {
         self.survey.record(id)
     }
 }
 
-/// Everything that tells how a task stands.
+/// The sources of a task's state.
 struct Look<'a> {
     plan: &'a Plan,
     store: &'a Store,
     survey: &'a Survey,
-    /// Not read if all is cached.
+    /// `None` if all tasks are cached.
     journal: Option<Journal>,
 }
 
@@ -144,7 +144,7 @@ impl Look<'_> {
             }
             State::Pending => {
                 let inputs = key::known_inputs(task, |id| self.survey.record(id));
-                // A source that cannot be read is one more thing that is not known; the run will say so.
+                // An unreadable source file is unknown, too. The run will report it.
                 if let Ok(components) = Subject::of(self.plan, task).components(&inputs, self.store) {
                     self.explain(task, &components, past, &mut found)?;
                 }
@@ -183,7 +183,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Whether another process computes the task, or it failed under the same key.
+    /// Finds whether another process computes the task, or it failed under the same key.
     fn look_for_others(&self, key: Key, past: Option<&Past>, found: &mut TaskStatus) {
         if let Some(holder) = self.store.locked_by(&key) {
             found.standing = Standing::Running;

@@ -1,4 +1,4 @@
-//! What the store has of a plan, without running anything.
+//! The survey: finds the cached tasks of a plan, without running anything.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use crate::pipeline::plan::{Plan, Policy, TaskId, TaskRef};
 use crate::stages::Output;
 use crate::store::{Damage, Key, Lookup, Record, Store, StoreError};
 
-/// What is known about a task before anything runs.
+/// The state of a task before anything runs.
 #[derive(Debug)]
 pub enum State {
-    /// The store has what it makes.
+    /// The store has its outputs.
     Cached(Arc<Record>),
-    /// The store does not have what it makes, and all its inputs are known.
+    /// The store does not have its outputs, and all its inputs are known.
     ToRun(Keyed),
-    /// Its inputs are not known before others have run; it may turn out to be cached.
+    /// Its inputs are unknown until other tasks have run. It may then be cached.
     Pending,
-    /// It cannot be keyed: a file that the manifest names is missing, or the like.
+    /// Its key cannot be computed, for example because a file of the manifest is missing.
     Failed(TaskError),
 }
 
-/// How many tasks are in each [`State`].
+/// The number of tasks in each [`State`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// [`State::Cached`].
@@ -34,17 +34,17 @@ pub struct Counts {
     pub failed: usize,
 }
 
-/// What the store has of a plan.
+/// The states of a plan's tasks before it runs.
 #[derive(Debug)]
 pub struct Survey {
     states: Vec<State>,
 }
 
-/// Hears of damaged files of a task that the store has set aside.
+/// Receives the damaged files of a task that the store has set aside.
 pub type OnDamage<'a> = &'a mut dyn FnMut(&TaskRef, &Damage);
 
-/// Looks up every task whose inputs are known, inputs first. Damaged artifacts are set aside by the store, and
-/// reported through `on_damage`.
+/// Looks up every task whose inputs are known, inputs first. The store sets damaged artifacts aside, and `on_damage`
+/// receives them.
 pub fn survey(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Survey, StoreError> {
     let mut survey = Survey { states: Vec::with_capacity(plan.len()) };
     for task in plan.tasks() {
@@ -67,7 +67,7 @@ pub fn survey(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Sur
     Ok(survey)
 }
 
-/// Looks up what a task makes. A record that lacks one of the outputs is not a hit.
+/// Looks up a task's record. A record without one of the outputs is not a hit.
 pub(in crate::pipeline) fn find(
     store: &Store,
     outputs: &[&'static Output],
@@ -86,12 +86,12 @@ pub(in crate::pipeline) fn find(
 }
 
 impl Survey {
-    /// What is known about a task.
+    /// The state of a task.
     pub fn state(&self, id: TaskId) -> &State {
         &self.states[id.0]
     }
 
-    /// The record of a task that the store has.
+    /// The record of a cached task.
     pub fn record(&self, id: TaskId) -> Option<&Record> {
         match self.states.get(id.0)? {
             State::Cached(record) => Some(record),
@@ -99,7 +99,7 @@ impl Survey {
         }
     }
 
-    /// How many tasks are in each state.
+    /// The number of tasks in each state.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for state in &self.states {

@@ -1,4 +1,4 @@
-//! What runs at once within a memory budget.
+//! Tasks that run at once within a memory budget.
 
 use serde_json::{Value, json};
 
@@ -7,15 +7,15 @@ use super::*;
 use crate::pipeline::run::{AT_LEAST, MemoryBudget};
 use crate::store::{Execution, Key, RecordDraft};
 
-/// How many tasks ran at once at most, of three that may.
+/// The largest number of tasks that ran at once, of at most 3.
 fn most_at_once(memory: Option<u64>) -> usize {
     let settings = Settings { jobs: 3, threads: 3, memory, fail_fast: false };
     let bench = Bench { settings, ..Bench::new() };
     bench.lab.set("erase", Act::Slow(3));
-    let told = bench.run(SWEEP);
-    told.run.complete().unwrap();
+    let seen = bench.run(SWEEP);
+    seen.run.complete().unwrap();
     let (mut running, mut most) = (0, 0);
-    for event in told.events {
+    for event in seen.events {
         running += usize::from(matches!(event, Event::TaskStarted { .. }));
         running -= usize::from(matches!(event, Event::Finished { .. }));
         most = most.max(running);
@@ -28,19 +28,19 @@ fn tasks_that_do_not_fit_together_never_overlap() {
     assert_eq!(most_at_once(None), 3);
     assert_eq!(most_at_once(Some(AT_LEAST * 5 / 2)), 2);
     assert_eq!(most_at_once(Some(AT_LEAST * 3 / 2)), 1);
-    assert_eq!(most_at_once(Some(1)), 1, "each is too large, and runs all the same");
+    assert_eq!(most_at_once(Some(1)), 1, "each is too large, and still runs");
 }
 
 #[test]
-fn a_task_that_runs_alone_for_its_memory_has_all_threads() {
+fn a_task_that_runs_alone_because_of_its_memory_has_all_threads() {
     let settings = Settings { jobs: 2, threads: 8, memory: Some(1), fail_fast: false };
-    let told = Bench { settings, ..Bench::new() }.run(SWEEP);
+    let seen = Bench { settings, ..Bench::new() }.run(SWEEP);
     let all =
-        told.events.iter().all(|event| !matches!(event, Event::TaskStarted { threads, .. } if *threads != 8));
+        seen.events.iter().all(|event| !matches!(event, Event::TaskStarted { threads, .. } if *threads != 8));
     assert!(all);
 }
 
-/// Keeps a record of a task that had some peak.
+/// Keeps a record of a task with this peak.
 fn keep(store: &Store, kind: &str, params: &Value, task: &str, peak: u64) {
     let components = Components {
         encoding: 1,
@@ -64,7 +64,7 @@ fn keep(store: &Store, kind: &str, params: &Value, task: &str, peak: u64) {
 }
 
 #[test]
-fn peaks_of_the_same_stage_come_before_those_of_the_kind_and_both_before_sizes() {
+fn peaks_of_the_stage_come_before_those_of_the_kind_and_before_sizes() {
     let bench = Bench::new();
     let (plan, store) = (bench.plan(SWEEP), bench.store());
     let params = plan.task(named(&plan, "after@clean_ratio=0.05,defense=nad")).bound.params();

@@ -1,4 +1,4 @@
-//! Failing stages and damaged caches: what is lost, and what is not.
+//! Failing stages and damaged caches: which results are lost, and which are kept.
 
 use super::kinds::Act;
 use super::*;
@@ -12,13 +12,13 @@ fn finished(event: &Event) -> bool {
 }
 
 #[test]
-fn a_failed_task_stops_what_needs_it_and_nothing_else() {
+fn a_failed_task_skips_only_its_dependent_tasks() {
     let bench = Bench::new();
     bench.lab.set("erase", Act::Fail);
     let plan = bench.plan(SWEEP);
-    let told = bench.run_plan(&plan);
-    assert_eq!(told.counts(), [12, 0, 12, 12, 0]);
-    let skipped = told.events.iter().find_map(|event| match event {
+    let seen = bench.run_plan(&plan);
+    assert_eq!(seen.counts(), [12, 0, 12, 12, 0]);
+    let skipped = seen.events.iter().find_map(|event| match event {
         Event::Skipped { task, ancestor, message } => {
             Some((task.to_string(), ancestor.to_string(), message.clone()))
         }
@@ -27,27 +27,25 @@ fn a_failed_task_stops_what_needs_it_and_nothing_else() {
     let first = ("after@clean_ratio=0.01,defense=finetune", "erased@clean_ratio=0.01,defense=finetune");
     assert_eq!(skipped, Some((first.0.into(), first.1.into(), "the test makes it fail".into())));
     assert!(
-        matches!(told.run.ending(named(&plan, first.0)), Ending::Skipped { ancestor } if *ancestor == named(&plan, first.1))
+        matches!(seen.run.ending(named(&plan, first.0)), Ending::Skipped { ancestor } if *ancestor == named(&plan, first.1))
     );
-    let error = told.run.complete().unwrap_err();
+    let error = seen.run.complete().unwrap_err();
     assert_eq!(error.class(), Class::StageFailed);
     let message = error.to_string();
     assert!(message.starts_with("12 tasks failed (erased@clean_ratio=0.01,defense=finetune, "), "{message}");
-    assert!(
-        message.contains("and 7 more), 12 that need what they make were skipped; all other results are kept")
-    );
+    assert!(message.ends_with("and 7 more), 12 dependent tasks were skipped"), "{message}");
 
     bench.lab.heal();
     assert_eq!(bench.run_plan(&plan).counts(), [24, 12, 0, 0, 0]);
 }
 
 #[test]
-fn a_panic_is_a_bug_of_the_kind_and_no_hang() {
+fn a_panic_is_reported_as_a_bug_of_the_kind() {
     let bench =
         Bench { settings: Settings { jobs: 2, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
     bench.lab.set("train", Act::Panic);
-    let told = bench.run(SWEEP);
-    let messages = told.events.iter().filter_map(|event| match event {
+    let seen = bench.run(SWEEP);
+    let messages = seen.events.iter().filter_map(|event| match event {
         Event::Failed { task, class, message, hint } => {
             Some((task.to_string(), *class, message.as_str(), hint.as_deref()))
         }
@@ -56,12 +54,12 @@ fn a_panic_is_a_bug_of_the_kind_and_no_hang() {
     let message = "a bug in the stage kind `train`: it panicked: the test makes it panic";
     let hint = Some("report this bug, with the manifest");
     assert_eq!(messages.collect::<Vec<_>>(), [("backdoored".to_owned(), Class::Bug, message, hint)]);
-    assert_eq!(told.counts(), [1 + 1 + 4, 0, 1, 4 + 12 + 1 + 12, 0]);
-    assert_eq!(told.run.complete().unwrap_err().class(), Class::Bug);
+    assert_eq!(seen.counts(), [1 + 1 + 4, 0, 1, 4 + 12 + 1 + 12, 0]);
+    assert_eq!(seen.run.complete().unwrap_err().class(), Class::Bug);
 }
 
 #[test]
-fn a_missing_file_fails_its_stage_and_says_where_to_name_it() {
+fn a_missing_file_fails_its_stage_with_a_hint() {
     let bench = Bench::new();
     let yaml = "
 name: files
@@ -73,18 +71,18 @@ stages:
     let plan = bench.plan(yaml);
     let counts = survey(&plan, &bench.store(), &mut |_, _| {}).unwrap().counts();
     assert_eq!(counts, Counts { cached: 0, to_run: 1, pending: 1, failed: 1 });
-    let told = bench.run_plan(&plan);
-    assert_eq!(told.counts(), [1, 0, 1, 1, 0]);
-    let Ending::Failed(error) = told.run.ending(named(&plan, "images")) else { panic!() };
+    let seen = bench.run_plan(&plan);
+    assert_eq!(seen.counts(), [1, 0, 1, 1, 0]);
+    let Ending::Failed(error) = seen.run.ending(named(&plan, "images")) else { panic!() };
     assert_eq!(
         error.with_hint(),
-        "no/such/file: not found\nhint: the stage `images` reads it; set its path there or by --set"
+        "no/such/file: not found\nhint: the stage `images` reads it; set its path there or with `--set`"
     );
-    assert_eq!(told.run.complete().unwrap_err().class(), Class::InputMissing);
+    assert_eq!(seen.run.complete().unwrap_err().class(), Class::InputMissing);
 }
 
 #[test]
-fn a_deleted_object_is_told_and_only_it_is_computed_again() {
+fn a_deleted_object_is_reported_and_only_it_is_computed_again() {
     let bench = Bench::new();
     let plan = bench.plan(SWEEP);
     let first = bench.run_plan(&plan);
@@ -129,7 +127,7 @@ fn an_artifact_that_is_passed_on_is_repaired_with_the_task_that_made_it() {
 }
 
 #[test]
-fn a_recomputation_that_gives_other_bytes_runs_what_needs_them() {
+fn a_recomputation_that_gives_other_bytes_runs_the_dependent_tasks() {
     let bench = Bench::new();
     let yaml = "
 name: chain
@@ -147,7 +145,7 @@ stages:
 }
 
 #[test]
-fn what_failed_leaves_no_record() {
+fn a_failed_task_has_no_record() {
     let bench = Bench::new();
     bench.lab.set("node", Act::Fail);
     let yaml = "name: one\nstages: {a: {kind: node}}";
@@ -157,10 +155,10 @@ fn what_failed_leaves_no_record() {
 }
 
 #[test]
-fn of_several_failures_the_gravest_class_counts() {
+fn a_run_reports_the_gravest_class_of_its_failures() {
     let bench = Bench::new();
     bench.lab.set("node", Act::Panic);
     bench.lab.set("twins", Act::Fail);
-    let told = bench.run("name: two\nstages: {a: {kind: node}, b: {kind: twins}}");
-    assert_eq!(told.run.complete().unwrap_err().class(), Class::Bug);
+    let seen = bench.run("name: two\nstages: {a: {kind: node}, b: {kind: twins}}");
+    assert_eq!(seen.run.complete().unwrap_err().class(), Class::Bug);
 }

@@ -1,4 +1,4 @@
-//! One test per component of a key: a change that must change it, and one that must not.
+//! One test per component of a key: a change that must change the key, and a change that must not.
 
 use super::kinds::Act;
 use super::*;
@@ -14,10 +14,10 @@ stages:
 /// The key of the stage `subject` after a run, and how often its kind ran.
 fn key(bench: &Bench, yaml: &str) -> String {
     let plan = bench.plan(yaml);
-    let told = bench.run_plan(&plan);
-    told.run.complete().unwrap();
+    let seen = bench.run_plan(&plan);
+    seen.run.complete().unwrap();
     let mut subjects = plan.tasks().filter(|task| task.kind == "split" || task.kind == "node");
-    told.run.record(subjects.next().unwrap().id()).unwrap().key.to_string()
+    seen.run.record(subjects.next().unwrap().id()).unwrap().key.to_string()
 }
 
 fn assert_changes(change: impl Fn(Bench) -> (Bench, String)) {
@@ -43,14 +43,14 @@ fn with_kinds(change: impl Fn(&mut Fake)) -> impl Fn(Bench) -> (Bench, String) {
     }
 }
 
-/// If this fails, every cache is invalid: raise nothing, find out what changed.
+/// If this fails, every cache is invalid. Do not raise the version; find the change.
 #[test]
 fn a_key_is_frozen() {
     assert_eq!(key(&Bench::new(), TWO), "2f17bb44bcd13c1e1b7a5d13c435bc39f5bea4c9b047e2c3c44190ed1b455f62");
 }
 
 #[test]
-fn names_stay_out() {
+fn names_are_not_in() {
     assert_keeps(with_text("name: two", "name: other"));
     assert_keeps(with_text("subject: ", "renamed: "));
 }
@@ -78,7 +78,7 @@ fn parameters_are_in_after_defaults() {
 }
 
 #[test]
-fn what_inputs_hold_is_in_and_how_they_came_about_is_not() {
+fn the_content_of_inputs_is_in_but_not_how_they_were_computed() {
     assert_changes(with_text("dataset}", "dataset, with: {text: other}}"));
     let constant =
         |text: &str| TWO.replace("dataset}", &format!("dataset, with: {{constant: true, text: {text}}}}}"));
@@ -138,7 +138,7 @@ fn the_seed_is_in_if_the_stage_depends_on_it() {
     assert_ne!(key(&bench, &seeded(1, true)), key(&bench, &seeded(2, true)));
     assert_eq!(key(&bench, &seeded(1, false)), key(&bench, &seeded(2, false)));
     let axis = "name: s\nmatrix: {seed: [2]}\nstages: {a: {kind: node}}";
-    assert_eq!(key(&bench, axis), key(&bench, &seeded(2, true)), "an axis is as good as the manifest's seed");
+    assert_eq!(key(&bench, axis), key(&bench, &seeded(2, true)), "an axis equals the manifest's seed");
 }
 
 #[test]
@@ -152,8 +152,8 @@ fn the_class_of_numerics_is_in_and_threads_and_jobs_are_not() {
 fn a_record_keeps_the_components() {
     let bench = Bench::new();
     let plan = bench.plan(TWO);
-    let told = bench.run_plan(&plan);
-    let record = |name| told.run.record(named(&plan, name)).unwrap();
+    let seen = bench.run_plan(&plan);
+    let record = |name| seen.run.record(named(&plan, name)).unwrap();
     let upstream = record("upstream").output("dataset").unwrap().to_string();
     let expected = serde_json::json!({
         "encoding": 1,

@@ -1,4 +1,4 @@
-//! Stage kinds that only write what they were given, and a record of their runs.
+//! Stage kinds that write their parameters and inputs, and count their runs.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use crate::stages::{
     Artifact, Bound, Context, Input, Need, Observer, Outcome, Output, ParamError, Progress, Stage, StageError,
 };
 
-/// What a kind does when it runs; nothing that a key knows of.
+/// The behavior of a kind when it runs. It does not enter the key.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Act {
     Fail,
     Panic,
-    /// Reports progress until it is asked to stop.
+    /// Reports progress until it is stopped.
     UntilStopped,
     /// Writes bytes that depend on how often it has run.
     Waver,
@@ -27,7 +27,7 @@ pub enum Act {
     Slow(u64),
 }
 
-/// What all kinds of a test share: how often each ran, and how it is to behave.
+/// The shared state of a test's kinds: the runs and the behavior of each.
 #[derive(Default)]
 pub struct Lab {
     ran: Mutex<Vec<&'static str>>,
@@ -43,7 +43,7 @@ impl Lab {
         self.acts.lock().unwrap().clear();
     }
 
-    /// The kinds that ran since this was last asked, sorted, with how often.
+    /// The sorted kinds that ran since the last call, with their numbers of runs.
     pub fn ran(&self) -> Vec<(&'static str, usize)> {
         let mut ran = std::mem::take(&mut *self.ran.lock().unwrap());
         ran.sort_unstable();
@@ -163,7 +163,7 @@ impl Bound for BoundFake {
             Some(Act::Slow(milliseconds)) => thread::sleep(Duration::from_millis(milliseconds)),
             Some(Act::Waver) | None => {}
         }
-        // Reading the inputs shows that they are there; `work` is empty and private.
+        // Reading the inputs shows that they exist. `work` is empty and private.
         let inputs: Vec<(String, String)> = context
             .inputs
             .iter()
@@ -243,8 +243,8 @@ const NODE: &[Input] = &[
     input("c", Artifact::Model, false),
 ];
 
-/// Kinds with the ports of the real ones; `node`, which takes up to three models; `twins`, which makes two;
-/// `connect`, which makes a model and, unless its text is `single`, a curve; `point`, which takes the curve.
+/// Kinds with the ports of the real ones, and four more: `node` takes up to 3 models, `twins` makes 2 models, `connect`
+/// makes a model and, unless its text is `single`, a curve, and `point` takes the curve.
 pub fn fakes(lab: &Arc<Lab>) -> Vec<Fake> {
     let fake = |kind, inputs, outputs| Fake { kind, version: 1, inputs, outputs, lab: Arc::clone(lab) };
     vec![
@@ -262,7 +262,7 @@ pub fn fakes(lab: &Arc<Lab>) -> Vec<Fake> {
     ]
 }
 
-/// The kinds of a test, as the registry would hold them.
+/// The kinds of a test, in the form of the registry.
 pub fn registry(fakes: Vec<Fake>) -> Vec<Box<dyn Stage>> {
     fakes.into_iter().map(|fake| Box::new(fake) as Box<dyn Stage>).collect()
 }

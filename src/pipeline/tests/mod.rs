@@ -1,4 +1,4 @@
-//! Plans and runs with stage kinds that do next to nothing.
+//! Plans and runs with stage kinds that do almost nothing.
 
 mod budget;
 mod faults;
@@ -25,7 +25,7 @@ use crate::nn::Backend;
 use crate::store::Store;
 use kinds::{Fake, Lab, fakes, registry};
 
-/// The example of the design: one axis for a split, one for a method.
+/// An example with one axis for a split and one for a method.
 const SWEEP: &str = r#"
 name: badnets
 seed: 2
@@ -44,10 +44,10 @@ stages:
 results: {csv: results/badnets.csv, from: [before, after]}
 "#;
 
-/// How many tasks [`SWEEP`] has.
+/// The number of tasks of [`SWEEP`].
 const SWEEP_TASKS: usize = 1 + 1 + 1 + 4 + 4 + 12 + 1 + 12;
 
-/// A store, stage kinds, and a place for manifests.
+/// A store, stage kinds, and a folder for manifests.
 struct Bench {
     folder: TempDir,
     lab: Arc<Lab>,
@@ -57,8 +57,8 @@ struct Bench {
     stop: AtomicBool,
 }
 
-/// What a run told and returned.
-struct Told {
+/// A run and its events.
+struct Seen {
     run: Run,
     events: Vec<Event>,
 }
@@ -90,20 +90,20 @@ impl Bench {
         self.try_plan(yaml).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    /// What is wrong with a manifest: `path: message`.
+    /// The errors of a manifest: `path: message`.
     fn errors(&self, yaml: &str) -> Vec<String> {
         let errors = self.try_plan(yaml).err().map_or(vec![], |errors| errors.0);
         errors.iter().map(|error| format!("{}: {}", error.path, error.message)).collect()
     }
 
-    fn run(&self, yaml: &str) -> Told {
+    fn run(&self, yaml: &str) -> Seen {
         self.run_plan(&self.plan(yaml))
     }
 
-    fn run_plan(&self, plan: &Plan) -> Told {
+    fn run_plan(&self, plan: &Plan) -> Seen {
         let mut events = vec![];
         let run = self.watch(plan, &mut |event| events.push(event)).unwrap();
-        Told { run, events }
+        Seen { run, events }
     }
 
     /// Runs a plan in threads.
@@ -113,14 +113,14 @@ impl Bench {
         run(plan, &store, &self.settings, &executor, &self.stop, on_event)
     }
 
-    /// The one object that a task made under an output, as a path.
+    /// The path of the object that is a task's output.
     fn object(&self, run: &Run, id: TaskId, output: &str) -> PathBuf {
         self.store().object(run.record(id).unwrap().output(output).unwrap())
     }
 }
 
-impl Told {
-    /// The names of the tasks that `pick` picks by an event, sorted.
+impl Seen {
+    /// The sorted names of the tasks whose events `pick` picks.
     fn tasks(&self, pick: fn(&Event) -> bool) -> Vec<String> {
         let picked = self.events.iter().filter(|event| pick(event));
         let mut names: Vec<String> = picked.map(|event| event.task().unwrap().to_string()).collect();
@@ -128,7 +128,7 @@ impl Told {
         names
     }
 
-    /// Tasks that ran to their end, from the cache, failed, skipped, unfinished.
+    /// The numbers of tasks that finished, were cached, failed, were skipped, and are unfinished.
     fn counts(&self) -> [usize; 5] {
         match self.events.last().unwrap() {
             &Event::RunFinished { ran, cached, failed, skipped, unfinished, .. } => {

@@ -1,4 +1,4 @@
-//! Which tasks a manifest stands for, and what is refused.
+//! The tasks of a manifest, and the errors of wrong ones.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ fn a_port_takes_the_parts_that_its_producer_has() {
 }
 
 #[test]
-fn inputs_come_before_what_needs_them_whatever_the_order_of_the_file() {
+fn tasks_come_after_their_inputs_in_any_order_of_the_file() {
     let plan = Bench::new().plan(
         "
 name: backwards
@@ -56,7 +56,7 @@ stages:
 }
 
 #[test]
-fn only_what_depends_on_the_seed_is_swept_over_it() {
+fn only_stages_that_depend_on_the_seed_are_swept_over_it() {
     let plan = Bench::new().plan(
         "
 name: seeds
@@ -90,7 +90,7 @@ stages:
 
     let idle = "{name: m, stages: {a: {kind: node, with: {seeded: false}, seed: 7}}}";
     let errors = Bench::new().errors(idle);
-    assert!(matches!(&errors[..], [one] if one.contains("this seed changes nothing")), "{errors:?}");
+    assert!(matches!(&errors[..], [one] if one.contains("this seed has no effect")), "{errors:?}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ stages:
 }
 
 #[test]
-fn everything_wrong_is_said_at_once_and_each_thing_once() {
+fn all_errors_are_reported_together_and_each_once() {
     let errors = Bench::new().errors(
         r#"
 name: wrong
@@ -143,7 +143,7 @@ results: {csv: r.csv, from: [tuned]}
         ("matrix", ""),
         ("stages.images.with.sauce", "sauce"),
         ("stages.images.with.text", "string"),
-        ("stages.trained.kind", "there is no stage kind `trian`"),
+        ("stages.trained.kind", "unknown stage kind `trian`"),
         ("stages.split.needs", "a stage of kind `split` needs `dataset`: images"),
         ("stages.split.with.ratio", "1.5"),
         ("stages.tuned.needs.model", "`model` takes a model, but `images` makes a data set"),
@@ -161,7 +161,7 @@ results: {csv: r.csv, from: [tuned]}
 }
 
 #[test]
-fn an_input_that_parameters_ask_for_is_missed_where_they_are_written() {
+fn an_input_that_a_parameter_requires_is_reported_at_the_parameter() {
     let bench = Bench::new();
     let manifest = |poison: &str| {
         format!(
@@ -189,7 +189,7 @@ stages:
 }
 
 #[test]
-fn an_output_that_parameters_forgo_is_not_expected_and_cannot_be_taken() {
+fn an_output_that_parameters_omit_is_not_expected_and_cannot_be_taken() {
     let bench = Bench::new();
     let manifest = |axis: &str, needs: &str| {
         format!(
@@ -210,13 +210,13 @@ stages:
     assert_eq!(
         bench.errors(&manifest("double, single", "connected")),
         [
-            "stages.points.needs.curve: `curve` takes a curve, which `connected` makes only with other parameters"
+            "stages.points.needs.curve: `curve` takes a curve, but `connected` makes it only with other parameters"
         ]
     );
 }
 
 #[test]
-fn an_error_says_what_to_do() {
+fn an_error_has_help() {
     let bench = Bench::new();
     let help = |yaml| {
         let errors = bench.try_plan(yaml).err().unwrap().0;
@@ -228,21 +228,18 @@ fn an_error_says_what_to_do() {
     assert!(help_text.starts_with("kinds: `dataset`, "), "{help_text}");
     let (label, help_text, text) = help("name: a\nstages: {images: {kind: dataset}, s: {kind: split}}");
     assert_eq!((label.as_str(), text.as_str()), ("`dataset` is not connected", "s"));
-    assert_eq!(
-        help_text,
-        "write `needs: {dataset: images}`\na data set is made by stages of kind `dataset`, `split`"
-    );
+    assert_eq!(help_text, "write `needs: {dataset: images}`\nkinds that make a data set: `dataset`, `split`");
     let (label, help_text, text) =
         help("name: a\nstages: {i: {kind: dataset}, n: {kind: node, needs: {a: i}}}");
     assert_eq!((label.as_str(), text.as_str()), ("a stage of kind `dataset`", "i"));
     assert_eq!(
         help_text,
-        "a model is made by stages of kind `train`, `finetune`, `erase`, `node`, `connect`, `point`"
+        "kinds that make a model: `train`, `finetune`, `erase`, `node`, `connect`, `point`"
     );
 }
 
 #[test]
-fn a_plan_of_five_thousand_tasks_takes_no_time() {
+fn a_plan_of_5000_tasks_is_made_quickly() {
     let values = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(", ");
     let yaml = format!(
         r#"
@@ -261,6 +258,6 @@ stages:
     let start = Instant::now();
     let plan = bench.plan(&yaml);
     assert_eq!(plan.len(), 1 + 50 + 2500 + 2500);
-    // A hundred times what an optimised build takes: this guards against quadratic work only.
+    // 100 times the time of an optimized build. This only guards against quadratic work.
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }

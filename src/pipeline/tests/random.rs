@@ -1,4 +1,4 @@
-//! Any DAG at all: every task once, after its inputs, with nothing left to do.
+//! Random DAGs: every task runs once and after its inputs, and no task is left.
 
 use std::fmt::Write as _;
 
@@ -33,11 +33,11 @@ proptest! {
     ) {
         let bench = Bench { settings: Settings { jobs, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
         let plan = bench.plan(&manifest(&stages));
-        let told = bench.run_plan(&plan);
-        prop_assert_eq!(told.counts(), [plan.len(), 0, 0, 0, 0]);
+        let seen = bench.run_plan(&plan);
+        prop_assert_eq!(seen.counts(), [plan.len(), 0, 0, 0, 0]);
         prop_assert_eq!(bench.lab.ran(), [("node", plan.len())]);
         let mut done = vec![false; plan.len()];
-        for event in &told.events {
+        for event in &seen.events {
             match event {
                 Event::TaskStarted { task, .. } => {
                     prop_assert!(plan.needs(task.id).all(|need| done[need.0]), "{} started too early", task);

@@ -12,7 +12,7 @@ impl Observer for Nobody {
     fn note(&self, _: &str) {}
 }
 
-/// What comes out differently when a record's task is computed again.
+/// The differences when a record's task is computed again.
 fn again(bench: &Bench, record: &Record) -> Vec<String> {
     let kinds = registry(bench.kinds.clone());
     let again =
@@ -31,7 +31,7 @@ fn a_result_of_another_backend_is_not_computed_again() {
 }
 
 #[test]
-fn outputs_that_a_task_does_not_make_are_not_missed() {
+fn outputs_that_a_task_does_not_make_are_not_compared() {
     let bench = Bench::new();
     let run = bench.run("name: m\nstages: {a: {kind: connect, with: {text: single}}}").run;
     let record = run.record(TaskId(0)).unwrap();

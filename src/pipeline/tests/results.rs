@@ -1,4 +1,4 @@
-//! The CSV: its columns, its rows, and that it can be written again.
+//! The CSV: its columns, its rows, and identical bytes when it is written again.
 
 use miette::Diagnostic;
 use serde_json::json;
@@ -8,18 +8,18 @@ use crate::pipeline::results::{Summary, Table, table};
 use crate::store::Record;
 
 #[test]
-fn rows_come_by_stage_and_cell_with_a_column_per_axis() {
+fn rows_are_in_order_of_stage_and_cell_with_a_column_per_axis() {
     let bench = Bench::new();
     let plan = bench.plan(SWEEP);
-    let told = bench.run_plan(&plan);
-    let table = table(&plan, |id| told.run.record(id)).unwrap();
+    let seen = bench.run_plan(&plan);
+    let table = table(&plan, |id| seen.run.record(id)).unwrap();
     let header = "pipeline,stage,clean_ratio,defense,seed,acc,acc_excl_target,asr,ra,der,n_clean,key";
     assert_eq!(table.header.join(","), header);
     assert_eq!(table.rows.len(), 13);
     assert_eq!(table.rows[0].fields[..5], ["badnets", "before", "", "", "2"]);
     assert_eq!(table.rows[1].fields[..5], ["badnets", "after", "0.01", "finetune", "2"]);
     assert_eq!(table.rows[12].fields[..5], ["badnets", "after", "0.2", "argd", "2"]);
-    let record = told.run.record(table.rows[12].task.id).unwrap();
+    let record = seen.run.record(table.rows[12].task.id).unwrap();
     let acc = record.metrics["acc"].as_f64().unwrap();
     assert_eq!(
         table.rows[12].fields[5..],
@@ -28,13 +28,13 @@ fn rows_come_by_stage_and_cell_with_a_column_per_axis() {
 }
 
 #[test]
-fn a_csv_from_the_store_is_byte_for_byte_that_of_the_run() {
+fn a_csv_from_the_store_equals_that_of_the_run() {
     let bench =
         Bench { settings: Settings { jobs: 2, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
     let plan = bench.plan(SWEEP);
-    let told = bench.run_plan(&plan);
+    let seen = bench.run_plan(&plan);
     let path = bench.folder.path().join("deep/er/badnets.csv");
-    table(&plan, |id| told.run.record(id)).unwrap().write(&path).unwrap();
+    table(&plan, |id| seen.run.record(id)).unwrap().write(&path).unwrap();
     let first = fs::read(&path).unwrap();
     assert_eq!(first.iter().filter(|&&byte| byte == b'\n').count(), 14);
 
@@ -47,7 +47,7 @@ fn a_csv_from_the_store_is_byte_for_byte_that_of_the_run() {
 }
 
 #[test]
-fn what_has_no_results_yet_is_named_with_the_command_that_computes_it() {
+fn tasks_without_results_are_named_with_the_command_that_computes_them() {
     let bench = Bench::new();
     let plan = bench.plan(SWEEP);
     let survey = survey(&plan, &bench.store(), &mut |_, _| {}).unwrap();
@@ -84,10 +84,10 @@ stages:
 results: {csv: r.csv, from: [e]}
 "#;
     let plan = bench.plan(yaml);
-    let told = bench.run_plan(&plan);
+    let seen = bench.run_plan(&plan);
     let metrics =
         json!({"asr": 99.996, "ra": -0.001, "der": 50, "n_b": 3, "n_a": 12, "auc": 0.5, "acc": null});
-    let record = with_metrics(&told.run, metrics);
+    let record = with_metrics(&seen.run, metrics);
     let table = table(&plan, |_| Some(&record)).unwrap();
     let csv = String::from_utf8(table.to_csv().unwrap()).unwrap();
     let expected = format!(
@@ -102,8 +102,8 @@ results: {csv: r.csv, from: [e]}
 fn a_table_of_detectors_has_their_columns_only() {
     let bench = Bench::new();
     let plan = bench.plan(SWEEP);
-    let told = bench.run_plan(&plan);
-    let record = with_metrics(&told.run, json!({"flagged": "0 3", "anomaly_index": 3.217, "flags": 2}));
+    let seen = bench.run_plan(&plan);
+    let record = with_metrics(&seen.run, json!({"flagged": "0 3", "anomaly_index": 3.217, "flags": 2}));
     let table = table(&plan, |_| Some(&record)).unwrap();
     let header = "pipeline,stage,clean_ratio,defense,seed,anomaly_index,flagged,flags,key";
     assert_eq!(table.header.join(","), header);
@@ -125,9 +125,9 @@ results: {csv: results/r.csv, from: [before, after]}
 
 /// The table of [`SEEDS`] with metrics by task.
 fn table_of_seeds(plan: &Plan, metrics: impl Fn(&str) -> serde_json::Value) -> Table {
-    let told = Bench::new().run_plan(plan);
+    let seen = Bench::new().run_plan(plan);
     let records: Vec<Record> =
-        plan.tasks().map(|task| with_metrics(&told.run, metrics(&task.label.to_string()))).collect();
+        plan.tasks().map(|task| with_metrics(&seen.run, metrics(&task.label.to_string()))).collect();
     table(plan, |id| Some(&records[id.0])).unwrap()
 }
 

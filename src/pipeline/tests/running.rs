@@ -1,4 +1,4 @@
-//! What runs, what is found in the store, and in which order things are told.
+//! Which tasks run, which are cached, and the order of events.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -35,7 +35,7 @@ fn a_sweep_runs_each_task_once_and_then_never_again() {
 }
 
 #[test]
-fn a_survey_says_what_a_run_would_do_and_runs_nothing() {
+fn a_survey_finds_what_a_run_would_do_and_runs_nothing() {
     let bench = Bench::new();
     let plan = bench.plan(SWEEP);
     let survey = |plan: &Plan| {
@@ -51,7 +51,7 @@ fn a_survey_says_what_a_run_would_do_and_runs_nothing() {
 }
 
 #[test]
-fn a_wider_sweep_runs_only_what_is_new() {
+fn a_wider_sweep_runs_only_new_tasks() {
     let bench = Bench::new();
     bench.run(SWEEP);
     bench.lab.ran();
@@ -60,21 +60,21 @@ fn a_wider_sweep_runs_only_what_is_new() {
 }
 
 #[test]
-fn what_runs_at_once_makes_the_same() {
+fn tasks_that_run_at_once_have_the_same_results() {
     let [one, two] = [1, 2].map(|jobs| {
         let bench = Bench {
             settings: Settings { jobs, threads: jobs, memory: None, fail_fast: false },
             ..Bench::new()
         };
-        let told = bench.run(SWEEP);
-        let records = told.run.endings().map(|ending| ending.record().unwrap());
+        let seen = bench.run(SWEEP);
+        let records = seen.run.endings().map(|ending| ending.record().unwrap());
         records.map(|record| (record.key, record.outputs.clone(), record.metrics.clone())).collect::<Vec<_>>()
     });
     assert_eq!(one, two);
 }
 
 #[test]
-fn no_more_tasks_run_at_once_than_may() {
+fn no_more_tasks_run_at_once_than_allowed() {
     for jobs in [1, 3] {
         let bench =
             Bench { settings: Settings { jobs, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
@@ -100,8 +100,8 @@ fn no_more_tasks_run_at_once_than_may() {
 fn a_task_that_is_alone_has_all_threads() {
     let bench =
         Bench { settings: Settings { jobs: 2, threads: 8, memory: None, fail_fast: false }, ..Bench::new() };
-    let told = bench.run(SWEEP);
-    let threads: BTreeMap<String, usize> = told
+    let seen = bench.run(SWEEP);
+    let threads: BTreeMap<String, usize> = seen
         .events
         .iter()
         .filter_map(|event| match event {
@@ -118,10 +118,10 @@ fn events_are_a_history() {
     let bench =
         Bench { settings: Settings { jobs: 2, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
     let plan = bench.plan(SWEEP);
-    let told = bench.run_plan(&plan);
+    let seen = bench.run_plan(&plan);
     let expected = Event::RunStarted { pipeline: "badnets".into(), tasks: SWEEP_TASKS, jobs: 2, threads: 2 };
-    assert_eq!(told.events[0], expected);
-    let position = |pick: &dyn Fn(&Event) -> bool| told.events.iter().position(pick).unwrap();
+    assert_eq!(seen.events[0], expected);
+    let position = |pick: &dyn Fn(&Event) -> bool| seen.events.iter().position(pick).unwrap();
     for task in plan.tasks() {
         let is_it = |event: &Event| event.task() == Some(&task.label);
         let started = position(&|event| is_it(event) && matches!(event, Event::TaskStarted { .. }));
@@ -149,10 +149,10 @@ stages:
         )
     };
     bench.run(&yaml("one"));
-    let told = bench.run(&yaml("two"));
-    assert_eq!(told.tasks(|event| matches!(event, Event::Finished { .. })), ["a"]);
-    assert_eq!(told.tasks(|event| matches!(event, Event::Cached { .. })), ["b"]);
-    told.run.complete().unwrap();
+    let seen = bench.run(&yaml("two"));
+    assert_eq!(seen.tasks(|event| matches!(event, Event::Finished { .. })), ["a"]);
+    assert_eq!(seen.tasks(|event| matches!(event, Event::Cached { .. })), ["b"]);
+    seen.run.complete().unwrap();
 }
 
 #[test]
@@ -160,8 +160,8 @@ fn equal_tasks_of_one_plan_are_computed_once() {
     let bench =
         Bench { settings: Settings { jobs: 2, threads: 2, memory: None, fail_fast: false }, ..Bench::new() };
     bench.lab.set("node", Act::Slow(30));
-    let told = bench.run("name: equal\nstages: {a: {kind: node}, b: {kind: node}, c: {kind: node}}");
-    assert_eq!(told.counts(), [1, 2, 0, 0, 0]);
+    let seen = bench.run("name: equal\nstages: {a: {kind: node}, b: {kind: node}, c: {kind: node}}");
+    assert_eq!(seen.counts(), [1, 2, 0, 0, 0]);
     assert_eq!(bench.lab.ran(), [("node", 1)]);
 }
 
@@ -169,25 +169,25 @@ fn equal_tasks_of_one_plan_are_computed_once() {
 fn two_runs_on_one_cache_share_the_work() {
     let bench = Bench::new();
     bench.lab.set("train", Act::Slow(50));
-    let told = thread::scope(|scope| {
+    let seen = thread::scope(|scope| {
         let other = scope.spawn(|| bench_run_other(&bench));
         [bench.run(SWEEP), other.join().unwrap()]
     });
-    let ran: usize = told.iter().map(|told| told.counts()[0]).sum();
+    let ran: usize = seen.iter().map(|seen| seen.counts()[0]).sum();
     assert_eq!(ran, SWEEP_TASKS);
     assert_eq!(bench.lab.ran().iter().map(|(_, times)| times).sum::<usize>(), SWEEP_TASKS);
-    told.iter().for_each(|told| told.run.complete().unwrap());
+    seen.iter().for_each(|seen| seen.run.complete().unwrap());
 }
 
-/// Like [`Bench::run`], from a manifest of its own with another name.
-fn bench_run_other(bench: &Bench) -> Told {
+/// Same as [`Bench::run`], with a manifest of another name.
+fn bench_run_other(bench: &Bench) -> Seen {
     let path = bench.folder.path().join("other.yaml");
     fs::write(&path, SWEEP).unwrap();
     let draft = Draft::load(&path, &[]).unwrap();
     bench.run_plan(&plan(draft, &registry(bench.kinds.clone()), &bench.backend).unwrap())
 }
 
-/// One task whose key someone else holds, and the lock.
+/// A plan with a task whose key is locked, and the lock.
 fn held(bench: &Bench) -> (Plan, Option<KeyLock>) {
     let plan = bench.plan("name: held\nstages: {a: {kind: node}, b: {kind: twins}}");
     let survey = survey(&plan, &bench.store(), &mut |_, _| {}).unwrap();
@@ -198,20 +198,20 @@ fn held(bench: &Bench) -> (Plan, Option<KeyLock>) {
 }
 
 #[test]
-fn what_another_process_computes_is_waited_for_last() {
+fn a_task_that_another_process_computes_is_waited_for_last() {
     let bench = Bench::new();
     let (plan, mut lock) = held(&bench);
-    let mut told = vec![];
+    let mut seen = vec![];
     let run = bench.watch(&plan, &mut |event| {
         if let Event::WaitingForLock { task, holder } = &event {
             assert_eq!(task.stage, "a");
             assert!(holder.starts_with(&format!("process {} on ", std::process::id())), "{holder}");
             lock = None;
         }
-        told.extend(event.task().map(|task| task.stage.clone()));
+        seen.extend(event.task().map(|task| task.stage.clone()));
     });
     run.unwrap().complete().unwrap();
-    assert_eq!(told, ["b", "b", "a", "a", "a"], "b starts and finishes; a waits, starts and finishes");
+    assert_eq!(seen, ["b", "b", "a", "a", "a"], "b starts and finishes; a waits, starts and finishes");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_run_that_waits_for_another_process_can_be_stopped() {
 }
 
 #[test]
-fn a_run_that_is_asked_to_stop_leaves_a_checkpoint_and_goes_on_later() {
+fn a_stopped_run_writes_a_checkpoint_and_resumes_later() {
     let bench = Bench::new();
     bench.lab.set("train", Act::UntilStopped);
     let plan = bench.plan(SWEEP);
@@ -239,18 +239,16 @@ fn a_run_that_is_asked_to_stop_leaves_a_checkpoint_and_goes_on_later() {
             events.push(event);
         })
         .unwrap();
-    let told = Told { run: stopped, events };
-    assert_eq!(told.tasks(|event| matches!(event, Event::Stopped { .. })), ["backdoored"]);
-    let [ran, cached, failed, skipped, unfinished] = told.counts();
+    let seen = Seen { run: stopped, events };
+    assert_eq!(seen.tasks(|event| matches!(event, Event::Stopped { .. })), ["backdoored"]);
+    let [ran, cached, failed, skipped, unfinished] = seen.counts();
     assert_eq!([cached, failed, skipped], [0, 0, 0]);
     assert_eq!(ran + unfinished, SWEEP_TASKS);
-    let error = told.run.complete().unwrap_err();
+    let error = seen.run.complete().unwrap_err();
     assert_eq!(error.class(), Class::Stopped);
-    assert!(
-        error.to_string().starts_with(&format!("stopped with {unfinished} of {SWEEP_TASKS} tasks to do"))
-    );
+    assert_eq!(error.to_string(), format!("stopped; {unfinished} of {SWEEP_TASKS} tasks are left"));
 
-    let key = told.events.iter().find_map(|event| match event {
+    let key = seen.events.iter().find_map(|event| match event {
         Event::TaskStarted { task, key, .. } if task.stage == "backdoored" => Some(key.parse().unwrap()),
         _ => None,
     });
@@ -264,7 +262,7 @@ fn a_run_that_is_asked_to_stop_leaves_a_checkpoint_and_goes_on_later() {
 }
 
 #[test]
-fn nothing_starts_in_a_run_that_is_stopped_already() {
+fn no_task_starts_in_a_stopped_run() {
     let bench = Bench::new();
     bench.stop.store(true, Ordering::Relaxed);
     assert_eq!(bench.run(SWEEP).counts(), [0, 0, 0, 0, SWEEP_TASKS]);

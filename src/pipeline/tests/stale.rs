@@ -1,4 +1,4 @@
-//! Why a task is stale: for each component of a key, a change that is named, and one that is not.
+//! Why a task is stale: for each component of a key, a change that is reported, and one that is not.
 
 use std::collections::BTreeSet;
 
@@ -21,8 +21,8 @@ fn state(bench: &Bench, yaml: &str, task: &str) -> TaskStatus {
     status(&plan, &bench.store(), &mut |_, _| {}).unwrap().of(named(&plan, task)).clone()
 }
 
-/// What is told about `subject` when `change` was made after a run of [`CHAIN`].
-fn told(change: impl Fn(Bench) -> (Bench, String)) -> (Standing, Vec<String>) {
+/// The state of `subject` and its reasons, if `change` is made after a run of [`CHAIN`].
+fn found(change: impl Fn(Bench) -> (Bench, String)) -> (Standing, Vec<String>) {
     let bench = Bench::new();
     bench.run(CHAIN);
     let (bench, yaml) = change(bench);
@@ -44,11 +44,11 @@ fn with_version_of(kind: &'static str) -> impl Fn(Bench) -> (Bench, String) {
 }
 
 fn assert_named(change: impl Fn(Bench) -> (Bench, String), reasons: &[&str]) {
-    assert_eq!(told(change), (Standing::Stale, reasons.iter().map(|&reason| reason.to_owned()).collect()));
+    assert_eq!(found(change), (Standing::Stale, reasons.iter().map(|&reason| reason.to_owned()).collect()));
 }
 
 fn assert_cached(change: impl Fn(Bench) -> (Bench, String)) {
-    assert_eq!(told(change), (Standing::Cached, vec![]));
+    assert_eq!(found(change), (Standing::Cached, vec![]));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_seed_is_named_if_the_task_depends_on_it() {
 
 #[test]
 fn the_class_of_numerics_is_named_and_threads_are_not() {
-    // The data set is of the other class, too, so that its content is not known yet.
+    // The data set also has the other class, so its content is not known yet.
     let reasons =
         [r#"numerics: "cpu/f32/kernels-2" -> "cpu/f32/candle""#, "it waits for `dataset` from images"];
     assert_named(|bench| (Bench { backend: Backend::candle(), ..bench }, CHAIN.to_owned()), &reasons);
@@ -101,13 +101,13 @@ fn the_class_of_numerics_is_named_and_threads_are_not() {
 }
 
 #[test]
-fn an_input_is_named_with_its_task_and_how_it_came_about_is_not() {
+fn an_input_is_named_with_its_task_but_not_how_it_was_computed() {
     let changed = |bench: Bench| {
         let yaml = CHAIN.replace("dataset}\n", "dataset, with: {text: other}}\n");
         bench.run("name: other\nseed: 1\nstages: {images: {kind: dataset, with: {text: other}}}");
         (bench, yaml)
     };
-    let (standing, reasons) = told(changed);
+    let (standing, reasons) = found(changed);
     assert_eq!((standing, reasons.len()), (Standing::Stale, 1));
     assert!(reasons[0].starts_with("input `dataset` from images: "), "{reasons:?}");
     assert_eq!(reasons[0].len(), "input `dataset` from images: ".len() + 12 + " -> ".len() + 12);
@@ -122,7 +122,7 @@ fn an_input_is_named_with_its_task_and_how_it_came_about_is_not() {
 }
 
 #[test]
-fn a_port_is_named_when_it_comes_or_goes_and_the_name_of_its_stage_is_not() {
+fn an_added_or_removed_port_is_named_but_not_a_renamed_stage() {
     let ports = |ports: &str, data: &str| {
         format!(
             "
@@ -148,7 +148,7 @@ stages:
 }
 
 #[test]
-fn an_outside_file_is_named_by_its_place_and_counts_by_its_content() {
+fn an_outside_file_is_named_by_its_path_and_compared_by_its_content() {
     let bench = Bench::new();
     let file = |name: &str, content: &str| {
         let path = bench.folder.path().join(name);
@@ -175,7 +175,7 @@ fn a_task_below_a_stale_one_waits_for_it() {
     let both = CHAIN.replace("0.5", "0.25").replace("subject}}", "subject}, with: {text: new}}");
     let reasons = state(&bench, &both, "after").reasons;
     assert_eq!(reasons[0].to_string(), r#"parameter `text`: "" -> "new""#);
-    assert_eq!(reasons.len(), 2, "what is known to have changed is told before the input is known");
+    assert_eq!(reasons.len(), 2, "known changes are reported before the input is known");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_task_that_never_ran_is_missing() {
 }
 
 #[test]
-fn what_was_removed_is_missing_again() {
+fn a_removed_result_is_missing_again() {
     let bench = Bench::new();
     let plan = bench.plan(CHAIN);
     let run = bench.run_plan(&plan).run;
@@ -200,7 +200,7 @@ fn what_was_removed_is_missing_again() {
 }
 
 #[test]
-fn a_failure_counts_as_long_as_nothing_has_changed() {
+fn a_failure_is_reported_until_something_changes() {
     let bench = Bench::new();
     bench.lab.set("split", Act::Fail);
     bench.run(CHAIN);
@@ -233,7 +233,7 @@ fn a_reason_in_json_is_a_tagged_object() {
 }
 
 #[test]
-fn the_log_of_a_task_tells_every_attempt() {
+fn the_log_of_a_task_has_every_attempt() {
     let bench = Bench::new();
     bench.lab.set("dataset", Act::Fail);
     bench.run(CHAIN);
@@ -243,14 +243,14 @@ fn the_log_of_a_task_tells_every_attempt() {
     bench.run(CHAIN);
     let key = state(&bench, CHAIN, "images").key.unwrap();
     let log = fs::read_to_string(bench.store().log(&key)).unwrap();
-    let said: Vec<&str> = log.lines().map(|line| line.split_once("] ").unwrap().1).collect();
+    let lines: Vec<&str> = log.lines().map(|line| line.split_once("] ").unwrap().1).collect();
     let ends = ["failed: the test makes it fail", "hint: report this bug, with the manifest", "finished"];
-    assert_eq!(said.iter().filter(|line| line.starts_with("started images")).count(), 3);
-    assert!(ends.iter().all(|end| said.contains(end)), "{log}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("started images")).count(), 3);
+    assert!(ends.iter().all(|end| lines.contains(end)), "{log}");
 }
 
 #[test]
-fn a_record_tells_how_much_memory_there_was() {
+fn a_record_has_the_peak_memory() {
     let bench = Bench::new();
     let plan = bench.plan(CHAIN);
     let run = bench.run_plan(&plan).run;

@@ -1,4 +1,4 @@
-//! Parts of a plan: what targets pick, what runs in any case or in none, and what a failure ends.
+//! Parts of a plan: the tasks that targets pick, forced and withheld tasks, and the end of a run that fails fast.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ fn targets_pick_by_stage_and_axes() {
 }
 
 #[test]
-fn a_target_that_picks_nothing_says_what_there_is() {
+fn a_target_that_picks_nothing_is_reported_with_the_valid_names() {
     let plan = Bench::new().plan(SWEEP);
     let message = |target: &str| {
         let error = picked(&plan, &[target]).unwrap_err();
@@ -35,7 +35,7 @@ fn a_target_that_picks_nothing_says_what_there_is() {
     };
     let stage = message("erasd");
     assert!(
-        stage.starts_with("`erasd`: there is no stage `erasd`\ndid you mean `erased`? stages: `images`"),
+        stage.starts_with("`erasd`: unknown stage `erasd`\ndid you mean `erased`? stages: `images`"),
         "{stage}"
     );
     let axis = message("teacher@defense=nad");
@@ -56,24 +56,24 @@ fn a_narrowed_plan_has_the_same_tasks_with_the_same_keys() {
     let kept = plan.with_upstream(&target);
     assert_eq!(kept.len(), 8, "images to after, and before, which is the baseline");
     let narrowed = bench.plan(SWEEP).narrowed(&kept);
-    let told = bench.run_plan(&narrowed);
-    assert_eq!(told.counts(), [0, 8, 0, 0, 0]);
+    let seen = bench.run_plan(&narrowed);
+    assert_eq!(seen.counts(), [0, 8, 0, 0, 0]);
     for task in narrowed.tasks() {
         let of_whole = named(&plan, &task.label.to_string());
-        assert_eq!(told.run.record(task.id()), whole.run.record(of_whole));
+        assert_eq!(seen.run.record(task.id()), whole.run.record(of_whole));
         assert!(task.needs().all(|need| need < task.id()));
     }
 }
 
 #[test]
-fn downstream_is_all_that_needs_a_task() {
+fn downstream_has_all_dependent_tasks() {
     let plan = Bench::new().plan(SWEEP);
     let teacher = BTreeSet::from([named(&plan, "teacher@clean_ratio=0.1")]);
     assert_eq!(plan.with_downstream(&teacher).len(), 1 + 3 + 3);
 }
 
 #[test]
-fn what_is_forced_runs_and_what_needs_it_only_if_it_made_something_else() {
+fn a_forced_task_runs_and_its_dependent_tasks_only_if_its_output_differs() {
     let bench = Bench::new();
     bench.run(SWEEP);
     bench.lab.ran();
@@ -82,24 +82,24 @@ fn what_is_forced_runs_and_what_needs_it_only_if_it_made_something_else() {
     assert_eq!(bench.run_plan(&plan).counts(), [1, SWEEP_TASKS - 1, 0, 0, 0]);
     assert_eq!(bench.lab.ran(), [("train", 1)]);
     bench.lab.set("train", Act::Waver);
-    let told = bench.run_plan(&plan);
-    assert_eq!(told.counts()[0], SWEEP_TASKS - 2 - 4, "all but images, poisoned and the splits");
-    assert!(told.run.record(named(&plan, "backdoored")).unwrap().nondeterministic);
+    let seen = bench.run_plan(&plan);
+    assert_eq!(seen.counts()[0], SWEEP_TASKS - 2 - 4, "all except images, poisoned and the splits");
+    assert!(seen.run.record(named(&plan, "backdoored")).unwrap().nondeterministic);
 }
 
 #[test]
-fn what_may_not_run_is_taken_from_the_store_or_missed() {
+fn a_withheld_task_is_taken_from_the_store_or_reported() {
     let bench = Bench::new();
     let mut plan = bench.plan(SWEEP);
     let only = named(&plan, "backdoored");
     let others: Vec<TaskId> = plan.tasks().map(Task::id).filter(|&id| id != only).collect();
     others.iter().for_each(|&id| plan.set_policy(id, Policy::Never));
-    let told = bench.run_plan(&plan);
-    assert_eq!(told.counts(), [0, 0, 0, SWEEP_TASKS, 0]);
-    assert_eq!(told.tasks(|event| matches!(event, Event::Withheld { .. })), ["images"]);
-    let error = told.run.complete().unwrap_err();
+    let seen = bench.run_plan(&plan);
+    assert_eq!(seen.counts(), [0, 0, 0, SWEEP_TASKS, 0]);
+    assert_eq!(seen.tasks(|event| matches!(event, Event::Withheld { .. })), ["images"]);
+    let error = seen.run.complete().unwrap_err();
     assert_eq!(error.class(), Class::Stale);
-    assert!(error.to_string().starts_with("1 task has no result (images), and was not to be"), "{error}");
+    assert!(error.to_string().starts_with("1 task has no result (images), and `--only`"), "{error}");
     assert_eq!(bench.lab.ran(), []);
 
     bench.run("name: up\nseed: 2\nstages: {images: {kind: dataset, with: {text: synthetic}}, poisoned: {kind: poison, needs: {dataset: images}}}");
@@ -109,15 +109,15 @@ fn what_may_not_run_is_taken_from_the_store_or_missed() {
 }
 
 #[test]
-fn a_run_that_fails_fast_starts_nothing_more() {
+fn a_run_that_fails_fast_starts_no_other_task() {
     let settings = Settings { jobs: 1, threads: 1, memory: None, fail_fast: true };
     let bench = Bench { settings, ..Bench::new() };
     bench.lab.set("split", Act::Fail);
-    let told = bench.run(SWEEP);
-    let [ran, cached, failed, skipped, unfinished] = told.counts();
+    let seen = bench.run(SWEEP);
+    let [ran, cached, failed, skipped, unfinished] = seen.counts();
     assert_eq!((cached, failed, skipped), (0, 1, 1 + 3 + 3));
     assert_eq!(ran + unfinished, SWEEP_TASKS - failed - skipped);
-    let error = told.run.complete().unwrap_err();
+    let error = seen.run.complete().unwrap_err();
     assert_eq!(error.class(), Class::StageFailed);
     assert!(error.to_string().contains(&format!("{unfinished} did not start")), "{error}");
 }

@@ -1,4 +1,4 @@
-//! `checkpoint`: brings a model that another program trained into a manifest.
+//! `checkpoint`: reads a model that another program trained.
 
 use std::path::PathBuf;
 
@@ -16,28 +16,28 @@ use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError,
 /// The stage kind `checkpoint`.
 pub struct CheckpointStage;
 
-/// Which model a file holds. Nothing in the file is run, and it must hold exactly the tensors of the network.
+/// The file and its network. Nothing in the file is executed. It must contain exactly the tensors of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = with_first_name)]
 pub struct CheckpointParams {
-    /// The file: PyTorch's (`.pth`, `.pt`, `.tar`; a `state_dict`, or a dict with one under `state_dict`, `model` or
-    /// the like), or safetensors with PyTorch's names and layout.
+    /// The file. Either a PyTorch file (`.pth`, `.pt`, `.tar`) with a `state_dict`, also inside a dict under a name such
+    /// as `state_dict` or `model`; or safetensors with PyTorch's names and layout.
     #[serde(skip_serializing)]
     pub path: PathBuf,
     /// The network.
     pub model: Architecture,
-    /// Height, width and channels of the images that it reads; the data set's if `dataset` is connected.
+    /// Height, width and channels of its input images. By default those of the connected `dataset`.
     #[serde(default)]
     #[schemars(inner(range(min = 1, max = 65_536)))]
     pub image: Option<[usize; 3]>,
-    /// Number of classes; the data set's if `dataset` is connected.
+    /// Number of classes. By default that of the connected `dataset`.
     #[serde(default)]
     #[schemars(range(min = 1, max = 65_536))]
     pub classes: Option<usize>,
-    /// What was done to every pixel, a number in [0, 1], when the network was trained: (x - mean) / std for each
-    /// channel. Nothing if not given, as in the NAD and ARGD repositories. BackdoorBench has `{mean: [0.4914,
-    /// 0.4822, 0.4465], std: [0.247, 0.243, 0.261]}` on CIFAR-10.
+    /// The normalization of pixels in [0, 1] during the training: (x - mean) / std for each channel. By default none, as
+    /// in the NAD and ARGD repositories. BackdoorBench has `{mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243,
+    /// 0.261]}` on CIFAR-10.
     // Keys have the parameter under its first name.
     #[serde(default, rename(deserialize = "normalize"), alias = "normalise")]
     pub normalise: Option<Normalise>,
@@ -60,10 +60,10 @@ impl Kind for CheckpointStage {
     const INPUTS: &'static [Input] = &[Input::optional(
         "dataset",
         Artifact::Dataset,
-        "What the model is for: gives the images' shape and the number of classes.",
+        "The model's data set: it gives the images' shape and the number of classes.",
     )];
     const OUTPUTS: &'static [Output] =
-        &[Output { name: MODEL.name, makes: Artifact::Model, about: "The network as the file has it." }];
+        &[Output { name: MODEL.name, makes: Artifact::Model, about: "The network from the file." }];
     type Params = CheckpointParams;
 
     fn check(params: &CheckpointParams) -> Vec<ParamError> {
@@ -93,7 +93,7 @@ impl Kind for CheckpointStage {
     }
 }
 
-/// What the file should hold, by the parameters and the data set, which must agree.
+/// The expected content of the file, from the parameters and the data set. They must agree.
 fn spec(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Spec, StageError> {
     let of_data = dataset.map(|dataset| (dataset.shape(), dataset.classes.len()));
     let image = settled("image", params.image.map(Shape::from), of_data.map(|(image, _)| image))?;
@@ -103,9 +103,9 @@ fn spec(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Spec, St
 
 fn settled<T: Copy + PartialEq>(name: &str, given: Option<T>, of_data: Option<T>) -> Result<T, StageError> {
     let problem = match (given, of_data) {
-        (Some(given), Some(of_data)) if given != of_data => "is not the data set's; remove it",
+        (Some(given), Some(of_data)) if given != of_data => "differs from the data set's; remove it",
         (Some(value), _) | (None, Some(value)) => return Ok(value),
-        (None, None) => "is not known; give it, or connect `dataset`",
+        (None, None) => "is missing; set it, or connect `dataset`",
     };
     Err(StageError::Failed(format!("`{name}` {problem}")))
 }
@@ -131,7 +131,7 @@ mod tests {
     use crate::stages::kind::boxed;
     use crate::stages::tests::run::{run, synthetic};
 
-    /// A data set of 32x32 images in 10 classes, and a file that holds a WRN-10-1 for it.
+    /// A data set of 32x32 images in 10 classes, and a file with a WRN-10-1 for it.
     fn lab() -> (tempfile::TempDir, Model) {
         let folder = tempfile::tempdir().unwrap();
         synthetic(folder.path());
@@ -164,13 +164,16 @@ mod tests {
         let message = |more, inputs| import_with(folder.path(), more, inputs).unwrap_err().to_string();
         assert_eq!(
             message(json!({"image": [32, 32, 3]}), &[]),
-            "`classes` is not known; give it, or connect `dataset`"
+            "`classes` is missing; set it, or connect `dataset`"
         );
-        assert_eq!(message(json!({"classes": 9}), &connected), "`classes` is not the data set's; remove it");
+        assert_eq!(
+            message(json!({"classes": 9}), &connected),
+            "`classes` differs from the data set's; remove it"
+        );
     }
 
     #[test]
-    fn normalisation_goes_with_the_model() {
+    fn a_model_keeps_its_normalization() {
         let (folder, model) = lab();
         let normalise = json!({"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25]});
         let imported =
@@ -178,15 +181,15 @@ mod tests {
         let normalise = Some(Normalise { mean: vec![0.5, 0.4, 0.3], std: vec![0.2, 0.2, 0.25] });
         assert_eq!(imported, Model { spec: Spec { normalise, ..model.spec }, weights: model.weights });
 
-        let grey = json!({"normalize": {"mean": [0.5], "std": [0.2]}});
-        let message = import_with(folder.path(), grey, &[("dataset", "dataset")]).unwrap_err().to_string();
+        let gray = json!({"normalize": {"mean": [0.5], "std": [0.2]}});
+        let message = import_with(folder.path(), gray, &[("dataset", "dataset")]).unwrap_err().to_string();
         assert_eq!(message, "`normalize`: 1 means and 1 standard deviations for 3 channels");
         let with = json!({"path": "x", "model": "wrn-10-1", "normalize": {"mean": [0.5], "std": [0.0]}});
         assert_eq!(boxed::<CheckpointStage>().bind(&with).err().unwrap()[0].path, ["normalize"]);
     }
 
     #[test]
-    fn the_path_is_a_source_and_no_part_of_the_parameters() {
+    fn the_path_is_a_source_and_not_a_parameter() {
         let bound = boxed::<CheckpointStage>().bind(&json!({"path": "a.pth", "model": "ResNet34"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("a.pth")]);
         let params = json!({"model": "resnet32-cifar", "image": null, "classes": null, "normalise": null});

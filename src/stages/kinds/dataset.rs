@@ -1,4 +1,4 @@
-//! `dataset`: reads or draws images.
+//! `dataset`: reads images, or generates them from the seed.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub struct DatasetStage;
 impl Kind for DatasetStage {
     const KIND: &'static str = "dataset";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "Reads a data set from files, or draws the synthetic one from the seed.";
+    const ABOUT: &'static str = "Reads a data set from files, or generates the synthetic one from the seed.";
     const INPUTS: &'static [Input] = &[];
     const OUTPUTS: &'static [Output] = &[Output {
         name: "dataset",
@@ -43,8 +43,8 @@ impl Kind for DatasetStage {
                  `--set {with}.source={source} --set {with}.path=$(argd-pipe data path {name})`"
             ),
             None => format!(
-                "`argd-pipe data ls` lists public data sets; `argd-pipe data fetch NAME` downloads one, and says what \
-                 to set as `{with}.source` and `{with}.path`"
+                "`argd-pipe data ls` lists public data sets; `argd-pipe data fetch NAME` downloads one and \
+                 prints the values of `{with}.source` and `{with}.path`"
             ),
         })
     }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_is_a_source_and_no_part_of_the_parameters() {
+    fn the_path_is_a_source_and_not_a_parameter() {
         let bound = boxed::<DatasetStage>().bind(&json!({"source": "idx", "path": "data/mnist"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("data/mnist")]);
         assert_eq!(bound.params(), json!({"source": "idx", "to_rgb": true, "pad_to": 32, "classes": 10}));

@@ -1,4 +1,4 @@
-//! `detect`: looks for a backdoor in a model, or for triggers in images, and changes neither.
+//! `detect`: looks for a backdoor in a model, or for triggers in images. It changes neither.
 
 use serde_json::json;
 
@@ -23,11 +23,11 @@ impl Kind for DetectStage {
         Input::required("model", Artifact::Model, "The model that may have a backdoor."),
         Input { about: "Clean images: a data set, or a split of one.", ..training::DATASET },
         Input {
-            about: "What the attack stamps, to measure the detector by; no detector uses it to detect.",
+            about: "The trigger of the attack, to measure the detector. Detectors do not use it to detect.",
             ..training::TRIGGER
         },
         Input {
-            about: "The evaluation of the model: if it is not valid, neither is what was found.",
+            about: "The evaluation of the model. If it is not valid, the detection is not valid either.",
             ..baseline::BASELINE
         },
     ];
@@ -35,7 +35,7 @@ impl Kind for DetectStage {
         Output {
             name: "report",
             makes: Artifact::Report,
-            about: "What was found, as JSON; rates in percent.",
+            about: "The findings as JSON. Rates are in percent.",
         },
         Output {
             name: "evidence",
@@ -65,7 +65,7 @@ impl Kind for DetectStage {
     }
 }
 
-/// The test images with the trigger, if one is connected, but for those that are of their target class already.
+/// The test images with the trigger, if one is connected, except images of their target class.
 fn attacked(context: &Context<'_>, dataset: &Dataset) -> Result<Option<Attacked>, StageError> {
     let Some(path) = context.optional_input("trigger") else { return Ok(None) };
     let trigger = Trigger::load(path)?;

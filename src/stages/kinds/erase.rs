@@ -16,8 +16,8 @@ impl Kind for EraseStage {
         Input::optional(
             "teacher",
             Artifact::Model,
-            "The model that `nad` and `argd` learn from, and that `mcr` connects the student to; other methods do \
-                    not look at it.",
+            "The model that `nad` and `argd` learn from, and that `mcr` connects with the student. Other methods \
+                    do not use it.",
         ),
         training::DATASET,
         training::TRIGGER,
@@ -27,7 +27,7 @@ impl Kind for EraseStage {
         Output {
             name: "curve",
             makes: Artifact::Curve,
-            about: "The curve from the student to the teacher; only the method `mcr` makes one.",
+            about: "The curve from the student to the teacher. Only the method `mcr` makes one.",
         },
     ];
     type Params = AnyDefense;

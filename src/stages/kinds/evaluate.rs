@@ -1,4 +1,4 @@
-//! `evaluate`: a model's accuracy and, with a trigger, how well the backdoor works.
+//! `evaluate`: measures a model's accuracy and, with a trigger, how well the backdoor works.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,12 @@ use crate::train::der;
 /// The stage kind `evaluate`.
 pub struct EvaluateStage;
 
-/// What an evaluation measures follows from what is connected; what can be set is when its numbers count.
+/// The connected inputs determine the metrics. The parameters set when they are valid.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateParams {
-    /// What the metrics must be, in percent as in the CSV: `{asr: ">= 95"}`. An evaluation that misses it is marked
-    /// as not valid, and so is one whose baseline is not valid.
+    /// Conditions on the metrics, in percent as in the CSV: `{asr: ">= 95"}`. An evaluation that does not meet them is
+    /// marked as not valid. It is also not valid if its baseline is not.
     #[serde(skip_serializing_if = "Require::is_empty")]
     pub require: Require,
 }
@@ -34,7 +34,7 @@ impl Kind for EvaluateStage {
     const INPUTS: &'static [Input] = &[
         Input::required("model", Artifact::Model, "The model to measure."),
         Input::required("dataset", Artifact::Dataset, "The data set whose test images are used."),
-        Input { about: "What the attack stamps; without it only ACC is measured.", ..training::TRIGGER },
+        Input { about: "The trigger of the attack. Without it, only ACC is measured.", ..training::TRIGGER },
         Input { about: "The evaluation of the model before the defense, for DER.", ..baseline::BASELINE },
     ];
     const OUTPUTS: &'static [Output] =
@@ -64,7 +64,7 @@ impl Kind for EvaluateStage {
     }
 }
 
-/// Whether the metrics count, against their own requirement and the baseline's; nothing if there is neither.
+/// Whether the metrics are valid by their own requirement and the baseline's. `None` without requirements.
 fn valid(
     require: &Require,
     metrics: &Map<String, Value>,
@@ -74,7 +74,7 @@ fn valid(
     Ok([own, baseline.and_then(baseline::is_valid)].into_iter().flatten().reduce(|a, b| a && b))
 }
 
-/// DER against the baseline; nothing without an ASR of this model.
+/// DER against the baseline. `None` if this model has no ASR.
 ///
 /// # Errors
 ///
@@ -85,8 +85,8 @@ fn against(baseline: &Map<String, Value>, after: &Map<String, Value>) -> Result<
         return Ok(None);
     };
     let (Some(acc_before), Some(asr_before)) = (of(baseline, ACC), of(baseline, ASR)) else {
-        let problem = "the baseline was evaluated without a trigger, so there is no DER";
-        let advice = "connect the trigger to the baseline's `needs` too, or leave `baseline` out";
+        let problem = "the baseline was evaluated without a trigger, so DER is undefined";
+        let advice = "connect the trigger to the baseline's `needs` too, or remove `baseline`";
         return Err(StageError::Failed(format!("{problem}; {advice}")));
     };
     Ok(Some(der((acc_before, acc), (asr_before, asr))))

@@ -1,4 +1,4 @@
-//! `finetune`: trains a model further on clean images, as a teacher or as the plainest defense.
+//! `finetune`: trains a model further on clean images, as a teacher or as the simplest defense.
 
 use crate::stages::training::{self, Loaded, Tested};
 use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};

@@ -1,4 +1,4 @@
-//! The registry of stage kinds: one thin file each. What several of them share is in the folder above.
+//! The registry of stage kinds: one thin file each. Shared code is in the parent folder.
 
 pub(super) mod checkpoint;
 pub(super) mod dataset;

@@ -1,4 +1,4 @@
-//! `point`: a model at one point of a curve between two models. With an axis for `t`, the whole curve.
+//! `point`: takes a model from one point of a curve between two models. An axis for `t` gives the whole curve.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,14 +12,14 @@ use crate::train::{Curve, batch_norm_statistics};
 /// The stage kind `point`.
 pub struct PointStage;
 
-/// Which point.
+/// The point.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PointParams {
-    /// Where on the curve: 0 is the model that it starts from, 1 the one that it ends at.
+    /// The place on the curve: 0 is its first model, 1 its last.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub t: f64,
-    /// How images are varied for the running statistics: as in the training of the curve.
+    /// The augmentation of the images for the running statistics, as in the training of the curve.
     #[serde(default = "crop_and_flip")]
     pub augment: Augment,
 }
@@ -33,11 +33,11 @@ impl Kind for PointStage {
     const KIND: &'static str = "point";
     const VERSION: u32 = 1;
     const ABOUT: &'static str =
-        "Takes a model from a curve between two models, as mode connectivity repair makes it.";
+        "Takes a model from a curve between two models, such as that of mode connectivity repair.";
     const INPUTS: &'static [Input] = &[
         Input::required("curve", Artifact::Curve, "The curve."),
         Input {
-            about: "Clean images, of which the model gets its running statistics: a data set, or a split of one.",
+            about: "Clean images for the model's running statistics: a data set, or a split of one.",
             ..training::DATASET
         },
     ];

@@ -1,4 +1,4 @@
-//! `poison`: draws an attack's trigger and stamps it on a part of the training images.
+//! `poison`: makes an attack's trigger and stamps it on a part of the training images.
 
 use serde_json::json;
 
@@ -18,11 +18,11 @@ impl Kind for PoisonStage {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "Plants an attack's trigger in a part of the training images.";
     const INPUTS: &'static [Input] = &[
-        Input { about: "What to poison: a data set, or a split of one.", ..training::DATASET },
+        Input { about: "The images to poison: a data set, or a split of one.", ..training::DATASET },
         Input::optional(
             "model",
             Artifact::Model,
-            "A clean model of the data set, for attacks that are made against one; others do not look at it.",
+            "A clean model of the data set, for attacks that need one. Other attacks do not use it.",
         ),
     ];
     const OUTPUTS: &'static [Output] = &[
@@ -31,7 +31,11 @@ impl Kind for PoisonStage {
             makes: Artifact::Overlay,
             about: "The poisoned training images with their labels.",
         },
-        Output { name: "trigger", makes: Artifact::Trigger, about: "What evaluation stamps on test images." },
+        Output {
+            name: "trigger",
+            makes: Artifact::Trigger,
+            about: "The trigger, which evaluations stamp on test images.",
+        },
     ];
     type Params = AnyAttack;
 
@@ -89,7 +93,7 @@ mod tests {
     use crate::stages::tests::run::{run, synthetic};
 
     #[test]
-    fn every_attack_leaves_overlay_trigger_and_an_honest_count() {
+    fn every_attack_writes_an_overlay_a_trigger_and_correct_counts() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let dataset = synthetic(path);
@@ -123,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attack_that_needs_a_model_says_so() {
+    fn some_attacks_need_a_model() {
         let needs = |attack: &str| boxed::<PoisonStage>().bind(&json!({"attack": attack})).unwrap().needs();
         let model = Need { port: "model", parameter: "attack" };
         assert_eq!(needs("trojan-nn"), [model]);
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_a_source_and_no_part_of_the_parameters() {
+    fn a_picture_is_a_source_and_not_a_parameter() {
         let bound = boxed::<PoisonStage>().bind(&json!({"attack": "blend", "image": "kitty.png"})).unwrap();
         assert_eq!(bound.sources(), [PathBuf::from("kitty.png")]);
         assert_eq!(bound.params().get("image"), None);
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_without_a_class_and_a_patch_that_does_not_fit_fail_the_stage() {
+    fn an_unknown_target_and_a_patch_that_does_not_fit_fail_the_stage() {
         let folder = tempfile::tempdir().unwrap();
         synthetic(folder.path());
         let message = |with| {

@@ -1,4 +1,4 @@
-//! `split`: chooses a part of the training images, as the clean data that a defense may use.
+//! `split`: chooses a part of the training images as the clean data of a defense.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError,
 /// The stage kind `split`.
 pub struct SplitStage;
 
-/// How to choose.
+/// How to choose the images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SplitParams {
-    /// The share of the training images to choose; the count is truncated, and at least 1.
+    /// The share of the training images to choose. The count is rounded down, but is at least 1.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub ratio: f64,
-    /// Give every class its share.
+    /// Choose the same share of every class.
     pub stratified: bool,
 }
 
@@ -32,18 +32,18 @@ impl Kind for SplitStage {
     const KIND: &'static str = "split";
     const VERSION: u32 = 1;
     const ABOUT: &'static str =
-        "Chooses a part of the training images by seed: the clean data that a defense may use.";
+        "Chooses a part of the training images by seed, as the clean data of a defense.";
     const INPUTS: &'static [Input] = &[
-        Input { about: "What to choose from: a data set, or a split of one.", ..training::DATASET },
+        Input { about: "The images to choose from: a data set, or a split of one.", ..training::DATASET },
         Input::optional(
             "poison",
             Artifact::Overlay,
-            "Poisoned images, which are then never chosen. Without it they are, in their clean form, as in the \
-                    reference.",
+            "Poisoned images, which are then never chosen. Without it they can be chosen in their clean form, as \
+                    in the reference.",
         ),
     ];
     const OUTPUTS: &'static [Output] = &[
-        Output { name: "dataset", makes: Artifact::Dataset, about: "The data set itself, passed on." },
+        Output { name: "dataset", makes: Artifact::Dataset, about: "The data set, passed on." },
         Output {
             name: "indices",
             makes: Artifact::Indices,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn poisoned_images_are_left_out_when_they_are_connected() {
+    fn connected_poisoned_images_are_not_chosen() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         synthetic(path);

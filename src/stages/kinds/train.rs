@@ -1,4 +1,4 @@
-//! `train`: trains a network from its random start, on poisoned images if there are any.
+//! `train`: trains a network from random parameters, on poisoned images if they are connected.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,11 @@ use crate::train::{CrossEntropy, Schedule, Training, fit};
 /// The stage kind `train`.
 pub struct TrainStage;
 
-/// What to train, and how.
+/// The network and its training.
 pub type TrainParams = With<Untrained, Training>;
 
-/// What to train, and how. Defaults are those of the reference implementation's training of a backdoored model, but
-/// for `shuffle`.
+/// The network and its training. Except for `shuffle`, the defaults are those of the reference implementation's training
+/// of a backdoored model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Untrained {
@@ -35,16 +35,14 @@ impl Beside<Training> for Untrained {
     fn about(field: &str) -> Option<&'static str> {
         Some(match field {
             "epochs" => "Passes over the images. (The reference's loop for 10 runs 9.)",
-            "schedule" => {
-                "Learning rates by epoch; 0.1, 0.01 and 0.0009 from epochs 0, 6 and 29 if not given."
-            }
+            "schedule" => "Learning rates by epoch. By default 0.1, 0.01 and 0.0009 from epochs 0, 6 and 29.",
             "augment" => {
-                "How images are varied: not at all if not given. Without it a trigger is learned in one place only, and is\n\
-                 easier to erase. `{}` is the augmentation of the defenses."
+                "The augmentation of the images. By default none: then a trigger is learned in only one place and is easier\n\
+                 to erase. `{}` is the augmentation of the defenses."
             }
             "shuffle" => {
-                "Draw an order for each epoch. The reference does not; then a data set that is sorted by class, as a folder\n\
-                 of images is, does not train."
+                "Draw a new order for each epoch. The reference does not. Without it, a data set that is sorted by class,\n\
+                 such as a folder of images, does not train."
             }
             _ => return None,
         })

@@ -15,7 +15,7 @@ use crate::stages::metrics::Metric;
 use crate::stages::{Context, Kind, Observer, Outcome, StageError};
 use crate::train::SILENT;
 
-/// Runs a stage in `folder`, which takes its outputs; inputs are (port, file in `folder`).
+/// Runs a stage and writes its outputs to `folder`. Inputs are (port, file in `folder`).
 pub(crate) fn run<K: Kind>(
     with: Value,
     inputs: &[(&str, &str)],
@@ -24,7 +24,7 @@ pub(crate) fn run<K: Kind>(
     run_observed::<K>(with, inputs, folder, &SILENT)
 }
 
-/// The same, observed.
+/// Same as [`run`], with an observer.
 pub(crate) fn run_observed<K: Kind>(
     with: Value,
     inputs: &[(&str, &str)],
@@ -47,7 +47,7 @@ pub(crate) fn run_observed<K: Kind>(
     Ok(outcome)
 }
 
-/// Draws a small data set of 60 training images into `folder`.
+/// Writes a small data set of 60 training images to `folder`.
 pub(crate) fn synthetic(folder: &Path) -> Dataset {
     let with = json!({"source": "synthetic", "train": 60, "test": 20});
     run::<DatasetStage>(with, &[], folder).unwrap();

@@ -1,4 +1,4 @@
-//! Events as JSON lines: one object per event, with the version of the shape and the time.
+//! Events as JSON lines: one object per event, with the format version and the time.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Sink, now};
 use crate::pipeline::run::Event;
 
-/// The version of the shape of events; raised when a reader of the old one would misread the new one. New kinds of
-/// events, and new fields, do not raise it.
+/// The format version of events. It is raised if a reader of the old format would misread the new one. New kinds of
+/// events and new fields do not raise it.
 pub const EVENTS_VERSION: u32 = 1;
 
 /// Writes events to a file as they happen.
@@ -27,7 +27,7 @@ struct Line<'a> {
 }
 
 impl JsonLines {
-    /// Makes the file, or empties it.
+    /// Creates the file, or empties it.
     pub fn create(path: &Path) -> io::Result<Self> {
         File::create(path).map(Self)
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_a_line_at_once() {
+    fn an_event_is_written_at_once_as_a_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         let mut sink = JsonLines::create(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Files that a run's events go to, for other programs to read.
+//! Sinks: files that record a run's events for other programs.
 
 mod json_lines;
 mod tensorboard;
@@ -12,9 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::pipeline::run::Event;
 
-/// Takes the events of a run, in their order.
+/// Receives the events of a run in order.
 pub trait Sink {
-    /// Writes what an event says, so that others can read it at once.
+    /// Writes an event, so that other programs can read it at once.
     fn observe(&mut self, event: &Event) -> io::Result<()>;
 }
 

@@ -1,4 +1,4 @@
-//! Scalars for TensorBoard: a folder per task, with its losses and speed as it runs, and its metrics.
+//! Scalars for TensorBoard: a folder per task with its losses and speed over time, and its metrics.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -28,13 +28,13 @@ struct Curve {
 }
 
 impl TensorBoard {
-    /// Makes the folder.
+    /// Creates the folder.
     pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self { folder: folder.to_owned(), tasks: HashMap::new() })
     }
 
-    /// The file of a task, which is made when there is something to write.
+    /// The file of a task. It is created before the first write.
     fn curve(&mut self, task: &TaskRef) -> io::Result<&mut Curve> {
         if !self.tasks.contains_key(&task.id) {
             let folder = self.folder.join(task.to_string().replace('/', "_"));
@@ -64,7 +64,7 @@ impl Sink for TensorBoard {
             Event::Progress { task, progress } => {
                 self.write(task, Some(step(progress)), &of_progress(progress))
             }
-            // Metrics stand at the step where training ended.
+            // Metrics are at the last step of the training.
             Event::Finished { task, metrics, .. } | Event::Cached { task, metrics, .. } => {
                 self.write(task, None, &of_metrics(metrics))
             }
@@ -99,7 +99,7 @@ mod tests {
     use crate::pipeline::Label;
 
     #[test]
-    fn a_task_has_a_folder_once_it_has_something_to_show() {
+    fn a_task_has_a_folder_after_its_first_scalar() {
         let folder = tempfile::tempdir().unwrap();
         let mut sink = TensorBoard::create(folder.path()).unwrap();
         let axes = vec![("data".to_owned(), "a/b".to_owned())];

@@ -1,4 +1,4 @@
-//! TensorFlow's record files, as far as TensorBoard's scalars need them.
+//! The part of TensorFlow's record files that TensorBoard's scalars need.
 //!
 //! A file is a sequence of records: length (u64), masked CRC-32C of the length, data, masked CRC-32C of the data, all
 //! little-endian (`tensorflow/core/lib/io/record_writer.h`). The data is an `Event` message in Protocol Buffers
@@ -14,7 +14,7 @@ pub(super) fn write_record(out: &mut impl Write, data: &[u8]) -> io::Result<()> 
     record.extend(masked(&length).to_le_bytes());
     record.extend(data);
     record.extend(masked(data).to_le_bytes());
-    // One call, so that a reader does not meet half a record.
+    // In one call: a reader must never see half a record.
     out.write_all(&record)
 }
 
@@ -69,12 +69,12 @@ fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// A check sum of data that may itself hold check sums.
+/// A masked checksum, for data that can itself contain checksums.
 fn masked(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The check sum CRC-32C (Castagnoli), reflected; bit by bit, which is fast enough for a few scalars a second.
+/// The checksum CRC-32C (Castagnoli), reflected. It goes bit by bit, which is fast enough for a few scalars per second.
 fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0, |crc: u32, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
@@ -85,9 +85,9 @@ fn crc32c(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// RFC 3720, B.4, and the check value of the catalogue of CRCs.
+    /// RFC 3720, B.4, and the check value of the catalog of CRCs.
     #[test]
-    fn check_sums_are_castagnolis() {
+    fn checksums_are_castagnolis() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);

@@ -1,4 +1,4 @@
-//! Jobs in threads of this process: key, look up, lock, look up again, perform, commit.
+//! Computes jobs in threads of this process: key, look up, lock, look up again, perform, commit.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -23,7 +23,7 @@ use crate::store::{self, Damage, Execution, Key, KeyLock, Record, RecordDraft, S
 /// The least time between two [`Event::Progress`] of a task within an epoch.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 
-/// Does jobs in the threads that call it.
+/// Computes jobs in the calling threads.
 pub struct Local<'a> {
     kinds: &'a [Box<dyn Stage>],
     backend: &'a Backend,
@@ -33,8 +33,8 @@ pub struct Local<'a> {
 }
 
 impl<'a> Local<'a> {
-    /// Does jobs of these stage kinds, whose networks `backend` computes. Once `stop` is set, running stages write checkpoints
-    /// and stop.
+    /// Makes an executor for these stage kinds. `backend` computes their networks. Once `stop` is set, running stages
+    /// write checkpoints and stop.
     pub fn new(
         kinds: &'a [Box<dyn Stage>],
         backend: &'a Backend,
@@ -54,7 +54,7 @@ impl Executor for Local<'_> {
     }
 }
 
-/// One job on its way.
+/// One job in progress.
 struct Attempt<'a> {
     local: &'a Local<'a>,
     job: &'a JobSpec,
@@ -74,7 +74,7 @@ impl Attempt<'_> {
             }
         }
         let Some(lock) = self.lock(&keyed.key)? else { return Ok(Ended::Busy) };
-        // Whoever held the lock before may have committed.
+        // The previous holder of the lock may have committed.
         if let Some(record) = self.find(&keyed.key)? {
             return Ok(Ended::Cached(record));
         }
@@ -87,7 +87,7 @@ impl Attempt<'_> {
         Subject { stage, kind, version: *version, bound, seed: *seed, numerics }
     }
 
-    /// Looks up what the task makes; finds nothing if it is to run although the store has it.
+    /// Looks up the task's outputs. Finds nothing if the task is forced to run.
     fn find(&self, key: &Key) -> Result<Option<Arc<Record>>, TaskError> {
         if self.job.policy == Policy::Always {
             return Ok(None);
@@ -114,7 +114,7 @@ impl Attempt<'_> {
         Ok(lock)
     }
 
-    /// Runs the stage and commits what it made. The log says how it ended, whatever that is.
+    /// Runs the stage and commits its outputs. The log records how it ended.
     fn compute(&self, keyed: Keyed, lock: &KeyLock) -> Result<Ended, TaskError> {
         let (task, threads, memory) = (&self.job.label, self.job.threads, &self.local.memory);
         (self.report)(Report::Started { started: keyed.key });
@@ -162,7 +162,7 @@ fn panicked(job: &JobSpec, panic: &(dyn Any + Send)) -> TaskError {
     TaskError::Bug { kind: job.kind.clone(), what: format!("it panicked: {}", panic_message(panic)) }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
@@ -191,12 +191,12 @@ impl Clock {
     }
 }
 
-/// Turns what a stage reports into events and lines of its log, no more often than anyone can read them.
+/// Turns a stage's reports into events and log lines, at a rate that people can read.
 struct Reporter<'a> {
     task: TaskRef,
     report: &'a OnReport<'a>,
     log: &'a TaskLog,
-    /// When progress was last reported, and of which epoch.
+    /// The time and the epoch of the last reported progress.
     last: Mutex<Option<(Instant, usize)>>,
 }
 
@@ -205,7 +205,7 @@ impl<'a> Reporter<'a> {
         Self { task, report, log, last: Mutex::new(None) }
     }
 
-    /// Whether progress in `epoch` is worth reporting at `now`; if so, that is remembered.
+    /// Whether to report progress in `epoch` at `now`. If so, remembers it as the last report.
     fn is_due(&self, epoch: usize, now: Instant) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|(at, of)| of != epoch || now.duration_since(at) >= PROGRESS_PERIOD);
@@ -238,7 +238,7 @@ mod tests {
     use crate::pipeline::plan::{Label, TaskId};
 
     #[test]
-    fn progress_is_reported_ten_times_a_second_and_at_every_epoch() {
+    fn progress_is_reported_10_times_per_second_and_at_every_epoch() {
         let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
         let folder = tempfile::tempdir().unwrap();
         let log = TaskLog::open(&folder.path().join("log"), &task, 1);

@@ -1,7 +1,7 @@
-//! Who does jobs: the threads of this process, or processes of their own.
+//! Executors compute jobs: in threads of this process, or in separate processes.
 //!
-//! A job is data and so is all that an executor reports about it; where the job is done changes no result. An executor
-//! never touches the state of the run.
+//! A job is data, and so is every report about it. Where a job is computed does not change its result. An executor never
+//! touches the state of the run.
 
 mod local;
 mod process;
@@ -18,40 +18,40 @@ use crate::store::{Key, Record};
 pub use local::Local;
 pub use process::{Line, Process};
 
-/// Does jobs. One executor serves all tasks of a run, from a thread each.
+/// Computes jobs. One executor serves all tasks of a run, each from its own thread.
 pub trait Executor: Sync {
-    /// Does a job and returns how it ended; until then, `report` gets what happens.
+    /// Computes a job and returns how it ended. Meanwhile, `report` receives its reports.
     ///
     /// # Errors
-    /// Whatever keeps the task from a result. A panic of the stage is one of them.
+    /// If the task has no result. A panic of the stage is also an error.
     fn execute(&self, job: &JobSpec, report: &OnReport<'_>) -> Result<Ended, TaskError>;
 }
 
-/// Takes what an executor reports about a job.
+/// Receives an executor's reports about a job.
 pub type OnReport<'a> = dyn Fn(Report) + Sync + 'a;
 
-/// What an executor reports about a job that it does.
+/// An executor's report about a running job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Report {
-    /// It runs now.
+    /// The job has started.
     Started {
-        /// Under this key.
+        /// Its key.
         started: Key,
     },
-    /// Something happened.
+    /// An event of the job.
     Event(Event),
 }
 
 /// How a job ended, unless it failed.
 #[derive(Debug)]
 pub enum Ended {
-    /// The store had it after all.
+    /// The store already had the result.
     Cached(Arc<Record>),
     /// It ran and was committed.
     Finished(Arc<Record>),
-    /// Another process computes it, and the job did not wait, or not any longer.
+    /// Another process computes the result, and the job does not wait for it.
     Busy,
-    /// It ran and was asked to stop.
+    /// It ran and was stopped.
     Stopped,
 }

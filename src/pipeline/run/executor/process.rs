@@ -1,7 +1,6 @@
-//! Jobs in processes of their own: `argd-pipe perform JOB.json` does one, and says in JSON lines how it goes.
+//! Computes jobs in separate processes: `argd-pipe perform JOB.json` computes one job and reports in JSON lines.
 //!
-//! A stage that crashes takes its own process with it and nothing else. The same lines are what a job on another
-//! machine would send.
+//! A stage that crashes ends only its own process. A job on another machine would send the same lines.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
@@ -21,14 +20,14 @@ use crate::pipeline::error::{Class, TaskError};
 use crate::pipeline::job::JobSpec;
 use crate::store::{Key, Store};
 
-/// The longest time between two looks at whether the job is to stop.
+/// The longest time between two checks whether to stop the job.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What the process of a job says, a line each.
+/// A line of a job's process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Line {
-    /// What happens.
+    /// A report.
     Report(Report),
     /// The store had the result.
     Cached(Key),
@@ -40,11 +39,11 @@ pub enum Line {
     Stopped,
     /// It failed.
     Failed {
-        /// What kind of failure it is.
+        /// The class of the error.
         class: Class,
-        /// What, and where.
+        /// The message: what failed, and where.
         message: String,
-        /// What to do about it.
+        /// The hint: what to do.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
@@ -64,7 +63,7 @@ impl From<&Result<Ended, TaskError>> for Line {
     }
 }
 
-/// Does each job in a process of its own.
+/// Computes each job in a separate process.
 pub struct Process<'a> {
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -73,9 +72,9 @@ pub struct Process<'a> {
 }
 
 impl<'a> Process<'a> {
-    /// Calls `program` with these arguments and the name of a job's file. It must read the job, do it in the same
-    /// store, write [`Line`]s to its standard output, and stop with a checkpoint when its standard input ends: that is
-    /// how it learns that `stop` was set, or that this process is gone.
+    /// Makes an executor that calls `program` with these arguments and the name of a job's file. The program must read
+    /// the job, compute it in the same store, and write [`Line`]s to its standard output. When its standard input ends,
+    /// `stop` was set or this process has ended; then the program must write a checkpoint and stop.
     pub fn new(program: PathBuf, arguments: Vec<OsString>, store: &'a Store, stop: &'a AtomicBool) -> Self {
         Self { program, arguments, store, stop }
     }
@@ -86,12 +85,12 @@ impl<'a> Process<'a> {
         file.flush()?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(file.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Ctrl-C in a terminal goes to a whole group; the process is to hear of it once, from here.
+        // Ctrl-C in a terminal signals a whole process group. The job's process gets its stop only from here.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Ok((file, command.spawn()?))
     }
 
-    /// Passes on what the process says until it has ended; returns its last word.
+    /// Passes on the reports of the process until it ends. Returns its last line.
     fn follow(&self, child: &mut Child, report: &OnReport<'_>) -> Option<Line> {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take()?);
         let (sender, ended) = mpsc::channel();
@@ -123,7 +122,7 @@ impl<'a> Process<'a> {
             Line::Busy => Ok(Ended::Busy),
             Line::Stopped => Ok(Ended::Stopped),
             Line::Failed { class, message, hint } => Err(TaskError::Elsewhere { class, message, hint }),
-            Line::Report(_) => Err(TaskError::Died("it did not say how the job ended".to_owned())),
+            Line::Report(_) => Err(TaskError::Died("it did not report how the job ended".to_owned())),
         }
     }
 }
@@ -138,14 +137,14 @@ impl Executor for Process<'_> {
     }
 }
 
-/// Reads lines to the end, passes reports on, and returns the last line that is none.
+/// Reads all lines, passes on the reports, and returns the last other line.
 fn last_word(stdout: ChildStdout, report: &OnReport<'_>) -> Option<Line> {
     let mut last = None;
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
-            Ok(Line::Report(said)) => report(said),
+            Ok(Line::Report(received)) => report(received),
             Ok(word) => last = Some(word),
-            Err(error) => tracing::debug!("the process of a job says `{line}`: {error}"),
+            Err(error) => tracing::debug!("invalid line `{line}` from the process of a job: {error}"),
         }
     }
     last
