@@ -42,7 +42,7 @@ pub(super) fn view(context: &Context<'_>) -> Result<Arc<TrainView>, StageError> 
     Ok(Arc::new(TrainView::new(Arc::new(dataset), indices, overlay)?))
 }
 
-/// A model from a port, with a network that can run it.
+/// A model from a port, with a network that can run.
 pub(super) struct Loaded {
     pub spec: Spec,
     pub network: Network,
@@ -67,11 +67,11 @@ impl Loaded {
     }
 }
 
-/// The network of a spec from `port`. The spec must fit the data set's images.
+/// The network of a spec from `port`. Checks that it fits the data set's images.
 ///
 /// # Errors
 ///
-/// An image size or number of classes that differs from the data set's, or a network that the backend cannot compute.
+/// An image size or number of classes that differs from the data set's, or a network that the backend does not support.
 pub(super) fn network(
     context: &Context<'_>,
     spec: &Spec,

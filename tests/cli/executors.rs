@@ -32,10 +32,10 @@ fn trains(run: &Child, workspace: &Workspace) -> Pid {
     };
     while Instant::now() < deadline {
         thread::sleep(Duration::from_millis(5));
-        let pids = fs::read_dir("/proc")
+        let mut pids = fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-        let child = pids.filter(is_child).next();
+        let child = pids.find(is_child);
         let logs = if workspace.path("cache/v1/logs").is_dir() { workspace.kept("logs") } else { vec![] };
         let is_training = logs.iter().any(|log| {
             fs::read_to_string(log)
