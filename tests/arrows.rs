@@ -44,7 +44,7 @@ const HOUSE: &[Floors] = &[
             &["state"],
             &["job"],
             &["error"],
-            &["plan", "whole_file"],
+            &["plan"],
         ],
     },
 ];
