@@ -37,15 +37,7 @@ const HOUSE: &[Floors] = &[
     },
     Floors {
         of: &["pipeline"],
-        floors: &[
-            &["results"],
-            &["record"],
-            &["run"],
-            &["state"],
-            &["job"],
-            &["error"],
-            &["plan"],
-        ],
+        floors: &[&["results"], &["record"], &["run"], &["state"], &["job"], &["error"], &["plan"]],
     },
 ];
 
