@@ -1,4 +1,4 @@
-//! BppAttack (Wang et al. 2022): fewer colours, with dithering.
+//! BppAttack (Wang et al. 2022): fewer colors, with dithering.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_squeezed() {
+    fn colors_are_squeezed() {
         assert!(
             stamped_grey(&Bpp { dither: false, ..Bpp::default() }, CIFAR).iter().all(|&value| value == 109)
         );

@@ -32,14 +32,14 @@ impl Default for FTrojan {
 
 /// The change of red, green and blue if both chroma channels grow: 1.403 Cr, -0.714 Cr - 0.344 Cb, 1.773 Cb (ITU-R
 /// BT.601).
-const COLOURS: [f64; 3] = [1.403, -0.714 - 0.344, 1.773];
+const COLORS: [f64; 3] = [1.403, -0.714 - 0.344, 1.773];
 
 impl Attack for FTrojan {
     fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
         let shape = case.shape();
         let fits =
             |&[down, across]: &[u32; 2]| (down as usize) < shape.height && (across as usize) < shape.width;
-        if shape.channels != COLOURS.len() || !self.frequencies.iter().all(fits) {
+        if shape.channels != COLORS.len() || !self.frequencies.iter().all(fits) {
             let problem = format!("frequencies {:?} of colors", self.frequencies);
             return Err(DataError::Mismatch(format!("{problem} do not fit into images of {shape}")).into());
         }
@@ -50,7 +50,7 @@ impl Attack for FTrojan {
                 .iter()
                 .map(|&[down, across]| cosine(down, row, shape.height) * cosine(across, col, shape.width));
             // The sum is truncated to an integer; adding one half rounds it.
-            (self.magnitude * COLOURS[i % shape.channels] * waves.sum::<f64>() + 0.5) as f32
+            (self.magnitude * COLORS[i % shape.channels] * waves.sum::<f64>() + 0.5) as f32
         };
         Ok(Add { delta: (0..shape.len()).map(value).collect(), overflow: Overflow::Clip }.into())
     }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frequency_of_zero_moves_all_colours_alike() {
+    fn a_frequency_of_zero_moves_all_colors_alike() {
         // 320/32 = 10 is added to both chroma channels.
         let flat = changes(&FTrojan { magnitude: 320.0, frequencies: vec![[0, 0]] });
         assert!(flat.chunks(3).all(|pixel| pixel == [14, -11, 18]), "{:?}", &flat[..3]);

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn every_poisoned_image_is_stamped_and_labelled_by_the_rule() {
+    fn every_poisoned_image_is_stamped_and_labeled_by_the_rule() {
         let all2one = poisoned(of(Rule::All2one, RateOf::Dataset, 0.5), None, 1).unwrap();
         assert_eq!((all2one.poisoned, all2one.covers, all2one.rate_actual), (50, 0, 0.5));
         assert!(labels(&all2one).iter().all(|&(_, new)| new == 3));

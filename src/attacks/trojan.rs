@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::shape::Shape;
 
-    /// The 9 pixels of the patch on a grey image; all others must be unchanged.
+    /// The 9 pixels of the patch on a gray image; all others must be unchanged.
     fn patch(quirks: Option<Quirks>, overflow: Option<Overflow>) -> Vec<[u8; 3]> {
         let image = stamped_grey(&Trojan { quirks, overflow, ..Trojan::default() }, CIFAR);
         let (pixels, _) = image.as_chunks::<3>();

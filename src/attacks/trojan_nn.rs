@@ -60,7 +60,7 @@ impl Attack for TrojanNn {
         let mask = mask(shape, size);
         let mut stream = stream(case.seed, "trigger", 0, 0);
         let start = mask.iter().map(|share| share * stream.uniform()).collect();
-        let patch = self.optimise(&listener, &mask, start, case)?;
+        let patch = self.optimize(&listener, &mask, start, case)?;
         let pattern = patch.iter().map(|value| (255.0 * value).round() as u8).collect();
         Ok(Blend { mask, pattern }.into())
     }
@@ -68,7 +68,7 @@ impl Attack for TrojanNn {
 
 impl TrojanNn {
     /// Minimizes over the values under the mask, which stay in 0..=1.
-    fn optimise(
+    fn optimize(
         &self,
         listener: &Frozen,
         mask: &[f32],

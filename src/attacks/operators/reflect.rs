@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_focus_fades_towards_the_edges() {
+    fn what_is_out_of_focus_fades_toward_the_edges() {
         for index in 0..20 {
             let image = reflected(0.0, index);
             let grey = |row: usize, col: usize| image[(row * 32 + col) * 3];
