@@ -52,7 +52,7 @@ impl Schedule {
             return Err((i + 1, "does not start after the previous piece; sort the pieces by epoch".into()));
         }
         match self.0.iter().position(|piece| !(piece.lr.is_finite() && piece.lr >= 0.0)) {
-            Some(i) => Err((i, "the learning rate is not a finite number of at least 0".into())),
+            Some(i) => Err((i, "has a learning rate that is not a finite number of at least 0".into())),
             None => Ok(()),
         }
     }
