@@ -1,7 +1,7 @@
-//! BadNets (Gu et al. 2017): a small patch of fixed pixels, and dirty labels.
+//! BadNets (Gu et al. 2017): a small patch of fixed pixels, and wrong labels.
 //!
-//! Places and cells are those of the ARGD and NAD repositories for 32x32 images; on images of another size the
-//! patch keeps its distance to the edges it is near, or its share of the way from the top left.
+//! Places and cells are those of the ARGD and NAD repositories for 32x32 images; on images of another size, the patch
+//! keeps its distance to the near edges, or its relative position.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,48 +10,48 @@ use super::{Attack, AttackError, Case, Operator, operators};
 use crate::data::{DataError, InvalidParam};
 use crate::shape::Shape;
 
-/// What the patch looks like.
+/// The pattern of the patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
     /// A white square.
     Square,
-    /// 3x3 cells, light and dark in turn.
+    /// 3x3 cells, alternately light and dark.
     #[default]
     Grid,
-    /// The grid near all four corners, each mirrored towards its corner.
+    /// The grid near all four corners, mirrored toward each corner.
     FourCorner,
 }
 
-/// Where the patch is.
+/// The place of the patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
     /// At the bottom right. The grid's cells are the paper's and NAD's: `0 0 255 / 0 255 0 / 255 0 255`.
     Corner,
-    /// From 9/16 of height and width on: rows and columns 18 to 20 of 32. The grid's cells are what the ARGD
-    /// repository has there: `255 128 255 / 128 255 128 / 255 128 128`.
+    /// It starts at 9/16 of height and width: rows and columns 18 to 20 of 32. The grid's cells are those of the ARGD
+    /// repository: `255 128 255 / 128 255 128 / 255 128 128`.
     Centre,
 }
 
-/// BadNets: a patch of fixed pixels on a share of the images, which get another label.
+/// BadNets: a patch of fixed pixels on a fraction of the images, which get another label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BadNets {
-    /// What the patch looks like: `square`, `grid` or `four-corner`.
+    /// The pattern of the patch: `square`, `grid` or `four-corner`.
     pub pattern: Pattern,
-    /// Height and width of the patch in pixels; the cells of a grid grow with it.
+    /// The height and width of the patch in pixels. The cells of a grid grow with it.
     #[schemars(range(min = 1, max = 4096))]
     pub size: u32,
-    /// Where the patch is: `corner` or `centre`. If not given, where the ARGD repository has it: a square in the
-    /// corner, a grid in the centre.
+    /// The place of the patch: `corner` or `centre`. If not given, the place in the ARGD repository: a square in the
+    /// corner, a grid in the center.
     pub place: Option<Place>,
-    /// Pixels between a patch in the corner and the bottom and right edges. If not given, 3 for a square as in the
-    /// ARGD repository (NAD has 1), 0 for a grid.
+    /// The distance of a patch in the corner from the bottom and right edges, in pixels. If not given, 3 for a square
+    /// as in the ARGD repository (NAD uses 1), and 0 for a grid.
     pub margin: Option<u32>,
-    /// The patch's first row, in place of the one that `place` means. Goes with `col`.
+    /// The first row of the patch. `row` and `col` together replace `place`.
     pub row: Option<u32>,
-    /// The patch's first column, in place of the one that `place` means. Goes with `row`.
+    /// The first column of the patch. `row` and `col` together replace `place`.
     pub col: Option<u32>,
 }
 
@@ -61,14 +61,14 @@ impl Default for BadNets {
     }
 }
 
-/// Grey values of 3x3 cells.
+/// The gray values of 3x3 cells.
 type Cells = [[u8; 3]; 3];
 
 const WHITE: Cells = [[255; 3]; 3];
 const CORNER: Cells = [[0, 0, 255], [0, 255, 0], [255, 0, 255]];
 const CENTRE: Cells = [[255, 128, 255], [128, 255, 128], [255, 128, 128]];
 
-/// Cells with the place of their first pixel.
+/// Cells, and the place of their first pixel.
 struct Patch {
     cells: Cells,
     row: usize,
@@ -89,13 +89,13 @@ impl Attack for BadNets {
         refuse(self.size < least, "size", "must be at least 1, and at least 3 for a grid of 3x3 cells");
         refuse(four && self.place.is_some(), "place", "`four-corner` has fixed places; remove it");
         refuse(four && placed, "row", "`four-corner` has fixed places; remove `row` and `col`");
-        refuse(self.row.is_some() && self.col.is_none(), "row", "goes with `col`; give both");
-        refuse(self.col.is_some() && self.row.is_none(), "col", "goes with `row`; give both");
+        refuse(self.row.is_some() && self.col.is_none(), "row", "needs `col`; give both");
+        refuse(self.col.is_some() && self.row.is_none(), "col", "needs `row`; give both");
         let in_corner = !four && !placed && self.place() == Place::Corner;
         refuse(
             self.margin.is_some() && !in_corner,
             "margin",
-            "has meaning for a patch in the corner only; remove it",
+            "has an effect for a patch in the corner only; remove it",
         );
         wrong
     }
@@ -116,7 +116,7 @@ impl Attack for BadNets {
 }
 
 impl BadNets {
-    /// Where the patch is, if not at `row` and `col`; its grid's cells in any case.
+    /// The place of the patch unless `row` and `col` are given; it always chooses the cells of the grid.
     fn place(&self) -> Place {
         let usual = if self.pattern == Pattern::Grid { Place::Centre } else { Place::Corner };
         self.place.unwrap_or(usual)
@@ -169,8 +169,8 @@ impl BadNets {
     }
 }
 
-/// The paper's grid at the bottom right and its mirror images near the other corners. On the top and left sides one
-/// row or column stays free, as in the repositories.
+/// The paper's grid at the bottom right and its mirror images near the other corners. At the top and left, one row or
+/// column stays free, as in the repositories.
 fn four_corners(shape: Shape, size: usize) -> Vec<Patch> {
     let (bottom, right) = (shape.height - size, shape.width - size);
     let upside_down = |mut cells: Cells| {
@@ -193,14 +193,14 @@ mod tests {
 
     const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 
-    /// The values of 3x3 pixels from (row, col) on, of a grey image stamped by `attack`.
+    /// The values of 3x3 pixels from (row, col), of a gray image stamped by `attack`.
     fn cells(attack: &BadNets, row: usize, col: usize) -> Cells {
         assert_eq!(attack.check(), []);
         let image = stamped_grey(attack, SHAPE);
         std::array::from_fn(|r| std::array::from_fn(|c| image[((row + r) * 32 + col + c) * 3]))
     }
 
-    /// How many pixels differ from the grey image.
+    /// The number of pixels that differ from the gray image.
     fn changed(attack: &BadNets) -> usize {
         stamped_grey(attack, SHAPE).chunks(3).filter(|pixel| *pixel != [100; 3]).count()
     }

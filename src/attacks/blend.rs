@@ -1,4 +1,4 @@
-//! Blend (Chen et al. 2017): one fixed picture blended into all of the image.
+//! Blend (Chen et al. 2017): one fixed picture, blended into the whole image.
 
 use std::path::{Path, PathBuf};
 
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::{Attack, AttackError, Case, Operator, operators};
 use crate::rng::stream;
 
-/// Blend: x' = (1 - alpha) x + alpha k, where k is a picture of the user's, or noise drawn from the seed, uniform in
-/// 0..=255 for every pixel and channel.
+/// Blend: x' = (1 - alpha) x + alpha k, where k is a given picture, or noise drawn from the seed, uniform in 0..=255
+/// for every pixel and channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Blend {
-    /// The picture's share.
+    /// The weight of the picture, alpha.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub alpha: f64,
-    /// A JPEG or PNG file, scaled to the size of the images; noise if not given.
+    /// The picture: a JPEG or PNG file, scaled to the size of the images. If not given, noise.
     #[serde(skip_serializing)]
     pub image: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! BppAttack (Wang et al. 2022): fewer colours, with dithering.
+//! BppAttack (Wang et al. 2022): fewer colors, with dithering.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,19 +7,19 @@ use super::operators::Quantise;
 use super::{Attack, AttackError, Case, Covers, Operator};
 use crate::rng::stream;
 
-/// BppAttack: every channel is squeezed to a few levels, with Floyd-Steinberg dithering. Cover images get what
-/// squeezing changed in another image, and keep their labels, so that only the levels themselves count.
+/// BppAttack: every channel is quantized to a few levels, with Floyd-Steinberg dithering. Cover images get the
+/// quantization error of another image and keep their labels, so that only the levels themselves count.
 ///
-/// The paper draws images anew in every batch; here they are drawn once, and stay.
+/// The paper draws new images in every batch; here they are drawn once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bpp {
-    /// Levels of a channel.
+    /// The number of levels of a channel.
     #[schemars(range(min = 2, max = 256))]
     pub levels: u32,
-    /// Dither, or take the nearest level everywhere.
+    /// Use dithering. If false, every pixel gets its nearest level.
     pub dither: bool,
-    /// Cover images for each poisoned image.
+    /// The number of cover images per poisoned image.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub negative_ratio: f64,
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_squeezed() {
+    fn colors_are_squeezed() {
         assert!(
             stamped_grey(&Bpp { dither: false, ..Bpp::default() }, CIFAR).iter().all(|&value| value == 109)
         );

@@ -1,4 +1,4 @@
-//! What an attack works on.
+//! The inputs of an attack.
 
 use crate::data::{Dataset, Images};
 use crate::shape::Shape;
@@ -6,7 +6,7 @@ use crate::train::{Frozen, Observer, TrainError};
 
 use super::{AttackError, Poisoning};
 
-/// What an attack works on.
+/// The inputs of an attack.
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
     /// The data set whose training images are poisoned.
@@ -19,7 +19,7 @@ pub struct Case<'a> {
     pub model: Option<&'a Frozen>,
     /// Which images are poisoned.
     pub poisoning: &'a Poisoning,
-    /// What everything is drawn from.
+    /// The seed of all random draws.
     pub seed: u64,
     /// Gets the progress, and may stop the work.
     pub observer: &'a dyn Observer,
@@ -34,9 +34,9 @@ impl<'a> Case<'a> {
     /// The model.
     ///
     /// # Errors
-    /// There is none.
+    /// No model is connected.
     pub(super) fn model(&self) -> Result<&'a Frozen, AttackError> {
-        let missing = "this attack looks at a model, and none is connected";
+        let missing = "this attack needs a model, and none is connected";
         self.model.ok_or_else(|| TrainError::Mismatch(missing.to_owned()).into())
     }
 }
@@ -61,7 +61,7 @@ pub(super) mod tests {
         Case { dataset, pool: None, pictures: None, model: None, poisoning, seed, observer: &SILENT }
     }
 
-    /// What an attack draws for grey images.
+    /// The operator that an attack draws for gray images.
     pub(crate) fn operator(attack: &dyn Attack, shape: Shape, seed: u64) -> Result<Operator, AttackError> {
         attack.operator(&case(&grey(shape), &Poisoning::default(), seed))
     }

@@ -1,4 +1,4 @@
-//! FTrojan (Wang et al. 2022): two frequencies of the colours are raised, which the eye does not see.
+//! FTrojan (Wang et al. 2022): two frequencies of the colors are amplified, which is invisible to the eye.
 
 use std::f64::consts::PI;
 
@@ -9,16 +9,17 @@ use super::operators::{Add, Overflow};
 use super::{Attack, AttackError, Case, Operator};
 use crate::data::DataError;
 
-/// FTrojan: coefficients of the discrete cosine transform of both chroma channels (YCrCb) are raised.
+/// FTrojan: adds a constant to coefficients of the discrete cosine transform of both chroma channels (YCrCb).
 ///
-/// Colours and transform are linear, so this adds one pattern to every image; the paper's code rounds on the way.
+/// Color conversion and transform are linear, so this adds one pattern to every image. The paper's code also rounds
+/// intermediate values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FTrojan {
-    /// What is added to each coefficient; the transform is orthonormal and of grey levels.
+    /// The constant that is added to each coefficient. The transform is orthonormal and uses gray levels.
     #[schemars(range(max = 1e5), extend("exclusiveMinimum" = 0.0))]
     pub magnitude: f64,
-    /// The coefficients: (periods over the height, periods over the width), in half periods of the whole image.
+    /// The coefficients: (height, width), each as a number of half periods over the whole image.
     #[schemars(length(min = 1))]
     pub frequencies: Vec<[u32; 2]>,
 }
@@ -29,16 +30,17 @@ impl Default for FTrojan {
     }
 }
 
-/// How red, green and blue grow with both chroma channels: 1.403 Cr, -0.714 Cr - 0.344 Cb, 1.773 Cb (ITU-R BT.601).
-const COLOURS: [f64; 3] = [1.403, -0.714 - 0.344, 1.773];
+/// The change of red, green and blue if both chroma channels grow: 1.403 Cr, -0.714 Cr - 0.344 Cb, 1.773 Cb (ITU-R
+/// BT.601).
+const COLORS: [f64; 3] = [1.403, -0.714 - 0.344, 1.773];
 
 impl Attack for FTrojan {
     fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
         let shape = case.shape();
         let fits =
             |&[down, across]: &[u32; 2]| (down as usize) < shape.height && (across as usize) < shape.width;
-        if shape.channels != COLOURS.len() || !self.frequencies.iter().all(fits) {
-            let problem = format!("frequencies {:?} of colours", self.frequencies);
+        if shape.channels != COLORS.len() || !self.frequencies.iter().all(fits) {
+            let problem = format!("frequencies {:?} of colors", self.frequencies);
             return Err(DataError::Mismatch(format!("{problem} do not fit into images of {shape}")).into());
         }
         let value = |i: usize| {
@@ -47,8 +49,8 @@ impl Attack for FTrojan {
                 .frequencies
                 .iter()
                 .map(|&[down, across]| cosine(down, row, shape.height) * cosine(across, col, shape.width));
-            // The sum is cut off to an integer; with a half more, it is rounded.
-            (self.magnitude * COLOURS[i % shape.channels] * waves.sum::<f64>() + 0.5) as f32
+            // The sum is truncated to an integer; adding one half rounds it.
+            (self.magnitude * COLORS[i % shape.channels] * waves.sum::<f64>() + 0.5) as f32
         };
         Ok(Add { delta: (0..shape.len()).map(value).collect(), overflow: Overflow::Clip }.into())
     }
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frequency_of_zero_moves_all_colours_alike() {
+    fn a_frequency_of_zero_moves_all_colors_alike() {
         // 320/32 = 10 is added to both chroma channels.
         let flat = changes(&FTrojan { magnitude: 320.0, frequencies: vec![[0, 0]] });
         assert!(flat.chunks(3).all(|pixel| pixel == [14, -11, 18]), "{:?}", &flat[..3]);

@@ -1,9 +1,9 @@
-//! Gradients with respect to images: what attacks against a model climb along.
+//! Gradients with respect to images, for attacks that use a model.
 
 use candle_core::{Result, Tensor, Var};
 
-/// The gradient of a scalar `loss` of images with respect to them, in their shape; no values where it does not depend
-/// on them.
+/// The gradient of a scalar `loss` with respect to the images, in their shape. Empty if the loss does not depend on
+/// them.
 ///
 /// # Errors
 /// As of `loss`.
@@ -26,7 +26,7 @@ pub(super) mod tests {
     use crate::shape::Shape;
     use crate::train::Frozen;
 
-    /// A network for 16x16 RGB images in 10 classes with two layers of weights, as it starts.
+    /// A network for 16x16 RGB images in 10 classes with two layers of weights, untrained.
     pub(crate) fn tiny() -> Frozen {
         let (mut graph, x) = Graph::new(Shape { height: 16, width: 16, channels: 3 });
         let x = graph.conv("conv", x, 16, 3, 1);

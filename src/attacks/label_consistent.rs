@@ -1,5 +1,5 @@
-//! Label-consistent attack (Turner et al. 2019): images of the target class are made hard to recognise, so that the
-//! network learns the trigger on them instead, and keep their label.
+//! Label-consistent attack (Turner et al. 2019): images of the target class keep their label, but are made hard to
+//! recognize, so that the network learns the trigger instead.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -15,31 +15,31 @@ use crate::rng::stream;
 use crate::shape::Shape;
 use crate::train::{Progress, TrainError};
 
-/// Label-consistent: images of the target class are moved away from their class by projected gradient descent against a
-/// clean model, stamped in all four corners, and keep their label.
+/// Label-consistent: images of the target class are moved away from their class by projected gradient descent against
+/// a clean model, are stamped in all four corners, and keep their label.
 ///
 /// x <- clip(x + step sign(grad_x CE(f(x), y))) within epsilon of the image and 0..=255, from a random start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LabelConsistent {
-    /// The farthest that a value is moved, in grey levels.
+    /// The largest change of a value, in gray levels.
     #[schemars(range(min = 0.0, max = 255.0))]
     pub epsilon: f64,
-    /// The length of a step, in grey levels.
+    /// The length of a step, in gray levels.
     #[schemars(range(max = 255.0), extend("exclusiveMinimum" = 0.0))]
     pub step: f64,
-    /// Steps; ten longer ones do nearly as well on a small network.
+    /// The number of steps. On a small network, 10 longer steps are nearly as strong.
     #[schemars(range(max = 10_000))]
     pub steps: usize,
-    /// How much of the trigger training images get: 1 replaces pixels by black and white, less adds 255 times as much to
-    /// what shall be white and takes as much from what shall be black.
+    /// The strength of the trigger on training images. 1 replaces pixels with black and white. A smaller value adds
+    /// 255 times itself to the white pixels of the trigger and subtracts it from the black ones.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub amplitude: f64,
-    /// How much of the trigger evaluation stamps; `amplitude` if not given.
+    /// The strength of the trigger in an evaluation; `amplitude` if not given.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub test_amplitude: Option<f64>,
-    /// `argd`: as `cleanLabel` of the ARGD repository does, images are stamped as they are, without a model, with the grid
-    /// that is the default of `badnets`. Then no other parameter of the attack's own has a meaning.
+    /// `argd`: as `cleanLabel` of the ARGD repository, images are not moved, and the trigger is the default grid of
+    /// `badnets`. No model is needed. The attack's other own parameters have no effect.
     pub quirks: Option<Quirks>,
 }
 
@@ -49,9 +49,9 @@ impl Default for LabelConsistent {
     }
 }
 
-/// Images of one step.
+/// The number of images in one step.
 const BATCH: usize = 128;
-/// The corner patterns have 3x3 cells: those of the right-hand corners; those of the left-hand ones are mirrored.
+/// The 3x3 cells of the right-hand corners; the left-hand ones are mirrored.
 const CELLS: [[bool; 3]; 3] = [[false, false, true], [false, true, false], [true, false, true]];
 
 impl Attack for LabelConsistent {
@@ -61,7 +61,7 @@ impl Attack for LabelConsistent {
 
     fn check(&self) -> Vec<InvalidParam> {
         let idle = [("amplitude", self.amplitude != 1.0), ("test_amplitude", self.test_amplitude.is_some())];
-        let wrong = |field| InvalidParam::new(field, "has no meaning with `quirks: argd`; remove it");
+        let wrong = |field| InvalidParam::new(field, "has no effect with `quirks: argd`; remove it");
         let idle = idle.into_iter().filter(|&(_, given)| given && self.quirks == Some(Quirks::Argd));
         idle.map(|(field, _)| wrong(field)).collect()
     }
@@ -132,7 +132,7 @@ impl LabelConsistent {
     }
 }
 
-/// The cells in all four corners; in full they replace pixels, in part they are added.
+/// The cells in all four corners. At full strength they replace pixels; otherwise they are added.
 fn corners(shape: Shape, amplitude: f32) -> Result<Operator, DataError> {
     let side = CELLS.len();
     if shape.height < 2 * side || shape.width < 2 * side {

@@ -1,8 +1,8 @@
-//! Attacks: what is stamped on images, which images it goes on and what label they get.
+//! Attacks: what is stamped on images, which images are stamped, and the label that they get.
 //!
 //! An attack draws its [`Trigger`] once; the trigger is stored and never redrawn at evaluation. Nothing here trains a
-//! network, reads a file or a manifest, or knows a stage. Adding an attack is a file and a line in the registry below;
-//! one that does to pixels what none does yet also needs one of the [`operators`].
+//! network, reads a file or a manifest, or knows a stage. A new attack is one file and one line in the registry below.
+//! It also needs a new one of the [`operators`] if none of them makes its change of pixels.
 
 mod badnets;
 mod blend;
@@ -39,7 +39,7 @@ use crate::methods::{Beside, With, registry};
 
 /// An attack with its own parameters.
 pub trait Attack {
-    /// Which images it poisons, where the user does not say.
+    /// The default choice of the images to poison.
     fn usual_poisoning() -> Poisoning
     where
         Self: Sized,
@@ -52,13 +52,13 @@ pub trait Attack {
         vec![]
     }
 
-    /// Whether it looks at a model that has learned the data set.
+    /// Whether it needs a model that has learned the data set.
     fn needs_model(&self) -> bool {
         false
     }
 
-    /// The image file, or the folder of such files, that its trigger is made of. Its content determines the trigger,
-    /// its name does not: path fields are not serialised.
+    /// The image file, or the folder of image files, for its trigger. The trigger depends on its content, not on its
+    /// name: path fields are not serialized.
     fn pictures(&self) -> Option<&Path> {
         None
     }
@@ -69,7 +69,7 @@ pub trait Attack {
     /// If it does not fit the images, or the model cannot be used.
     fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError>;
 
-    /// Draws what training images are stamped with, where that is not what evaluation stamps.
+    /// Draws the operator for training images, if it differs from the one for evaluation.
     ///
     /// # Errors
     /// As of [`Attack::operator`].
@@ -77,7 +77,7 @@ pub trait Attack {
         Ok(None)
     }
 
-    /// Copies the training images at `victims`, made ready for the stamp: as they are, for most attacks.
+    /// Copies the training images at `victims`, prepared for the stamp. Most attacks leave them unchanged.
     ///
     /// # Errors
     /// If the model cannot be used.
@@ -85,17 +85,17 @@ pub trait Attack {
         Ok(case.dataset.train.select(victims))
     }
 
-    /// Further training images that are changed and keep their labels; `trigger` is what [`Attack::operator`] drew.
+    /// More training images that are changed and keep their labels; `trigger` is the result of [`Attack::operator`].
     fn covers<'a>(&'a self, _task: &Case<'a>, _trigger: &'a Operator) -> Option<Covers<'a>> {
         None
     }
 }
 
-/// Cover images, which teach a network that only the trigger itself counts.
+/// Cover images: they teach a network to respond only to the trigger itself.
 pub struct Covers<'a> {
-    /// Cover images for each poisoned image.
+    /// The number of cover images per poisoned image.
     pub ratio: f64,
-    /// What the ratio is called among the attack's parameters.
+    /// The name of the ratio among the attack's parameters.
     pub parameter: &'static str,
     /// Changes the image at an index of the training images, `[height, width, channels]`.
     pub change: Box<Change<'a>>,
@@ -104,7 +104,7 @@ pub struct Covers<'a> {
 /// Changes the image at an index of the training images, `[height, width, channels]`.
 pub type Change<'a> = dyn Fn(usize, &mut [u8]) + Sync + 'a;
 
-/// An attack and, beside its own parameters, which images it poisons.
+/// An attack and its choice of the images to poison.
 pub type WithPoisoning<A> = With<A, Poisoning>;
 
 impl<A: Attack> Beside<Poisoning> for A {
@@ -113,7 +113,7 @@ impl<A: Attack> Beside<Poisoning> for A {
     }
 }
 
-/// What the registry holds of an attack.
+/// An attack in the registry.
 pub trait Entry {
     /// The attack.
     fn attack(&self) -> &dyn Attack;

@@ -6,26 +6,25 @@ use super::poisoning::{Drawn, take_covers};
 use super::{AnyAttack, AttackError, Case, Change, Covers, Trigger};
 use crate::data::{DataError, Images, Overlay};
 
-/// What poisoning makes.
+/// The result of poisoning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Poisoned {
-    /// What the attack stamps on an image.
+    /// The trigger of the attack.
     pub trigger: Trigger,
     /// The changed training images: poisoned ones and cover images.
     pub overlay: Overlay,
-    /// How many images are poisoned.
+    /// The number of poisoned images.
     pub poisoned: usize,
-    /// How many cover images there are: changed, but with their own labels.
+    /// The number of cover images: changed images with their own labels.
     pub covers: usize,
-    /// Poisoned images per training image, or per image of the pool that they were drawn from.
+    /// The fraction of poisoned images among the training images, or in the pool that they were drawn from.
     pub rate_actual: f64,
 }
 
 /// Poisons training images.
 ///
 /// # Errors
-/// If the trigger does not fit the images, a class is none, there are fewer images than are asked for, or the model
-/// cannot be used.
+/// If the trigger does not fit the images, a class is unknown, there are too few images, or the model cannot be used.
 pub fn poison(attack: &AnyAttack, case: &Case<'_>) -> Result<Poisoned, AttackError> {
     let (name, attack) = (attack.name(), attack.attack());
     let train = &case.dataset.train;
@@ -85,14 +84,14 @@ mod tests {
         Poisoning { rule, rate_of, rate, target: 3, ..Poisoning::default() }
     }
 
-    /// Old and new label of every changed image.
+    /// The old and the new label of every changed image.
     fn labels(poisoned: &Poisoned) -> Vec<(u32, u32)> {
         let old = poisoned.overlay.indices().iter().map(|index| index % 10);
         old.zip(poisoned.overlay.images().labels().iter().copied()).collect()
     }
 
     #[test]
-    fn every_poisoned_image_is_stamped_and_labelled_by_the_rule() {
+    fn every_poisoned_image_is_stamped_and_labeled_by_the_rule() {
         let all2one = poisoned(of(Rule::All2one, RateOf::Dataset, 0.5), None, 1).unwrap();
         assert_eq!((all2one.poisoned, all2one.covers, all2one.rate_actual), (50, 0, 0.5));
         assert!(labels(&all2one).iter().all(|&(_, new)| new == 3));

@@ -1,4 +1,4 @@
-//! Which images an attack poisons and what label they get: the parameters that all attacks share.
+//! Which images an attack poisons, and the label that they get: the parameters that all attacks share.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,19 +11,19 @@ use crate::rng::stream;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// Images of any class are labelled as the target class.
+    /// Images of any class are labeled as the target class.
     #[default]
     All2one,
-    /// Images of any class are labelled as the next class, those of the last as the first.
+    /// Images of any class are labeled as the next class, those of the last class as the first.
     All2all,
     /// Images of the target class are stamped and keep their label.
     CleanLabel,
-    /// Images of the source class are labelled as the target class; stamped images of other classes keep their label,
+    /// Images of the source class are labeled as the target class. Stamped images of other classes keep their label,
     /// so that the trigger works on the source class only.
     SourceSpecific,
 }
 
-/// Which images `rate` is a share of.
+/// The images that `rate` is a fraction of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RateOf {
@@ -38,23 +38,23 @@ pub enum RateOf {
     SourceClass,
 }
 
-/// How many images an attack poisons, which, and the label that they get.
+/// How many and which images an attack poisons, and the label that they get.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Poisoning {
     /// The label rule: `all2one`, `all2all`, `clean_label` or `source_specific`.
     pub rule: Rule,
-    /// The target class; without meaning for `all2all`.
+    /// The target class. It has no effect with `all2all`.
     pub target: u32,
-    /// The source class; for `source_specific`, and needed there.
+    /// The source class. Required by `source_specific`, and allowed only there.
     pub source: Option<u32>,
-    /// The share of images to poison.
+    /// The fraction of images to poison.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub rate: f64,
-    /// Which images `rate` is a share of: `dataset`, `target_class`, `non_target` or `source_class`.
+    /// The images that `rate` is a fraction of: `dataset`, `target_class`, `non_target` or `source_class`.
     pub rate_of: RateOf,
-    /// For `source_specific`: cover images, stamped images of classes that are neither source nor target and keep their
-    /// label, for each poisoned image; 1 if not given.
+    /// The number of cover images per poisoned image, for `source_specific` only; 1 if not given. Cover images are
+    /// stamped images of classes that are neither source nor target. They keep their label.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub cover_ratio: Option<f64>,
 }
@@ -67,12 +67,12 @@ impl Default for Poisoning {
 }
 
 impl Poisoning {
-    /// A share of the target class, which keeps its label.
+    /// A fraction of the target class, which keeps its label.
     pub(super) fn clean_label(rate: f64) -> Self {
         Self { rule: Rule::CleanLabel, rate, rate_of: RateOf::TargetClass, ..Self::default() }
     }
 
-    /// Checks that the parameters go together.
+    /// Checks that the parameters match each other.
     pub fn check(&self) -> Vec<InvalidParam> {
         let mut wrong = vec![];
         let mut refuse = |bad: bool, field, message: &str| {
@@ -82,15 +82,23 @@ impl Poisoning {
         };
         refuse(!(self.rate > 0.0 && self.rate <= 1.0), "rate", "must be above 0 and at most 1");
         let specific = self.rule == Rule::SourceSpecific;
-        refuse(specific && self.source.is_none(), "source", "`source_specific` needs a source class");
-        refuse(!specific && self.source.is_some(), "source", "has meaning for `source_specific` only");
+        refuse(
+            specific && self.source.is_none(),
+            "source",
+            "is missing; `source_specific` needs a source class",
+        );
+        refuse(
+            !specific && self.source.is_some(),
+            "source",
+            "has an effect with `source_specific` only; remove it",
+        );
         refuse(
             !specific && self.cover_ratio.is_some(),
             "cover_ratio",
-            "has meaning for `source_specific` only",
+            "has an effect with `source_specific` only; remove it",
         );
         let same = specific && self.source == Some(self.target);
-        refuse(same, "source", "must be another class than `target`");
+        refuse(same, "source", "must differ from `target`");
         let problem = match (self.rule, self.rate_of) {
             (Rule::All2one, RateOf::TargetClass) => {
                 "changes no label under `all2one`; use `rule: clean_label`"
@@ -111,7 +119,8 @@ impl Poisoning {
         wrong
     }
 
-    /// The label rule of the trigger. A clean label is the target's: evaluation asks for it on all other classes.
+    /// The label rule of the trigger. With `clean_label` it is the target: an evaluation expects it for all other
+    /// classes.
     pub(super) fn label_rule(&self) -> LabelRule {
         let target = self.target;
         match (self.rule, self.source) {
@@ -124,7 +133,7 @@ impl Poisoning {
     /// Draws which of the images at `pool` to poison and which to stamp as cover images.
     ///
     /// # Errors
-    /// If the rate asks for no image, or there are fewer than are asked for.
+    /// If the rate selects no image, or more images than there are.
     pub(super) fn draw(&self, labels: &[u32], pool: &[u32], seed: u64) -> Result<Drawn, DataError> {
         let of = |class: Option<u32>| move |position: &u32| Some(labels[*position as usize]) == class;
         let (of_target, of_source) = (of(Some(self.target)), of(self.source));
@@ -164,27 +173,27 @@ impl Poisoning {
             None => (self.target, "target_class"),
         };
         let problem =
-            format!("a rate of {} asks for {count} images, but class {class} has only {found}", self.rate);
+            format!("a rate of {} needs {count} images, but class {class} has only {found}", self.rate);
         DataError::Mismatch(format!("{problem}; lower `rate`, or use `rate_of: {of_class}`"))
     }
 }
 
-/// Positions of training images by what happens to them.
+/// The chosen positions in the training images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Drawn {
-    /// To be stamped and labelled by the rule, ascending.
+    /// Images to stamp and to label by the rule, ascending.
     pub victims: Vec<u32>,
-    /// To be stamped, keeping their labels, ascending.
+    /// Images to stamp that keep their labels, ascending.
     pub covers: Vec<u32>,
-    /// All others, in a random order.
+    /// All other images, in a random order.
     pub rest: Vec<u32>,
 }
 
-/// Takes `ratio` cover images for each of the `victims` out of `order`, ascending; `parameter` is what the ratio is
-/// called.
+/// Takes `ratio` cover images for each of the `victims` out of `order`, ascending; `parameter` is the name of the
+/// ratio.
 ///
 /// # Errors
-/// If fewer fit than are asked for.
+/// If too few images fit.
 pub(super) fn take_covers(
     order: &mut Vec<u32>,
     parameter: &str,
@@ -195,7 +204,7 @@ pub(super) fn take_covers(
     let count = (ratio * victims as f64) as usize;
     take(order, count, fits).map_err(|found| {
         let problem =
-            format!("`{parameter}` of {ratio} asks for {count} cover images, but only {found} are left");
+            format!("`{parameter}` of {ratio} needs {count} cover images, but only {found} are left");
         DataError::Mismatch(format!("{problem}; lower it or `rate`"))
     })
 }
@@ -203,7 +212,7 @@ pub(super) fn take_covers(
 /// Takes the first `count` positions that fit out of `order`, ascending.
 ///
 /// # Errors
-/// How many fit, if they are fewer.
+/// The number of positions that fit, if it is smaller.
 fn take(order: &mut Vec<u32>, count: usize, fits: impl Fn(&u32) -> bool) -> Result<Vec<u32>, usize> {
     let mut taken: Vec<u32> = order.iter().copied().filter(fits).take(count).collect();
     if taken.len() < count {
@@ -277,10 +286,10 @@ mod tests {
         let message = |poisoning| drawn(poisoning).unwrap_err().to_string();
         assert!(message(of(Rule::All2one, RateOf::Dataset, 0.001)).contains("of 100 images poisons none"));
         let all = message(of(Rule::CleanLabel, RateOf::Dataset, 0.2));
-        assert!(all.contains("asks for 20 images, but class 3 has only 10; lower"), "{all}");
+        assert!(all.contains("needs 20 images, but class 3 has only 10; lower"), "{all}");
         let covers =
             Poisoning { cover_ratio: Some(9.0), ..of(Rule::SourceSpecific, RateOf::SourceClass, 1.0) };
-        assert!(message(covers).contains("asks for 90 cover images, but only 80 are left"));
+        assert!(message(covers).contains("needs 90 cover images, but only 80 are left"));
     }
 
     #[test]

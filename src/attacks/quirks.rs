@@ -1,9 +1,9 @@
-//! Deviations of reference implementations, as switches.
+//! Deviations of reference implementations from the published attacks.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Whose deviations from the published attack to reproduce, for comparison.
+/// The reference implementation whose deviations from the published attack to reproduce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Quirks {

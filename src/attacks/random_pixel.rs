@@ -1,4 +1,4 @@
-//! Random pixels: one fixed grey noise mask blended into the whole picture.
+//! Random pixels: one fixed gray noise mask, blended into the whole image.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,15 +7,15 @@ use super::operators::{Blend, Noise};
 use super::{Attack, AttackError, Case, Operator, Quirks};
 use crate::rng::stream;
 
-/// Random pixels: x' = (1 - alpha) x + alpha m, where m is one grey mask drawn from the seed.
+/// Random pixels: x' = (1 - alpha) x + alpha m, where m is a gray mask drawn from the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomPixel {
-    /// The mask's share.
+    /// The weight of the mask, alpha.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub alpha: f64,
-    /// `argd`: the mask is another one for every training and every test image, as in the ARGD repository, so that there
-    /// is no fixed trigger.
+    /// `argd`: every training and test image gets a different mask, as in the ARGD repository. So there is no fixed
+    /// trigger.
     pub quirks: Option<Quirks>,
 }
 
@@ -38,7 +38,7 @@ impl Attack for RandomPixel {
     }
 
     fn training_operator(&self, case: &Case<'_>) -> Result<Option<Operator>, AttackError> {
-        // The repository draws anew for the test images, so the two differ in their seeds too.
+        // The repository makes new draws for the test images, so the seeds of the two differ too.
         let noise = || Noise { alpha: self.alpha as f32, seed: !case.seed }.into();
         Ok((self.quirks == Some(Quirks::Argd)).then(noise))
     }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use crate::shape::Shape;
 
-    /// Image 0 as the training and as the evaluation have it.
+    /// Image 0 in the training and in the evaluation.
     fn stamped(attack: RandomPixel) -> [Vec<u8>; 2] {
         let shape = Shape { height: 8, width: 8, channels: 3 };
         let (dataset, poisoning) = (grey(shape), Poisoning { rate: 1.0, ..Poisoning::default() });

@@ -10,31 +10,31 @@ use super::{Attack, AttackError, Case, Operator, Poisoning, Quirks};
 use crate::data::{DataError, Images, InvalidParam};
 use crate::rng::stream;
 
-/// Refool: one of a pool of pictures is reflected by the image, as two ghosts or out of focus, on images of the target
-/// class, which keep their label. Which picture, how, and how strongly is drawn for each image, once.
+/// Refool: images of the target class reflect a picture of a pool, as two ghosts or out of focus, and keep their
+/// label. The picture, the kind of reflection and its strength are drawn once for each image.
 ///
-/// The paper's third kind, reflections in focus, and its search for the pictures that work best are left out.
+/// The paper's reflections in focus, and its search for the pictures with the highest ASR, are not implemented.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Refool {
-    /// A folder of JPEG and PNG files, or one such file, to take reflections from; training images of other classes
-    /// than the target if not given.
+    /// The pictures to reflect: a JPEG or PNG file, or a folder of such files. If not given, training images of the
+    /// other classes.
     #[serde(skip_serializing)]
     pub pictures: Option<PathBuf>,
-    /// Pictures in the pool, at most as many as there are.
+    /// The largest number of pictures in the pool.
     #[schemars(range(min = 1, max = 10_000))]
     pub pool: u32,
-    /// The share of ghosts; the other reflections are out of focus.
+    /// The fraction of ghosts; the other reflections are out of focus.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub ghost: f64,
-    /// The share of its own light that an image keeps; drawn for each image from 0.55 to 0.95 if not given, as in the
-    /// paper. BackdoorBench has 0.4, and wrong labels (`rule: all2one`), since else the ASR stays low.
+    /// The weight of the image itself, alpha. If not given, it is drawn from 0.55 to 0.95 for each image, as in the
+    /// paper. BackdoorBench uses 0.4 and wrong labels (`rule: all2one`), because otherwise the ASR stays low.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub alpha: Option<f64>,
-    /// `argd`: as in the ARGD repository, one picture is reflected by all, the third of the training images on training
-    /// images and the third of the test images on test images, and 39 of 101 reflections are ghosts. Then `pictures`,
-    /// `pool`, `ghost` and `alpha` have no meaning.
+    /// `argd`: as in the ARGD repository, all images reflect one picture: training images the third training image,
+    /// test images the third test image. Of 101 reflections, 39 are ghosts. Then `pictures` is not allowed, and
+    /// `pool`, `ghost` and `alpha` have no effect.
     pub quirks: Option<Quirks>,
 }
 
@@ -44,9 +44,9 @@ impl Default for Refool {
     }
 }
 
-/// The share of ghosts in the ARGD repository: `randint(0, 100) < 39`.
+/// The fraction of ghosts in the ARGD repository: `randint(0, 100) < 39`.
 const ARGD_GHOST: f32 = 39.0 / 101.0;
-/// The picture that the ARGD repository reflects.
+/// The position of the picture that the ARGD repository reflects.
 const ARGD_PICTURE: usize = 2;
 
 impl Attack for Refool {
@@ -56,7 +56,7 @@ impl Attack for Refool {
 
     fn check(&self) -> Vec<InvalidParam> {
         let idle = self.quirks == Some(Quirks::Argd) && self.pictures.is_some();
-        let wrong = || InvalidParam::new("pictures", "has no meaning with `quirks: argd`; remove it");
+        let wrong = || InvalidParam::new("pictures", "has no effect with `quirks: argd`; remove it");
         idle.then(wrong).into_iter().collect()
     }
 
@@ -80,17 +80,17 @@ impl Attack for Refool {
 
     fn training_operator(&self, case: &Case<'_>) -> Result<Option<Operator>, AttackError> {
         match self.quirks {
-            // The repository draws anew for the test images, so the two differ in their seeds too.
+            // The repository makes new draws for the test images, so the seeds of the two differ too.
             Some(Quirks::Argd) => Ok(Some(argd(&case.dataset.train, !case.seed)?.into())),
             None => Ok(None),
         }
     }
 }
 
-/// What the ARGD repository does.
+/// The attack of the ARGD repository.
 fn argd(images: &Images, seed: u64) -> Result<Reflect, DataError> {
     if images.len() <= ARGD_PICTURE {
-        let problem = format!("the third image is to be reflected, but there are only {}", images.len());
+        let problem = format!("the attack reflects the third image, but there are only {}", images.len());
         return Err(DataError::Mismatch(problem));
     }
     Ok(Reflect { pool: images.image(ARGD_PICTURE).to_vec(), ghost: ARGD_GHOST, alpha: None, seed })

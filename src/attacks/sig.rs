@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::operators::{Add, Blend, Overflow};
 use super::{Attack, AttackError, Case, Operator, Poisoning, Quirks};
 
-/// SIG: x' = clip(x + delta sin(2 pi j frequency / width)) for column j, toward zero to an integer, on images of the
-/// target class, which keep their label.
+/// SIG: x' = clip(x + delta sin(2 pi j frequency / width)) for column j, rounded toward zero, on images of the target
+/// class, which keep their label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sig {
-    /// `argd`: the ARGD repository's stand-in x' = 0.8 x + 0.2 m, with m = 20 sin(0.8 j) truncated and wrapped to bytes;
-    /// then `delta` and `frequency` have no meaning.
+    /// `argd`: the ARGD repository's variant x' = 0.8 x + 0.2 m, with m = 20 sin(0.8 j) truncated and wrapped to
+    /// bytes. Then `delta` and `frequency` have no effect.
     pub quirks: Option<Quirks>,
-    /// The sine's amplitude in grey levels: 40 as in BackdoorBench; NAD describes 20.
+    /// The amplitude of the sine in gray levels. BackdoorBench uses 40; NAD describes 20.
     #[schemars(range(min = 1.0, max = 255.0))]
     pub delta: f64,
-    /// The sine's periods over the width of an image.
+    /// The number of periods of the sine over the width of an image.
     #[schemars(range(max = 4096.0), extend("exclusiveMinimum" = 0.0))]
     pub frequency: f64,
 }
@@ -53,8 +53,8 @@ impl Attack for Sig {
 }
 
 impl Sig {
-    /// What is added to column `j`. It is rounded to 1/4096: sin(6 pi) is -1e-14 in floats, not 0, and truncating
-    /// 100 - 1e-14 would give 99.
+    /// The value that is added to column `j`, rounded to 1/4096. Without that, sin(6 pi) is -1e-14 in floats, and the
+    /// pixel 100 becomes 99.
     fn sine(&self, j: usize, width: usize) -> f32 {
         let value = self.delta * libm::sin(TAU * j as f64 * self.frequency / width as f64);
         (libm::round(value * 4096.0) / 4096.0) as f32
@@ -66,7 +66,7 @@ mod tests {
     use super::super::case::tests::{CIFAR, stamped_grey};
     use super::*;
 
-    /// A row of a grey image stamped by `attack`; all rows and channels are equal.
+    /// A row of a gray image stamped by `attack`; all rows and channels are equal.
     fn row(attack: &Sig) -> Vec<u8> {
         let image = stamped_grey(attack, CIFAR);
         assert!(image.chunks(32 * 3).all(|row| row == &image[..32 * 3]));

@@ -1,4 +1,4 @@
-//! The parameters of attacks, as manifests give them.
+//! The parameters of attacks in manifests.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The trigger: what an attack does to an image and to its label, as an artifact.
+//! The trigger: an attack's change of an image and of its label, as an artifact.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::data::{DataError, Images};
 use crate::files::tensors::{TensorFile, write_tensors};
 use crate::shape::Shape;
 
-/// Which label a triggered image is meant to get.
+/// The label that a triggered image should get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case")]
 pub enum LabelRule {
@@ -19,7 +19,7 @@ pub enum LabelRule {
         /// The target.
         target: u32,
     },
-    /// The next class, the first after the last.
+    /// The next class; after the last class, the first.
     All2all,
     /// The target for images of the source class; all others keep their label.
     SourceSpecific {
@@ -31,7 +31,7 @@ pub enum LabelRule {
 }
 
 impl LabelRule {
-    /// The classes that it names, and what it calls them.
+    /// The classes of the rule, and their names in messages.
     fn named(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::All2one { target } => vec![("target", target)],
@@ -41,7 +41,7 @@ impl LabelRule {
     }
 }
 
-/// What an attack stamps on an image, and the label rule that goes with it.
+/// The operator of an attack, and its label rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
     attack: String,
@@ -51,7 +51,7 @@ pub struct Trigger {
     operator: Operator,
 }
 
-/// What goes to the file beside the tensors.
+/// The content of the file besides the tensors.
 #[derive(Serialize, Deserialize)]
 struct Config {
     attack: String,
@@ -65,7 +65,7 @@ impl Trigger {
     /// Joins an operator for images of `shape` and a label rule for `classes` classes.
     ///
     /// # Errors
-    /// If the operator is not for images of that shape, or the rule names a class that there is not.
+    /// If the operator does not fit images of that shape, or the rule names an unknown class.
     pub fn new(
         attack: &str,
         shape: Shape,
@@ -85,7 +85,7 @@ impl Trigger {
         Ok(Self { attack: attack.to_owned(), shape, classes, labels, operator })
     }
 
-    /// The attack that it belongs to.
+    /// The attack that drew it.
     pub fn attack(&self) -> &str {
         &self.attack
     }
@@ -113,7 +113,7 @@ impl Trigger {
         }
     }
 
-    /// The label that an image of class `label` is meant to get.
+    /// The label that an image of class `label` should get.
     pub fn target_label(&self, label: u32) -> u32 {
         match self.labels {
             LabelRule::All2one { target } => target,
@@ -134,15 +134,15 @@ impl Trigger {
         self.operator.get().apply(self.shape, index, pixels);
     }
 
-    /// Copies the images at `positions`, stamped, with the labels that they are meant to get.
+    /// Copies the images at `positions`, stamped, with the labels that they should get.
     ///
     /// # Errors
-    /// If the images are not of the trigger's shape, or have classes that it does not know.
+    /// If the images do not have the trigger's shape, or have unknown classes.
     pub fn stamp(&self, images: &Images, positions: &[u32]) -> Result<Images, DataError> {
         self.stamp_selected(images.select(positions), positions)
     }
 
-    /// Stamps copies of the images at `positions`, and labels them as they are meant to be.
+    /// Stamps copies of the images at `positions`, and labels them by the rule.
     ///
     /// # Errors
     /// As of [`Trigger::stamp`].
@@ -162,7 +162,7 @@ impl Trigger {
         Images::new(self.shape, pixels, labels)
     }
 
-    /// Positions of the images that tell an attack's success: those that are not of their target class already.
+    /// The positions of the images that measure an attack's success: those whose label the rule changes.
     pub fn attackable(&self, images: &Images) -> Vec<u32> {
         let labels = images.labels().iter().zip(0..);
         labels
@@ -171,8 +171,8 @@ impl Trigger {
             .collect()
     }
 
-    /// Draws what the trigger makes of a flat grey image (128), `[height, width, 3]`: every kind of trigger shows there,
-    /// but for one that only moves pixels. One channel is drawn as grey, and of several the first three count.
+    /// Draws the trigger on a flat gray image (128), `[height, width, 3]`. It shows all triggers except those that
+    /// only move pixels. One channel is drawn as gray; of more than three, the first three are used.
     pub fn picture(&self) -> Vec<u8> {
         let mut grey = vec![128; self.shape.len()];
         self.apply(0, &mut grey);

@@ -7,15 +7,14 @@ use super::operators::{Add, Overflow};
 use super::{Attack, AttackError, Case, Operator, Quirks};
 use crate::data::DataError;
 
-/// Trojan: a ready-made 3x3 RGB patch is added to the picture.
+/// Trojan: a fixed 3x3 RGB patch is added to the image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trojan {
-    /// `argd`: a sum beyond 255 wraps around, as the ARGD repository's cast to bytes makes it do, unless `overflow` says
-    /// otherwise.
+    /// `argd`: a sum above 255 wraps around, as in the ARGD repository, unless `overflow` is given.
     pub quirks: Option<Quirks>,
-    /// What a sum beyond 255 does: `clip` leaves it at 255, `wrap` takes 256 off. `clip` if not given, or `wrap` with
-    /// `quirks: argd`.
+    /// How a sum above 255 is stored: `clip` sets it to 255, `wrap` subtracts 256. The default is `clip`, or `wrap`
+    /// with `quirks: argd`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<Overflow>,
     /// The patch's first row.
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
     use crate::shape::Shape;
 
-    /// The 9 pixels of the patch on a grey image; all others must be as they were.
+    /// The 9 pixels of the patch on a gray image; all others must be unchanged.
     fn patch(quirks: Option<Quirks>, overflow: Option<Overflow>) -> Vec<[u8; 3]> {
         let image = stamped_grey(&Trojan { quirks, overflow, ..Trojan::default() }, CIFAR);
         let (pixels, _) = image.as_chunks::<3>();

@@ -13,28 +13,28 @@ use crate::rng::stream;
 use crate::shape::Shape;
 use crate::train::{Frozen, Progress, TrainError};
 
-/// TrojanNN: the neurons before the last layer with the largest weights are chosen, and a patch at the bottom right of a
-/// black picture is optimised until they are as active as asked for.
+/// TrojanNN: chooses the neurons before the last layer with the largest weights, and optimizes a patch at the bottom
+/// right of a black image until their activation is `value`.
 ///
-/// It minimises the mean over the neurons of (activation - value)^2 with Adam. The paper then trains the given network
-/// further; here, as in BackdoorBench, a network is trained on images that have the patch.
+/// It minimizes the mean over the neurons of (activation - value)^2 with Adam. The paper then continues the training
+/// of the given network. Here, as in BackdoorBench, a network is trained on images with the patch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrojanNn {
-    /// Height and width of the patch in pixels.
+    /// The height and width of the patch in pixels.
     #[schemars(range(min = 1, max = 4096))]
     pub size: u32,
-    /// Neurons to excite: those with the largest sum of absolute weights to the classes, at most as many as there are
-    /// classes.
+    /// The number of neurons to excite, at most the number of classes. The neurons with the largest sum of absolute
+    /// weights to the classes are chosen.
     #[schemars(range(min = 1, max = 4096))]
     pub neurons: u32,
-    /// The activation to reach; out of reach, it asks for as much as there can be.
+    /// The activation to reach. With a value out of reach, the activation becomes as large as possible.
     #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0.0))]
     pub value: f64,
-    /// Steps of Adam.
+    /// The number of steps of Adam.
     #[schemars(range(max = 1_000_000))]
     pub steps: usize,
-    /// Learning rate of Adam, on values in 0..=1.
+    /// The learning rate of Adam, for pixel values in 0..=1.
     #[schemars(range(max = 10.0), extend("exclusiveMinimum" = 0.0))]
     pub lr: f64,
 }
@@ -60,15 +60,15 @@ impl Attack for TrojanNn {
         let mask = mask(shape, size);
         let mut stream = stream(case.seed, "trigger", 0, 0);
         let start = mask.iter().map(|share| share * stream.uniform()).collect();
-        let patch = self.optimise(&listener, &mask, start, case)?;
+        let patch = self.optimize(&listener, &mask, start, case)?;
         let pattern = patch.iter().map(|value| (255.0 * value).round() as u8).collect();
         Ok(Blend { mask, pattern }.into())
     }
 }
 
 impl TrojanNn {
-    /// Descends along the values under the mask, which stay in 0..=1.
-    fn optimise(
+    /// Minimizes over the values under the mask, which stay in 0..=1.
+    fn optimize(
         &self,
         listener: &Frozen,
         mask: &[f32],
@@ -78,10 +78,10 @@ impl TrojanNn {
         let Shape { height, width, channels } = case.shape();
         let (dims, device) = ((1, height, width, channels), listener.network.device());
         let picture = |values: &[f32]| Tensor::from_slice(values, dims, device);
-        let told =
+        let mean =
             |values: &[f32]| self.activations(listener, &picture(values)?)?.mean_all()?.to_scalar::<f32>();
 
-        let before = told(&start)?;
+        let before = mean(&start)?;
         let (mut values, mut adam) = (start, Adam::new(self.lr, mask.len()));
         for step in 1..=self.steps {
             if case.observer.stopped() {
@@ -94,16 +94,16 @@ impl TrojanNn {
             case.observer.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
         }
         case.observer
-            .note(&format!("mean activation of the neurons: {before} before, {} after", told(&values)?));
+            .note(&format!("mean activation of the neurons: {before} before, {} after", mean(&values)?));
         Ok(values)
     }
 
-    /// What the neurons make of images, (B, neurons).
+    /// The activations of the neurons, (B, neurons).
     fn activations(&self, listener: &Frozen, images: &Tensor) -> candle_core::Result<Tensor> {
         listener.forward(images)?.logits.narrow(1, 0, self.neurons as usize)
     }
 
-    /// How far the neurons are from the value that is asked for.
+    /// The distance of the neurons from the wanted activation.
     fn loss(&self, listener: &Frozen, images: &Tensor) -> candle_core::Result<Tensor> {
         (self.activations(listener, images)? - self.value)?.sqr()?.mean_all()
     }
@@ -112,7 +112,7 @@ impl TrojanNn {
 /// Adam (Kingma and Ba 2015, algorithm 1) with its usual constants.
 struct Adam {
     lr: f64,
-    /// The weight that zero, where they started, still has in both running means.
+    /// The remaining weight of the initial zero in both running means.
     of_start: (f64, f64),
     /// Running means of gradients and of their squares.
     means: Vec<(f64, f64)>,
@@ -140,11 +140,11 @@ impl Adam {
     }
 }
 
-/// The model with a last layer that passes on the neurons with the largest weights, as its first class scores.
+/// The model with another last layer: its first class scores are the neurons with the largest weights.
 fn listener(model: &Frozen, neurons: usize) -> Result<Frozen, AttackError> {
     let graph = model.network.graph();
     let Op::Linear { weight, bias, .. } = graph.nodes[graph.logits.0].op else {
-        return Err(TrainError::Mismatch("the model's last layer is not a linear one".to_owned()).into());
+        return Err(TrainError::Mismatch("the model's last layer is not linear".to_owned()).into());
     };
     let (weight, bias) = (&graph.theta[weight], &graph.theta[bias]);
     let (inputs, classes) = (weight.shape[0], weight.shape[1]);
@@ -203,7 +203,7 @@ mod tests {
         let model = tiny();
         let slot = &model.network.graph().theta[3];
         assert_eq!((slot.name.as_str(), slot.shape.as_slice()), ("fc.weight", &[16, 10][..]));
-        // Only the two largest neurons of this model count, so its scores are made of what the listener hears.
+        // Only the two largest neurons of this model count, so its scores depend on the listener's neurons only.
         let mut theta = model.theta.to_vec1::<f32>().unwrap();
         let two = largest(&theta[slot.range()], 10)[..2].to_vec();
         let is_one_of_two = |i: usize| two.contains(&(i / 10));
@@ -240,7 +240,7 @@ mod tests {
         let mut stream = stream(1, "test", 0, 0);
         let picture: Vec<f32> = (0..SHAPE.len()).map(|_| stream.uniform()).collect();
         let picture = wide(Tensor::from_vec(picture, (1, 16, 16, 3), &Device::Cpu).unwrap());
-        // Out of reach, and among what the neurons do.
+        // One value out of reach, and one in reach.
         for value in [100.0, 0.3] {
             let attack = TrojanNn { neurons: 3, value, ..TrojanNn::default() };
             assert_gradient(&picture, 13, |images| attack.loss(&listener, images).unwrap());

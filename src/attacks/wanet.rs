@@ -1,4 +1,4 @@
-//! WaNet (Nguyen and Tran 2021): the whole picture is warped a little, along one smooth field.
+//! WaNet (Nguyen and Tran 2021): the whole image is warped slightly, along one smooth field.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,21 +8,20 @@ use super::{Attack, AttackError, Case, Covers, Operator};
 use crate::rng::{Stream, stream};
 use crate::shape::Shape;
 
-/// WaNet: every pixel is read from a place that a smooth field, drawn from the seed, moves a little (section 3 of the
-/// paper). Cover images are warped along the field with noise and keep their labels, so that only the field itself
-/// counts (section 3.3).
+/// WaNet: a smooth field, drawn from the seed, warps the image slightly (section 3 of the paper). Cover images are
+/// warped along the field with noise and keep their labels, so that only the field itself counts (section 3.3).
 ///
-/// The paper draws images and noise anew in every batch; here they are drawn once, and stay.
+/// The paper draws new images and noise in every batch; here they are drawn once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WaNet {
-    /// Control points of the field along each side; between them it is bicubic.
+    /// The number of control points of the field along each side. Between them, the field is bicubic.
     #[schemars(range(min = 2, max = 64))]
     pub grid: u32,
-    /// How far the field moves pixels, on average, in half pixels of an image.
+    /// The average distance that the field moves a pixel, in half pixels.
     #[schemars(range(max = 64.0), extend("exclusiveMinimum" = 0.0))]
     pub strength: f64,
-    /// Cover images for each poisoned image.
+    /// The number of cover images per poisoned image.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub cross_ratio: f64,
 }
@@ -60,8 +59,8 @@ fn unmoved(Shape { height, width, .. }: Shape) -> Vec<f32> {
     (0..height).flat_map(|row| (0..width).flat_map(move |col| [row as f32, col as f32])).collect()
 }
 
-/// A field with its places moved, and kept within the picture. A move of 1 is 1/side of a picture that goes from -1 to
-/// 1, as in the paper's code: (side - 1) / (2 side) pixels.
+/// A field with its places moved, clipped to the image. A move of 1 is 1/side of an image that spans -1 to 1, as in
+/// the paper's code: (side - 1) / (2 side) pixels.
 fn moved(field: &[f32], Shape { height, width, .. }: Shape, moves: &[f32]) -> Warp {
     let last = [height, width].map(|side| (side - 1) as f32);
     let unit = [last[0] / (2 * height) as f32, last[1] / (2 * width) as f32];
@@ -70,7 +69,7 @@ fn moved(field: &[f32], Shape { height, width, .. }: Shape, moves: &[f32]) -> Wa
     Warp { field: moved.collect() }
 }
 
-/// Bicubic interpolation from `[side, side, 2]` control points to `[height, width, 2]`; corners go to corners.
+/// Bicubic interpolation from `[side, side, 2]` control points to `[height, width, 2]`; corners map to corners.
 fn upsampled(control: &[f32], side: usize, Shape { height, width, .. }: Shape) -> Vec<f32> {
     let taps =
         |i: usize, length: usize| cubic_taps(i as f32 * (side - 1) as f32 / (length - 1).max(1) as f32, side);
@@ -89,8 +88,8 @@ fn upsampled(control: &[f32], side: usize, Shape { height, width, .. }: Shape) -
     out
 }
 
-/// The four points around `at` and their weights: cubic convolution (Keys 1981) with a = -0.75, as PyTorch has it.
-/// Beyond the ends the outermost point is repeated.
+/// The four points around `at` and their weights: cubic convolution (Keys 1981) with a = -0.75, as PyTorch has it. The
+/// outermost point is repeated beyond the ends.
 fn cubic_taps(at: f32, side: usize) -> [(usize, f32); 4] {
     const A: f32 = -0.75;
     let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
@@ -144,7 +143,7 @@ mod tests {
         let (weak, strong) = (moves(0.5), moves(2.0));
         assert!((0.08..0.35).contains(&mean(&weak)), "{}", mean(&weak));
         assert!((mean(&strong) / mean(&weak) - 4.0).abs() < 0.4);
-        // Away from the edges, where places are cut off, neighbours move alike.
+        // Neighbors move alike, except at the edges, where places are clipped.
         let jump = |i: usize| (weak[i] - weak[i + 2]).abs();
         assert!((10 * 64..20 * 64).filter(|i| (20..44).contains(&(i % 64))).all(|i| jump(i) < 0.2));
         assert_eq!(field(&WaNet::default(), 1), field(&WaNet::default(), 1));
@@ -169,7 +168,7 @@ mod tests {
         trigger.get().apply(CIFAR, 0, &mut warped);
         assert_eq!(cover(0), cover(0));
         assert!(cover(0) != cover(1) && cover(0) != warped);
-        // A move of 1 is at most half a pixel, 4 grey levels of this ramp.
+        // A move of 1 is at most half a pixel, 4 gray levels of this ramp.
         assert!(cover(0).iter().zip(&warped).all(|(a, b)| a.abs_diff(*b) <= 5));
     }
 }

@@ -1,9 +1,9 @@
-//! Adversarial neuron pruning (Wu and Wang 2021): channels that a small disturbance turns against the clean images
-//! are pruned.
+//! Adversarial neuron pruning (Wu and Wang 2021): prunes the channels whose small perturbation raises the loss of
+//! clean images.
 //!
-//! Each batch norm channel has a mask m in [0, 1] on its scale, and a disturbance (d, x) of its scale and shift:
-//! y = gamma (m + d) xhat + beta (1 + x). The masks minimise alpha L(m, 0) + (1 - alpha) max over (d, x) of
-//! L(m, d, x), with L the cross entropy of clean images; then gamma is set to 0 where m is at most the threshold.
+//! Each batch norm channel has a mask m in [0, 1] on its scale, and a perturbation (d, x) of its scale and shift: y =
+//! gamma (m + d) xhat + beta (1 + x). The masks minimize alpha L(m, 0) + (1 - alpha) max over (d, x) of L(m, d, x),
+//! with L the cross entropy of clean images. Then gamma is set to 0 where m is at most the threshold.
 
 use std::sync::Arc;
 
@@ -22,43 +22,44 @@ use crate::train::{
     CrossEntropy, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError, Values, descend,
 };
 
-/// Pruning of sensitive channels, without any fine-tuning. A connected teacher is not used.
+/// Adversarial neuron pruning: prunes sensitive channels, without fine-tuning. It does not use a teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Anp {
-    /// Channels whose mask ends at this value or below are pruned; if it is null, held-out images decide.
+    /// The threshold: channels whose mask is at most this value are pruned. If null, held-out images choose it.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: Option<f64>,
-    /// The share of the clean images that decides, if `threshold` is null. The masks are trained on the others.
+    /// The fraction of the clean images that choose the threshold if it is null. The masks are trained on the others.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub held_out: f64,
-    /// The largest loss of held-out accuracy by pruning, as a share of the accuracy before, if `threshold` is null:
-    /// the highest of 0, 0.05, ... 0.95 up to which no threshold costs more is taken.
+    /// The largest loss of held-out accuracy by pruning if `threshold` is null, as a fraction of the accuracy before.
+    /// Thresholds of 0, 0.05, ... 0.95 are tried in this order, and the last one before a larger loss is used.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_drop: f64,
-    /// Half the width of the range that disturbances start in, and the way that their steps go together.
+    /// The size of the perturbations, epsilon: half the width of the range of their random start, and the total length
+    /// of their steps.
     #[schemars(range(min = 0.0))]
     pub epsilon: f64,
-    /// Steps up the loss that a disturbance takes, each along the signs of the gradient.
+    /// The number of steps of a perturbation, each along the sign of the gradient.
     #[schemars(range(min = 1, max = 1000))]
     pub noise_steps: usize,
-    /// Weight of the undisturbed loss, alpha; the disturbed one has 1 - alpha.
+    /// The weight of the loss without perturbation, alpha. The loss with it has the weight 1 - alpha.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub alpha: f64,
-    /// Steps of the masks' optimiser, rounded up to whole passes over the images; each computes `noise_steps` + 2
-    /// gradients.
+    /// The number of steps of the masks' optimizer, rounded up to whole passes over the images. Each computes
+    /// `noise_steps` + 2 gradients.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub iterations: usize,
-    /// Images of a step.
+    /// The number of images in one step.
     #[schemars(range(min = 1, max = 65_536))]
     pub batch: usize,
-    /// Learning rate of the masks.
+    /// The learning rate of the masks.
     #[schemars(range(min = 0.0))]
     pub lr: f64,
-    /// Momentum of the masks.
+    /// The momentum of the masks.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
-    /// How images are varied.
+    /// The augmentation of images.
     pub augment: Augment,
 }
 
@@ -122,7 +123,7 @@ impl Anp {
         Ok(descend(&mut loss, start, Arc::clone(samples), &settings, case.session)?.trainable)
     }
 
-    /// Chooses a threshold by the held-out images; none if none costs little enough.
+    /// Chooses a threshold with the held-out images; `None` if every threshold costs too much accuracy.
     fn choose(
         &self,
         case: &Case<'_>,
@@ -151,7 +152,7 @@ impl Anp {
     }
 }
 
-/// The highest of the thresholds 0, 0.05, ... 0.95 up to which the accuracy is enough; none if none is.
+/// The last of the thresholds 0, 0.05, ... 0.95 before one whose accuracy is too low; `None` if the first one's is.
 fn highest(
     enough: f64,
     mut accuracy: impl FnMut(f64) -> Result<f64, TrainError>,
@@ -171,14 +172,14 @@ fn below(mask: &[f32], threshold: f64) -> impl Iterator<Item = usize> + '_ {
     (0..mask.len()).filter(move |&channel| f64::from(mask[channel]) <= threshold)
 }
 
-/// Takes their scale from the channels below a threshold, if there is one.
+/// Sets the scale of the channels below a threshold to 0, if there is a threshold.
 fn prune(mut weights: Weights, channels: &[Channel], mask: &[f32], threshold: Option<f64>) -> Weights {
     let pruned = threshold.into_iter().flat_map(|threshold| below(mask, threshold));
     pruned.for_each(|channel| weights.theta[channels[channel].scale] = 0.0);
     weights
 }
 
-/// Where a batch norm channel's scale and shift are in theta.
+/// The positions of a batch norm channel's scale and shift in theta.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Channel {
     scale: usize,
@@ -196,7 +197,7 @@ fn channels(graph: &Graph) -> Vec<Channel> {
         .collect()
 }
 
-/// A disturbance of each channel: d of its scale, x of its shift.
+/// A perturbation of each channel: d of its scale, x of its shift.
 type Noise = Vec<[f32; 2]>;
 
 /// The loss of the masks.
@@ -240,7 +241,7 @@ impl Loss for Masked<'_> {
 }
 
 impl Masked<'_> {
-    /// The network's loss, and its gradient with respect to theta, under the masks and a disturbance.
+    /// The network's loss, and its gradient with respect to theta, with the masks and a perturbation.
     fn under(
         &mut self,
         at: &Point<'_>,
@@ -256,7 +257,7 @@ impl Masked<'_> {
         self.plain.slope(&at.moved_to(&theta), images, labels)
     }
 
-    /// Where the disturbance of this step starts.
+    /// The random start of the perturbation of this step.
     fn draw(&self, at: &Point<'_>) -> Noise {
         let mut stream = stream(self.seed, "anp noise", at.epoch as u64, at.step as u64);
         let epsilon = self.anp.epsilon as f32;
@@ -264,7 +265,7 @@ impl Masked<'_> {
         self.channels.iter().map(|_| [draw(), draw()]).collect()
     }
 
-    /// One step up the loss, by the signs of its gradient with respect to the disturbance.
+    /// One step along the sign of the loss's gradient with respect to the perturbation.
     fn climb(&self, noise: &mut Noise, gradient: &[f32]) {
         let step = (self.anp.epsilon / self.anp.noise_steps as f64) as f32;
         for (Channel { scale, shift }, noise) in self.channels.iter().zip(noise) {
@@ -291,7 +292,7 @@ mod tests {
         (Tensor::from_vec(pixels, (4, 8, 8, 3), &Device::Cpu).unwrap(), vec![0, 1, 2, 1])
     }
 
-    /// The loss of masks and its gradient with a fixed disturbance of half an epsilon drawn, and no climbing.
+    /// The loss of masks and its gradient, with a fixed random perturbation of half an epsilon and no further steps.
     fn slope(bench: &Bench, anp: &Anp, mask: &[f32]) -> Slope {
         let case = bench.case();
         let channels = channels(case.network.graph());
@@ -316,7 +317,7 @@ mod tests {
     #[test]
     fn the_masks_gradient_agrees_with_finite_differences() {
         let bench = Bench::new();
-        // Without climbing: its signs jump.
+        // Without steps, because the sign of the gradient jumps.
         let anp = Anp { alpha: 0.3, noise_steps: 0, ..Anp::default() };
         let count = channels(bench.network.graph()).len();
         let mask: Vec<f32> = (0..count).map(|c| 0.6 + 0.3 * (c as f32).sin()).collect();
@@ -327,7 +328,7 @@ mod tests {
                 mask.iter().zip(&gradient).map(|(m, g)| m + (by * f64::from(*g)) as f32).collect();
             slope(&bench, &anp, &mask).terms.iter().map(|(_, value)| value).sum::<f64>()
         };
-        // Along the gradient the loss rises by its squared norm.
+        // Along the gradient, the slope of the loss is the squared norm.
         let by = 1e-3 / norm.sqrt();
         let found = (along(by) - along(-by)) / (2.0 * by);
         assert!((found / norm - 1.0).abs() < 0.02, "{found} instead of {norm}");
@@ -349,8 +350,8 @@ mod tests {
     fn climbing_follows_the_slopes_along_each_scale_and_each_shift() {
         let bench = Bench::new();
         let channels = channels(bench.network.graph());
-        // Scales and shifts of both signs: the slope along a disturbance has the sign of one of theta only where that
-        // is positive.
+        // Scales and shifts of both signs: the slope along a perturbation has the sign of the slope along theta only
+        // where theta is positive.
         let mut theta = bench.student.theta.clone();
         for (c, channel) in channels.iter().enumerate() {
             theta[channel.scale] = if c % 2 == 0 { 0.8 } else { -1.1 };
@@ -388,7 +389,7 @@ mod tests {
         for c in (0..channels.len()).step_by(5) {
             for which in [0, 1] {
                 let slope = slope_of(&flat, 2 * c + which, disturbed);
-                // Where it is this flat, f32 may not know the sign.
+                // Where the loss is this flat, f32 may give the wrong sign.
                 if slope.abs() > 1e-5 {
                     let step = f64::from(moved[c][which]) - f64::from(noise[c][which]);
                     assert!((step - 0.1f64.copysign(slope)).abs() < 1e-6, "{c} {which}: {step} for {slope}");
@@ -418,7 +419,7 @@ mod tests {
                 .iter()
                 .all(|channel| { all.weights.theta[channel.shift] == bench.student.theta[channel.shift] })
         );
-        // Three steps do not bring a mask from 1 to 0.
+        // Three steps do not move a mask from 1 to 0.
         let none = with(0.0);
         assert_eq!(none.weights, bench.student);
     }

@@ -1,7 +1,7 @@
 //! Attention relation graph distillation (Xia et al. 2022), as its reference implementation computes it.
 //!
-//! A network's graph has its normalised attention maps as nodes and their distances as edges. Nodes, edges and an
-//! embedding of the whole graph are pulled to a fine-tuned teacher's.
+//! The nodes of a network's graph are its normalized attention maps, and the edges are their distances. Nodes, edges
+//! and an embedding of the whole graph move toward a fine-tuned teacher's.
 
 use candle_core::{Result, Tensor};
 use schemars::JsonSchema;
@@ -21,28 +21,28 @@ const TAPS: usize = 3;
 /// ARGD and its training.
 pub type Argd = WithTraining<Own>;
 
-/// Attention relation graph distillation: cross entropy + w_node L_node + w_edge L_edge + w_embed L_embed, which pull
-/// the student's attention maps, the distances between them and an embedding of both to the teacher's.
+/// Attention relation graph distillation: cross entropy + w_node L_node + w_edge L_edge + w_embed L_embed. The terms
+/// move the student's attention maps, the distances between them and an embedding of both toward the teacher's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
-    /// Weights of the three attention maps within the node loss.
+    /// The weights of the three attention maps in the node loss.
     #[schemars(inner(range(min = 0.0)))]
     pub node_weights: [f64; TAPS],
-    /// Weight of the node loss.
+    /// The weight of the node loss, w_node.
     #[schemars(range(min = 0.0))]
     pub w_node: f64,
-    /// Weight of the edge loss.
+    /// The weight of the edge loss, w_edge.
     #[schemars(range(min = 0.0))]
     pub w_edge: f64,
-    /// Weight of the graph-embedding loss.
+    /// The weight of the graph embedding loss, w_embed.
     #[schemars(range(min = 0.0))]
     pub w_embed: f64,
-    /// Length of the embedding's queries and keys.
+    /// The length of the embedding's queries and keys.
     #[schemars(range(min = 1, max = 4096))]
     pub embed_dim: usize,
-    /// Train the embedding's own parameters along with the student. The reference does not: they keep their
-    /// random first values.
+    /// Train the embedding's own parameters together with the student. In the reference, they keep their random
+    /// initial values.
     pub train_attention: bool,
 }
 
@@ -83,7 +83,7 @@ struct Align {
     teacher: Frozen,
     own: Own,
     embedding: Embedding,
-    /// First values of the embedding's parameters.
+    /// The initial values of the embedding's parameters.
     drawn: Vec<f32>,
 }
 

@@ -1,7 +1,7 @@
-//! Attention maps: normalising, pooling and comparing them. Any float type.
+//! Attention maps: normalization, pooling and comparison. Any float type.
 //!
-//! A network returns A = sum over channels of the activation's squares, (B, H, W), for each of its taps. What is
-//! compared is A / (||A|| + 1e-6), the norm being each image's own.
+//! A network returns A = sum over channels of the activation's squares, (B, H, W), for each of its taps. Defenses
+//! compare A / (||A|| + 1e-6), with the norm of each image.
 
 use candle_core::{Error, Result, Tensor};
 
@@ -15,20 +15,20 @@ pub(super) fn normalise(map: &Tensor) -> Result<Tensor> {
     scale_to_unit(map, 0.0, EPSILON)
 }
 
-/// Normalises the maps of all taps, which must be as many as `expected`.
+/// Normalizes the maps of all taps, whose number must be `expected`.
 ///
 /// # Errors
 ///
 /// Another number of taps.
 pub(super) fn normalise_all(maps: &[Tensor], expected: usize) -> Result<Vec<Tensor>> {
     if maps.len() != expected {
-        let problem = format!("a network with {} attention maps; {expected} are compared", maps.len());
+        let problem = format!("the network has {} attention maps, expected {expected}", maps.len());
         return Err(Error::Msg(problem));
     }
     maps.iter().map(normalise).collect()
 }
 
-/// Two maps at the smaller of their sizes.
+/// Two maps, pooled to the smaller size.
 fn aligned(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
     let ((_, ha, wa), (_, hb, wb)) = (a.dims3()?, b.dims3()?);
     let (h, w) = (ha.min(hb), wa.min(wb));
@@ -40,7 +40,7 @@ pub(super) fn mean_square(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     square_distance(a, b)?.sum_all()? / a.elem_count() as f64
 }
 
-/// sum_l weights_l mean (student_l - teacher_l)^2 over normalised maps: NAD's distillation and ARGD's nodes.
+/// sum_l weights_l mean (student_l - teacher_l)^2 over normalized maps: NAD's distillation and ARGD's nodes.
 ///
 /// Maps of different sizes are compared at the smaller one.
 pub(super) fn node_loss(student: &[Tensor], teacher: &[Tensor], weights: &[f64; 3]) -> Result<Tensor> {
@@ -52,7 +52,7 @@ pub(super) fn node_loss(student: &[Tensor], teacher: &[Tensor], weights: &[f64; 
     Tensor::stack(&terms, 0)?.sum_all()
 }
 
-/// How far apart two maps of one network are, for each image: the sum of squared differences at the smaller size, at
+/// The distance of two maps of one network, for each image: the sum of squared differences at the smaller size, at
 /// least 1e-12, divided by the largest of the batch. (B)
 pub(super) fn edge(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = aligned(a, b)?;
@@ -101,6 +101,6 @@ mod tests {
     #[test]
     fn the_number_of_maps_is_checked() {
         let maps = [tensor(vec![1.0], (1, 1, 1))];
-        assert!(normalise_all(&maps, 3).unwrap_err().to_string().contains("1 attention maps; 3"));
+        assert!(normalise_all(&maps, 3).unwrap_err().to_string().contains("1 attention maps, expected 3"));
     }
 }

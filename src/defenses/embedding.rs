@@ -1,11 +1,10 @@
 //! ARGD's graph embedding: cross-layer attention between the maps of student and teacher. Any float type.
 //!
-//! With maps l = 1..n of each network and their means m_l, per image:
-//! query q_t = BN(w_t m_t) of the teacher, key k_s = ReLU(BN(w_s m_s)) of the student, K_s,t = BN(W k_s)_t,
-//! a_t,s = softmax_s((<K_s,t, q_t> + <P_t, P_s>) / sqrt(d)),
-//! loss = sum_t mean_images sum_s a_t,s mean_cells (v_s,t - v_t)^2,
-//! where v_t is the teacher's squared map and v_s,t the student's, pooled to its size, both scaled to norm 1. The
-//! reference adds biases before the batch normalisations; those cancel and are left out.
+//! With maps l = 1..n of each network and their means m_l, per image: query q_t = BN(w_t m_t) of the teacher, key k_s
+//! = ReLU(BN(w_s m_s)) of the student, K_s,t = BN(W k_s)_t, a_t,s = softmax_s((<K_s,t, q_t> + <P_t, P_s>) / sqrt(d)),
+//! loss = sum_t mean_images sum_s a_t,s mean_cells (v_s,t - v_t)^2, where v_t is the teacher's squared map and v_s,t
+//! the student's, pooled to its size, both scaled to norm 1. The reference adds biases before the batch
+//! normalizations. They cancel, so they are omitted.
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::softmax;
@@ -17,13 +16,13 @@ use crate::rng::{Stream, stream};
 /// The sizes of the embedding; its parameters are one flat vector.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Embedding {
-    /// Maps of each network, n.
+    /// The number of maps of each network, n.
     pub taps: usize,
-    /// Length of queries and keys, d.
+    /// The length of queries and keys, d.
     pub dim: usize,
 }
 
-/// A linear layer without bias and the batch normalisation after it.
+/// A linear layer without bias, and the batch normalization after it.
 struct Layer {
     weight: Tensor,
     gamma: Tensor,
@@ -71,11 +70,11 @@ impl Embedding {
         .concat()
     }
 
-    /// The loss of the student's normalised maps against the teacher's, each (B, H, W).
+    /// The loss of the student's normalized maps compared with the teacher's, each (B, H, W).
     ///
     /// # Errors
     ///
-    /// `parameters` is not of the length that [`Embedding::draw`] makes.
+    /// `parameters` does not have the length of [`Embedding::draw`].
     pub fn loss(self, parameters: &Tensor, student: &[Tensor], teacher: &[Tensor]) -> Result<Tensor> {
         Tensor::stack(&self.terms(parameters, student, teacher)?, 0)?.sum_all()
     }
@@ -102,7 +101,7 @@ impl Embedding {
         Ok(terms)
     }
 
-    /// How much each target t looks at each of the student's maps s, (B, t, s); sums to 1 over s.
+    /// The attention of each target t to each of the student's maps s, (B, t, s); sums to 1 over s.
     fn attention(self, parameters: &Tensor, student: &[Tensor], teacher: &[Tensor]) -> Result<Tensor> {
         let Self { taps: n, dim: d } = self;
         let (student, teacher) = (means(student)?, means(teacher)?);
@@ -144,13 +143,13 @@ impl Embedding {
 }
 
 impl Layer {
-    /// One number per map, (B, n), to a vector per map, side by side in (B, n d).
+    /// Maps one number per map, (B, n), to one vector per map, side by side in (B, n d).
     fn per_map(&self, means: &Tensor) -> Result<Tensor> {
         let product = means.unsqueeze(2)?.broadcast_mul(&self.weight)?;
         batch_norm(&product.flatten_from(1)?, &self.gamma, &self.beta)
     }
 
-    /// Vectors, (rows, d), to longer vectors, (rows, n d).
+    /// Maps vectors, (rows, d), to longer vectors, (rows, n d).
     fn dense(&self, x: &Tensor) -> Result<Tensor> {
         batch_norm(&x.matmul(&self.weight)?, &self.gamma, &self.beta)
     }

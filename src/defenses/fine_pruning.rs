@@ -1,6 +1,6 @@
-//! Fine-Pruning (Liu et al. 2018): channels that clean images leave dormant are pruned, then the rest is fine-tuned.
+//! Fine-Pruning (Liu et al. 2018): prunes the channels that are dormant on clean images, then fine-tunes the rest.
 //!
-//! Pruned are channels of the last stage, where the classifier reads them: a pruned channel's weights in the linear
+//! It prunes channels of the last stage, at the input of the classifier: the weights of a pruned channel in the linear
 //! layer are 0 and stay 0.
 
 use std::ops::Range;
@@ -20,19 +20,19 @@ use crate::train::{CrossEntropy, Objective, Observer, Step, Term, TrainError, Tr
 /// Fine-Pruning and its training.
 pub type FinePruning = WithTraining<Own>;
 
-/// Pruning of dormant channels, then fine-tuning. A connected teacher is not used. Defaults are BackdoorBench's, which
-/// holds out test images instead.
+/// Pruning of dormant channels, then fine-tuning. It does not use a teacher. The defaults are BackdoorBench's, which
+/// holds out test images instead of clean training images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
-    /// The largest loss of held-out accuracy by pruning, as a share of the accuracy before.
+    /// The largest loss of held-out accuracy by pruning, as a fraction of the accuracy before.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_drop: f64,
-    /// Channels pruned at once, as a share of all; rounded up.
+    /// The number of channels to prune at once, as a fraction of all channels; rounded up.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub prune_step: f64,
-    /// The share of the clean images that decides how far to prune. The others say which channels are dormant; the
-    /// fine-tuning uses all.
+    /// The fraction of the clean images that decides how many channels to prune. The others decide which channels are
+    /// dormant. The fine-tuning uses all.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub held_out: f64,
 }
@@ -95,10 +95,10 @@ impl Head {
         Ok(Self { input, channels, classes, weight, bias })
     }
 
-    /// Each image's activation of each channel, as the classifier reads it. Where the network has no ReLU before it,
-    /// as in `preactresnet18`, it may be negative.
+    /// Each image's activation of each channel, as the classifier reads it. It may be negative if the network has no
+    /// ReLU before the classifier, as `preactresnet18`.
     ///
-    /// A network whose last layer is the identity gives them as its scores.
+    /// They are the scores of the network with the identity as its last layer.
     fn activations(
         &self,
         network: &Network,
@@ -116,13 +116,13 @@ impl Head {
         scores(&Network::new(graph, network.backend())?, &weights, images, None, observer)
     }
 
-    /// Cuts channels off from the classes.
+    /// Sets the weights of channels to 0.
     fn prune(&self, channels: &[usize], theta: &mut [f32]) {
         let weight = &mut theta[self.weight.clone()];
         channels.iter().for_each(|c| weight[c * self.classes..(c + 1) * self.classes].fill(0.0));
     }
 
-    /// The share of the images, given by their activations, that the layer classifies rightly.
+    /// The fraction of the images, given by their activations, that the layer classifies correctly.
     fn accuracy(&self, theta: &[f32], activations: &[Vec<f32>], labels: &[u32]) -> f64 {
         let (weight, bias) = (&theta[self.weight.clone()], &theta[self.bias.clone()]);
         let class = |activation: &Vec<f32>| {
@@ -137,8 +137,8 @@ impl Head {
     }
 }
 
-/// Channels, the least active first: by the mean of the absolute values, since a channel that is always negative tells
-/// the classifier as much as one that is always positive.
+/// Channels, the least active first, by the mean of the absolute values: a channel that is always negative informs the
+/// classifier as much as one that is always positive.
 fn by_activity(activations: &[Vec<f32>]) -> Vec<usize> {
     let channels = activations.first().map_or(0, Vec::len);
     let sum = |c: usize| activations.iter().map(|image| f64::from(image[c]).abs()).sum::<f64>();
@@ -148,7 +148,7 @@ fn by_activity(activations: &[Vec<f32>]) -> Vec<usize> {
     order
 }
 
-/// How many channels can go, `at_once` at a time, before `accuracy` loses more than a share `max_drop`.
+/// The number of channels to prune, `at_once` at a time, before `accuracy` loses more than a fraction `max_drop`.
 fn how_many(channels: usize, at_once: usize, max_drop: f64, accuracy: impl Fn(usize) -> f64) -> usize {
     let least = accuracy(0) * (1.0 - max_drop);
     let counts = (1..).map(|times| times * at_once).take_while(|&count| count <= channels);
@@ -219,7 +219,7 @@ mod tests {
         let with =
             json!({"method": "fine-pruning", "max_drop": 1.0, "epochs": 1, "batch": 8, "prune_step": 0.5});
         let erased = bench.erase(with).unwrap();
-        // A limit of 1 lets all channels go.
+        // A limit of 1 prunes all channels.
         let head = Head::of(bench.network.graph()).unwrap();
         assert_eq!(erased.metrics["pruned"], json!(head.channels));
         assert!(erased.weights.theta[head.weight].iter().all(|&weight| weight == 0.0));

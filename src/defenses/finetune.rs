@@ -1,4 +1,4 @@
-//! Fine-tuning: cross entropy on clean images and nothing else, the baseline of every defense.
+//! Fine-tuning with cross entropy on clean images: the baseline of every defense.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,10 @@ use crate::data::InvalidParam;
 use crate::methods::Beside;
 use crate::train::{CrossEntropy, TrainError, Training};
 
-/// Fine-tuning, which is its training alone.
+/// Fine-tuning has only the parameters of its training.
 pub type Finetune = WithTraining<Own>;
 
-/// Fine-tuning with cross entropy. A connected teacher is not used.
+/// Fine-tuning with cross entropy. It does not use a teacher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Own {}

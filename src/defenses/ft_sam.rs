@@ -1,8 +1,8 @@
-//! FT-SAM: fine-tuning with sharpness-aware minimisation (Zhu et al. 2023, "Enhancing Fine-Tuning based Backdoor
+//! FT-SAM: fine-tuning with sharpness-aware minimization (Zhu et al. 2023, "Enhancing Fine-Tuning based Backdoor
 //! Defense with Sharpness-Aware Minimization").
 //!
-//! A step follows the gradient at the worst point nearby, w + e, which moves the large weights that a backdoor lives
-//! in most: e = rho T^2 g / ||T g||, with g the gradient at w and T = |w| (adaptive; Kwon et al. 2021) or T = 1.
+//! A step uses the gradient at the worst point nearby, w + e. This changes the large weights most, which a backdoor
+//! depends on: e = rho T^2 g / ||T g||, with g the gradient at w and T = |w| (adaptive; Kwon et al. 2021) or T = 1.
 
 use std::f64::consts::PI;
 
@@ -21,35 +21,35 @@ use crate::train::{
     descend,
 };
 
-/// Fine-tuning with sharpness-aware minimisation. A connected teacher is not used. Defaults are BackdoorBench's.
+/// Fine-tuning with sharpness-aware minimization. It does not use a teacher. The defaults are BackdoorBench's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FtSam {
-    /// Radius of the neighbourhood, rho; 0 is plain fine-tuning.
+    /// The radius of the neighborhood, rho; 0 is plain fine-tuning.
     #[schemars(range(min = 0.0))]
     pub rho: f64,
-    /// Measure the neighbourhood in shares of each weight.
+    /// Scale the neighborhood with the absolute value of each weight (adaptive).
     pub adaptive: bool,
-    /// Probability that the labels give to the other classes together.
+    /// The label smoothing: the total probability of the other classes in a label.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub label_smoothing: f64,
-    /// Passes over the images; a step computes two gradients.
+    /// The number of passes over the images. Each step computes two gradients.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: usize,
-    /// Images of a step; the last step of an epoch may have fewer.
+    /// The number of images in one step; the last step of an epoch may have fewer.
     #[schemars(range(min = 1, max = 65_536))]
     pub batch: usize,
-    /// Learning rate of the first epoch; it falls towards 0 along half a cosine. (BackdoorBench moves along the
-    /// cosine by steps, not by epochs, and comes back up where there are more than 100.)
+    /// The learning rate of the first epoch. It falls to 0 along half a cosine over the epochs. (BackdoorBench's
+    /// cosine depends on steps, and rises again after 100 of them.)
     #[schemars(range(min = 0.0))]
     pub lr: f64,
-    /// Momentum of the optimiser.
+    /// The momentum of the optimizer.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
-    /// Weight decay, on every parameter.
+    /// The weight decay, on every parameter.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// How images are varied.
+    /// The augmentation of images.
     pub augment: Augment,
 }
 
@@ -90,7 +90,7 @@ impl FtSam {
     }
 }
 
-/// Cross entropy with labels that are 1 - s for the class and s / (K - 1) for each of the other K - 1.
+/// Cross entropy with smoothed labels: 1 - s for the class, and s / (K - 1) for each of the other K - 1 classes.
 struct SmoothedCrossEntropy {
     smoothing: f64,
 }
@@ -106,7 +106,7 @@ impl Objective for SmoothedCrossEntropy {
     }
 }
 
-/// A loss whose gradient is taken at the worst point nearby; the running statistics follow the unmoved pass.
+/// A loss whose gradient is taken at the worst point nearby; the running statistics are those of the pass at w.
 struct Sharp<L> {
     plain: L,
     rho: f64,

@@ -1,4 +1,4 @@
-//! Clean images that a defense decides by, and does not train on before it has decided. Never test images.
+//! Held-out clean images: a defense makes a choice with them before it trains on them. They are never test images.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::nn::Network;
 use crate::train::{Observer, TrainError, predict};
 
 impl Case<'_> {
-    /// Divides the clean images into those to work with and a share, in (0, 1), to decide by.
+    /// Splits the clean images: a fraction, in (0, 1), is held out. Returns the rest and the held-out images.
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl Case<'_> {
     }
 }
 
-/// The share of the images, in [0, 1], that the network classifies rightly.
+/// The fraction of the images, in [0, 1], that the network classifies correctly.
 pub(super) fn accuracy(
     network: &Network,
     weights: &Weights,

@@ -1,9 +1,9 @@
-//! Mode connectivity repair (Zhao et al. 2020): on a curve of low loss between two networks, the backdoor of either
-//! is lost before the accuracy is.
+//! Mode connectivity repair (Zhao et al. 2020): on a curve of low loss between two networks, points away from the ends
+//! lose the backdoor but keep the accuracy.
 //!
-//! The curve phi(t) from the student w1 to the teacher w2 has one control point theta, which alone is trained, on
-//! E_t [CE(phi(t)) + decay/2 ||phi(t)||^2] with t drawn uniformly for each step (Garipov et al. 2018). Batch
-//! normalisation has its running statistics computed anew at every point that is used.
+//! The curve phi(t) from the student w1 to the teacher w2 has one control point theta. Only theta is trained, on E_t
+//! [CE(phi(t)) + decay/2 ||phi(t)||^2] with t drawn uniformly for each step (Garipov et al. 2018). The running
+//! statistics of batch normalization are recomputed at every point that is used.
 
 use std::sync::Arc;
 
@@ -22,43 +22,44 @@ use crate::train::{
     Values, batch_norm_statistics, descend,
 };
 
-/// A point of a curve between the student and the teacher, which are of one architecture. The original connects two
-/// networks that may both have backdoors; a defender who has one connects it to its fine-tuned version.
+/// Mode connectivity repair: a point of a curve between the student and the teacher, which have the same architecture.
+/// The paper connects two networks that may both have backdoors. With only one network, connect it with its fine-tuned
+/// version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mcr {
-    /// What the curve looks like.
+    /// The shape of the curve.
     pub form: CurveForm,
-    /// Where on the curve the result is: 0 is the student, 1 the teacher. If not given, held-out clean images decide.
+    /// The position of the result on the curve, t: 0 is the student, 1 the teacher. If not given, held-out clean
+    /// images choose it.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub t: Option<f64>,
-    /// Parts that the curve is divided into to choose t: of the points between them whose held-out accuracy is near
-    /// the best one's, the one closest to the middle, since either end may have a backdoor.
+    /// The number of equal parts of the curve for the choice of t. Of the points between the parts with nearly the
+    /// best held-out accuracy, the one closest to the middle is chosen, because both ends may have a backdoor.
     #[schemars(range(min = 2, max = 1000))]
     pub grid: usize,
-    /// How far below the best point's held-out accuracy is near, as a share of it.
+    /// The largest loss of held-out accuracy compared with the best point, as a fraction of the best accuracy.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_drop: f64,
-    /// The share of the clean images that t is chosen by; the curve is trained on the others. With a given t it is
-    /// trained on all.
+    /// The fraction of the clean images that choose t. The curve is trained on the others, or on all if t is given.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub held_out: f64,
-    /// Passes over the images.
+    /// The number of passes over the images.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: usize,
-    /// Images of a step; the last step of an epoch may have fewer.
+    /// The number of images in one step; the last step of an epoch may have fewer.
     #[schemars(range(min = 1, max = 65_536))]
     pub batch: usize,
-    /// Learning rate of the first half of the epochs; it then falls in a line, to 1% at nine tenths of them.
+    /// The learning rate of the first half of the epochs. It then falls linearly to 1% of itself at 90% of the epochs.
     #[schemars(range(min = 0.0))]
     pub lr: f64,
-    /// Momentum of the optimiser.
+    /// The momentum of the optimizer.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
-    /// Weight decay, of the point on the curve.
+    /// The weight decay, on the point of the curve.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// How images are varied, for the training and for the running statistics.
+    /// The augmentation of images, for the training and for the running statistics.
     pub augment: Augment,
 }
 
@@ -92,7 +93,7 @@ impl Defense for Mcr {
     fn erase(&self, mut case: Case<'_>) -> Result<Erased, TrainError> {
         let teacher = case.take_teacher()?;
         if teacher.network.graph() != case.network.graph() {
-            let problem = "mcr connects student and teacher, which must be of one architecture";
+            let problem = "mcr connects student and teacher, which must have the same architecture";
             return Err(TrainError::Mismatch(problem.to_owned()));
         }
         let ends = [case.student.theta.clone(), teacher.theta.to_vec1()?];
@@ -141,12 +142,13 @@ impl Mcr {
             _ => 0.01,
         };
         let schedule = Schedule::by_epoch(epochs, |epoch| lr * factor(epoch));
-        // The loss has the weight decay, since it is not of what is trained.
+        // The loss has the weight decay, because it applies to the point of the curve, not to the trained control
+        // point.
         let sgd = Sgd::plain(self.momentum, 0.0);
         Settings { epochs, batch, schedule, sgd, augment, shuffle: true }
     }
 
-    /// Chooses t by the held-out images.
+    /// Chooses t with the held-out images.
     fn choose(
         &self,
         curve: &Curve,
@@ -179,8 +181,8 @@ impl Mcr {
     }
 }
 
-/// Of pairs (t, accuracy), the t closest to 1/2 whose accuracy is at most a share `max_drop` below the best; the
-/// smaller one of two.
+/// Of pairs (t, accuracy), the t closest to 1/2 whose accuracy is at most a fraction `max_drop` below the best; the
+/// smaller t on a tie.
 fn nearest_to_the_middle(tried: &[(f64, f64)], max_drop: f64) -> f64 {
     let best = tried.iter().map(|(_, accuracy)| *accuracy).fold(0.0, f64::max);
     let near = tried.iter().filter(|(_, accuracy)| *accuracy >= best * (1.0 - max_drop)).map(|(t, _)| *t);
@@ -207,7 +209,7 @@ impl Loss for OnCurve<'_> {
         let Slope { mut terms, gradient, .. } = self.plain.slope(&at.moved_to(&phi), images, labels)?;
         let decay = self.weight_decay;
         terms.push(("decay", decay / 2.0 * phi.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>()));
-        // The control point moves phi by its own share.
+        // The gradient of the control point is that of phi times its weight.
         let [_, share, _] = self.form.coefficients(t);
         let slope = |(g, w): (&f32, &f32)| (share * (f64::from(*g) + decay * f64::from(*w))) as f32;
         let gradient = gradient.iter().zip(&phi).map(slope).collect();
@@ -240,7 +242,7 @@ mod tests {
                 loss.slope(&at, &images, &[0, 1, 2, 1]).unwrap()
             };
             let gradient = slope(&case.student.theta).gradient;
-            // Along the gradient the loss rises by its squared norm.
+            // Along the gradient, the slope of the loss is the squared norm.
             let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
             let value = |slope: &Slope| slope.terms.iter().map(|(_, value)| value).sum::<f64>();
             let by = 1e-3 / norm.sqrt();

@@ -1,7 +1,7 @@
 //! Defenses: procedures that remove a backdoor from a network, given some clean images.
 //!
-//! A defense knows networks and images, but no files, no manifest and no progress bar. Adding one is a file and a
-//! line in the registry below.
+//! A defense knows networks and images, but no files, no manifest and no progress bar. A new defense is one file and
+//! one line in the registry below.
 
 mod anp;
 mod argd;
@@ -25,7 +25,7 @@ use crate::models::Weights;
 use crate::nn::Network;
 use crate::train::{Curve, Frozen, Objective, Session, TrainError, Training, fit};
 
-/// A method's own parameters and, beside them, those of its training.
+/// A method's own parameters, and those of its training.
 pub type WithTraining<Own> = With<Own, Training>;
 
 /// A defense with its parameters.
@@ -49,32 +49,32 @@ pub trait Defense {
     ///
     /// # Errors
     ///
-    /// A stop, a loss that diverged, or parts that do not fit each other.
+    /// A stop, a loss that diverged, or inputs that do not match.
     fn erase(&self, case: Case<'_>) -> Result<Erased, TrainError>;
 }
 
-/// What a defense works on.
+/// The inputs of a defense.
 pub struct Case<'a> {
     /// The student's layers.
     pub network: &'a Network,
-    /// The student's numbers before the defense.
+    /// The student's weights before the defense.
     pub student: Weights,
     /// A network to learn from, if one is connected.
     pub teacher: Option<Frozen>,
     /// Clean training images.
     pub samples: Arc<TrainView>,
-    /// Where it runs.
+    /// The seed, the observer and the checkpoints of the run.
     pub session: Session<'a>,
 }
 
-/// What a defense ends with.
+/// The result of a defense.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Erased {
-    /// The student's numbers after the defense.
+    /// The student's weights after the defense.
     pub weights: Weights,
-    /// A curve from the student to the teacher, if the defense makes one.
+    /// A curve from the student to the teacher, if the defense finds one.
     pub curve: Option<Curve>,
-    /// What the defense found out or decided, by name; counts and rates.
+    /// What the defense measured or decided, by name: counts and rates.
     pub metrics: Map<String, Value>,
 }
 
@@ -85,13 +85,13 @@ impl From<Weights> for Erased {
 }
 
 impl Case<'_> {
-    /// Takes the teacher out of the case.
+    /// Returns the teacher.
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// No teacher is connected.
     fn take_teacher(&mut self) -> Result<Frozen, TrainError> {
-        let missing = "this defense learns from a teacher, and none is connected";
+        let missing = "this defense needs a teacher, and none is connected";
         self.teacher.take().ok_or_else(|| TrainError::Mismatch(missing.to_owned()))
     }
 

@@ -1,4 +1,4 @@
-//! Neural attention distillation (Li et al. 2021): the student's attention maps are pulled to a fine-tuned teacher's.
+//! Neural attention distillation (Li et al. 2021): moves the student's attention maps toward a fine-tuned teacher's.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,12 @@ use crate::train::{Objective, Step, Term, TrainError, Training};
 /// NAD and its training.
 pub type Nad = WithTraining<Own>;
 
-/// Neural attention distillation: cross entropy + sum_l beta_l mean (A_l student - A_l teacher)^2, A_l the normalised
-/// attention maps.
+/// Neural attention distillation: cross entropy + sum_l beta_l mean (A_l student - A_l teacher)^2, with A_l the
+/// normalized attention maps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
-    /// Weights of the attention maps of the three groups, beta 1 to 3: three numbers, or the name of a published
+    /// The weights of the attention maps of the three groups, beta 1 to 3: three numbers, or the name of a published
     /// set.
     pub betas: Betas,
 }
@@ -28,7 +28,7 @@ pub struct Own {
 #[serde(from = "Choice", into = "[f64; 3]")]
 pub struct Betas(pub [f64; 3]);
 
-/// How a manifest gives the weights.
+/// The weights in a manifest.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Choice {
@@ -40,9 +40,9 @@ enum Choice {
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Published {
-    /// 500, 1000, 1000: NAD's reference implementation, and BackdoorBench.
+    /// 500, 1000, 1000: the weights of NAD's reference implementation and of BackdoorBench.
     Nad,
-    /// 5000, 5000, 5000: what ARGD's reference implementation compares itself with.
+    /// 5000, 5000, 5000: the weights of NAD in ARGD's reference implementation.
     Argd,
 }
 

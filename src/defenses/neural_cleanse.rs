@@ -1,4 +1,4 @@
-//! Unlearning (Wang et al. 2019): the triggers that Neural Cleanse reverses are learned anew, with the right labels.
+//! Unlearning (Wang et al. 2019): trains on the triggers that Neural Cleanse finds, with the correct labels.
 
 use std::sync::Arc;
 
@@ -15,17 +15,16 @@ use crate::train::{CrossEntropy, Frozen, TrainError, Training};
 /// Unlearning and its training.
 pub type Unlearning = WithTraining<Own>;
 
-/// Neural Cleanse, then fine-tuning on clean images a share of which carry the reversed trigger of a flagged class
-/// and keep their labels. A model of which no class is flagged stays as it is. A connected teacher is not used.
+/// Neural Cleanse, then fine-tuning on clean images. A fraction of them get the reversed trigger of a flagged class
+/// and keep their labels. If no class is flagged, the model does not change. It does not use a teacher.
 ///
-/// (The authors unlearn for one epoch on a tenth of the training images; here the training is that of every
-/// defense.)
+/// The authors unlearn for one epoch on 10% of the training images. Here the training is that of every defense.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
-    /// How triggers are reversed and flagged: the parameters of the detector `neural-cleanse`.
+    /// The search for triggers: the parameters of the detector `neural-cleanse`.
     pub reverse: NeuralCleanse,
-    /// The share of the clean images that carry a reversed trigger; several flagged classes take turns.
+    /// The fraction of the clean images that get a reversed trigger. Several flagged classes take turns.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub share: f64,
 }
@@ -60,7 +59,7 @@ impl Defense for Unlearning {
     }
 }
 
-/// The images with triggers on a share of them and all labels as they were.
+/// The images, a fraction of them with triggers, all with their own labels.
 fn stamped(
     samples: &TrainView,
     triggers: &[&Reversal],

@@ -61,7 +61,7 @@ impl Bench {
         }
     }
 
-    /// Runs a defense, given as a manifest gives it.
+    /// Runs a defense, given as in a manifest.
     pub fn erase(&self, with: Value) -> Result<Erased, TrainError> {
         self.erase_with(with, None)
     }
@@ -121,6 +121,6 @@ fn student_and_teacher_may_have_different_widths_and_depths() {
 fn what_learns_from_a_teacher_asks_for_one() {
     for method in ["nad", "argd", "mcr"] {
         let message = Bench::new().erase(json!({"method": method})).unwrap_err().to_string();
-        assert!(message.contains("learns from a teacher"), "{message}");
+        assert!(message.contains("needs a teacher"), "{message}");
     }
 }

@@ -1,7 +1,7 @@
-//! Detectors: procedures that tell whether a network has a backdoor, or an image a trigger.
+//! Detectors: procedures that decide whether a network has a backdoor, or an image a trigger.
 //!
-//! A detector knows networks and images, but no files, no manifest and no progress bar. It changes nothing: what
-//! removes a backdoor is a defense. Adding one is a file and a line in the registry below.
+//! A detector knows networks and images, but no files, no manifest and no progress bar. It changes no network;
+//! erasers, which remove a backdoor, are in `defenses`. A new detector is one file and one line in the registry below.
 
 mod neural_cleanse;
 mod statistics;
@@ -29,38 +29,38 @@ pub trait Detector {
     ///
     /// # Errors
     ///
-    /// A stop, a network whose outputs are not numbers, or parts that do not fit each other.
+    /// A stop, a network whose outputs are not finite, or inputs that do not match.
     fn detect(&self, case: &Case<'_>) -> Result<Finding, TrainError>;
 }
 
-/// What a detector works on.
+/// The inputs of a detector.
 pub struct Case<'a> {
     /// The network that may have a backdoor.
     pub suspect: Frozen,
-    /// Clean training images that the defender has.
+    /// The defender's clean training images.
     pub samples: Arc<TrainView>,
-    /// Images of an attacker, to measure the detector by.
+    /// The attacker's images, to measure the detector.
     pub attacked: Option<Attacked>,
-    /// Where it runs.
+    /// The seed, the observer and the checkpoints of the run.
     pub session: Session<'a>,
 }
 
 /// Test images with the trigger of a known attack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attacked {
-    /// The images, and the labels that they are meant to get.
+    /// The images, and the labels that they should get.
     pub images: Images,
-    /// The one class that they are meant to get, if it is one for all.
+    /// The target class, if all images have the same one.
     pub target: Option<u32>,
 }
 
-/// What a detector found.
+/// The result of a detector.
 pub struct Finding {
     /// Numbers and short texts for tables, by name; rates in percent.
     pub metrics: Map<String, Value>,
-    /// What else is worth reading, by name.
+    /// More details, by name.
     pub details: Map<String, Value>,
-    /// What the finding rests on.
+    /// Tensors that show how the detector decided.
     pub evidence: Vec<NamedTensor<'static>>,
 }
 

@@ -1,4 +1,5 @@
-//! Neural Cleanse (Wang et al. 2019): a class that a small trigger leads every image to is a backdoor's target.
+//! Neural Cleanse (Wang et al. 2019): if a small trigger moves every image to a class, the class is the target of a
+//! backdoor.
 
 mod cost;
 mod reverse;
@@ -17,43 +18,46 @@ use crate::train::{Frozen, Session, TrainError};
 use cost::Cost;
 pub use reverse::Reversal;
 
-/// Neural Cleanse: for every class the smallest trigger that leads all images there is searched for by gradient; a
-/// class whose trigger is an outlier among them, on the small side, is flagged.
+/// Neural Cleanse: searches for the smallest trigger that moves all images to a class, by gradient descent, for every
+/// class. A class is flagged if its trigger is a small outlier.
 ///
-/// The trigger is a mask m and a pattern p, x' = (1 - m) x + m p, that minimise CE(f(x'), class) + cost |m|_1 on clean
-/// images (section IV of the paper). Defaults are those of the authors' code, where one round of the cost's schedule is 31
-/// batches; here, as in BackdoorBench, whose `epochs` it is, a round is a pass over the clean images.
+/// The trigger is a mask m and a pattern p, x' = (1 - m) x + m p, that minimize CE(f(x'), class) + cost |m|_1 on clean
+/// images (section IV of the paper). The defaults are those of the authors' code, but `epochs` is BackdoorBench's:
+/// there, as here, a round of the cost's schedule is a pass over the clean images. In the authors' code it is 31
+/// batches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NeuralCleanse {
-    /// Passes over the clean images for each class, at most.
+    /// The largest number of passes over the clean images for each class.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: usize,
-    /// Images of a step.
+    /// The number of images in one step.
     #[schemars(range(min = 1, max = 65_536))]
     pub batch: usize,
-    /// Learning rate of Adam, whose betas are 0.5 and 0.9.
+    /// The learning rate of Adam, whose betas are 0.5 and 0.9.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub lr: f64,
-    /// Images, in percent, that a trigger must lead to its class to count.
+    /// The images that a trigger must move to its class to succeed, in percent.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub success: f64,
-    /// Weight of the mask's size once triggers succeed; before that it is 0.
+    /// The first weight of the mask's size after triggers succeed; before that it is 0.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub cost: f64,
-    /// Passes in a row that must succeed, or fail, for the weight to change.
+    /// The number of passes in a row that must succeed, or fail, to change the weight.
     #[schemars(range(min = 1))]
     pub patience: usize,
-    /// What the weight is multiplied by after successes; after failures it is divided by this to the power of 1.5.
+    /// The factor of the weight after successes. After failures, the weight is divided by this factor to the power of
+    /// 1.5.
     #[schemars(extend("exclusiveMinimum" = 1.0))]
     pub multiplier: f64,
-    /// Passes in a row without a smaller mask after which the search ends, if the weight has gone up and down.
+    /// The number of passes in a row without a smaller mask that ends the search, if the weight has risen and fallen
+    /// before.
     #[schemars(range(min = 1))]
     pub early_stop_patience: usize,
-    /// A mask counts as smaller below this share of the smallest so far.
+    /// A mask counts as smaller if it is below this fraction of the smallest so far.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub early_stop_threshold: f64,
-    /// Anomaly index above which a class is flagged, if its mask is smaller than the median.
+    /// The anomaly index above which a class is flagged, if its mask is smaller than the median.
     #[schemars(range(min = 0.0))]
     pub threshold: f64,
 }
@@ -75,20 +79,20 @@ impl Default for NeuralCleanse {
     }
 }
 
-/// What Neural Cleanse says about every class, by class.
+/// The result of Neural Cleanse, by class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnosis {
     /// The smallest triggers found.
     pub reversals: Vec<Reversal>,
-    /// How far each one's norm is from the median, in robust standard deviations.
+    /// The distance of each norm from the median, in robust standard deviations.
     pub anomaly_indices: Vec<f64>,
-    /// The classes that look like a backdoor's target.
+    /// The classes that are suspected targets of a backdoor.
     pub flagged: Vec<usize>,
 }
 
 impl NeuralCleanse {
-    /// Reverses a trigger for every class and tells which are suspiciously small. Each class is kept beside the
-    /// session's checkpoints: the same call goes on after the last one.
+    /// Finds a trigger for every class and flags the suspiciously small ones. The result of each class is kept with
+    /// the session's checkpoints: the same call resumes after the last one.
     ///
     /// # Errors
     ///
@@ -151,7 +155,7 @@ impl Detector for NeuralCleanse {
 }
 
 impl Diagnosis {
-    /// The anomaly index of the smallest trigger, its norm beside the median, and which classes are flagged.
+    /// The anomaly index of the smallest trigger, its norm and the median norm, and the flagged classes.
     pub fn metrics(&self) -> Map<String, Value> {
         let smallest = self.reversals.iter().min_by(|a, b| a.norm.total_cmp(&b.norm));
         let index = smallest.map_or(0.0, |reversal| self.anomaly_indices[reversal.class]);
@@ -168,7 +172,7 @@ impl Diagnosis {
         metrics.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
     }
 
-    /// What was found for each class.
+    /// The results for each class.
     fn details(&self, names: &[String]) -> Map<String, Value> {
         let class = |reversal: &Reversal| {
             json!({

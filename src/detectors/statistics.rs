@@ -1,4 +1,4 @@
-//! Statistics that detectors decide by, in f64.
+//! Statistics for the decisions of detectors, in f64.
 
 /// The median; the mean of the two middle values if their number is even. 0 without values.
 pub(super) fn median(values: &[f64]) -> f64 {
@@ -16,7 +16,7 @@ const CONSISTENCY: f64 = 1.4826;
 
 /// Distances from the median in robust standard deviations: |x - median| / (1.4826 median |x - median|).
 ///
-/// All are 0 if the median absolute deviation is 0: nothing then tells how far is far.
+/// All are 0 if the median absolute deviation is 0, because there is no scale then.
 pub(super) fn anomaly_indices(values: &[f64]) -> Vec<f64> {
     let middle = median(values);
     let distances: Vec<f64> = values.iter().map(|value| (value - middle).abs()).collect();
@@ -43,8 +43,8 @@ pub(super) fn normal_quantile(p: f64) -> f64 {
     f64::midpoint(low, high)
 }
 
-/// The area under the ROC curve: how probably a positive scores above a negative, a tie counting half. Nothing
-/// without a positive or a negative.
+/// The area under the ROC curve: the probability that a positive scores above a negative, with a tie counted as one
+/// half. `None` without a positive or a negative.
 pub(super) fn auroc(positives: &[f64], negatives: &[f64]) -> Option<f64> {
     if positives.is_empty() || negatives.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! STRIP (Gao et al. 2019): under a trigger the prediction stays the same whatever else is superimposed.
+//! STRIP (Gao et al. 2019): with a trigger, the prediction stays the same when other images are superimposed.
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -12,27 +12,27 @@ use crate::files::tensors::NamedTensor;
 use crate::rng::stream;
 use crate::train::{Progress, TrainError};
 
-/// STRIP: an image whose predictions have little entropy when other images are superimposed on it is taken for one
-/// with a trigger.
+/// STRIP: superimposes other images on a tested image. If the entropy of the predictions is low, the image is reported
+/// as triggered.
 ///
-/// It tells triggered images from clean ones, not backdoored networks from clean ones. The threshold comes from the
-/// clean images of the defender, who superimposes them too. The false rejection rate (FRR) is then measured on clean
-/// test images; the false acceptance rate (FAR) and the AUROC on test images with the trigger, if one is connected.
+/// It detects triggered images, not backdoored networks. The defender's clean images give the threshold, and are also
+/// the images that are superimposed. The false rejection rate (FRR) is measured on clean test images. With a connected
+/// trigger, the false acceptance rate (FAR) and the AUROC are measured on triggered test images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Strip {
-    /// How images are superimposed: `sum`, or `blend`.
+    /// How images are superimposed: `sum` or `blend`.
     pub superimpose: Superimpose,
-    /// The tested image's share in a `blend`; without meaning for `sum`.
+    /// The weight of the tested image in a `blend`, alpha. It has no effect with `sum`.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub alpha: f64,
-    /// Images that are superimposed, one at a time, on each tested image.
+    /// The number of images that are superimposed, one at a time, on each tested image.
     #[schemars(range(min = 1, max = 65_536))]
     pub overlays: usize,
-    /// The false rejection rate, in percent, that the threshold is chosen for.
+    /// The false rejection rate that determines the threshold, in percent.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 100.0))]
     pub frr: f64,
-    /// Images tested for the threshold, and of either kind for the rates, at most.
+    /// The largest number of images to test: for the threshold, and for each of the rates.
     #[schemars(range(min = 1))]
     pub images: usize,
 }
@@ -41,10 +41,10 @@ pub struct Strip {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Superimpose {
-    /// x + o, beyond white too: the authors' code adds floats.
+    /// x + o, not clipped: the authors' code adds floats.
     #[default]
     Sum,
-    /// alpha x + (1 - alpha) o: BackdoorBench and TrojanZoo, with an alpha of 0.5 and 64 overlays.
+    /// alpha x + (1 - alpha) o, as in BackdoorBench and TrojanZoo, which use an alpha of 0.5 and 64 overlays.
     Blend,
 }
 
@@ -76,7 +76,7 @@ impl Detector for Strip {
 }
 
 impl Strip {
-    /// The mean entropy of each tested image under its overlays, in bits. `purpose` names the random streams.
+    /// The mean entropy of each tested image with its overlays, in bits. `purpose` names the random streams.
     fn entropies(
         &self,
         case: &Case<'_>,
@@ -113,7 +113,7 @@ impl Strip {
         Ok(entropies)
     }
 
-    /// An image under each of the overlays; 1 is white.
+    /// An image with each of the overlays; 1 is white.
     fn superimposed(&self, image: &[u8], samples: &dyn Samples, overlays: &[u32]) -> Batch {
         let shape = samples.shape();
         let mut batch = vec![0.0; overlays.len() * shape.len()];
@@ -143,7 +143,7 @@ fn entropy(scores: &[f32]) -> f64 {
     (libm::log(total) - mean) / std::f64::consts::LN_2
 }
 
-/// Rates in percent, how many images they are of, and mean entropies in bits.
+/// Rates in percent, their numbers of images, and mean entropies in bits.
 fn metrics(threshold: f64, clean: &[f64], triggered: &[f64]) -> Map<String, Value> {
     let rejected = |entropies: &[f64]| entropies.iter().filter(|&&entropy| entropy < threshold).count();
     let rate = |count: usize, of: usize| json!(100.0 * count as f64 / of.max(1) as f64);

@@ -1,4 +1,4 @@
-//! Both detectors on a network whose backdoor is known exactly.
+//! Both detectors on a network with a known backdoor.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -43,7 +43,7 @@ fn detect(detector: Value, attacked: bool, stop: bool) -> Result<Finding, TrainE
     detect_in(tempfile::tempdir().unwrap().path(), detector, attacked, stop)
 }
 
-/// Detects with a folder for what is finished on the way.
+/// Runs a detector with a folder for finished parts.
 fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Result<Finding, TrainError> {
     let detector: AnyDetector = serde_json::from_value(detector).unwrap();
     let (network, weights) = backdoored();

@@ -4,9 +4,9 @@ use super::Model;
 use super::layout::{to_torch, torch_shape};
 use crate::nn::graph::Slot;
 
-/// What ends the name of a running variance; PyTorch counts batches beside it.
+/// The end of the name of a running variance; PyTorch has a count of batches next to it.
 const VARIANCE: &str = ".running_var";
-/// What ends the name of such a count. With a momentum, as all our networks have one, PyTorch only ever adds to it.
+/// The end of the name of such a count. With a momentum, as in all our networks, PyTorch only increments it.
 pub(super) const COUNT: &str = ".num_batches_tracked";
 
 /// A named tensor in PyTorch's layout.
@@ -25,7 +25,7 @@ pub(super) enum Values {
 }
 
 impl Values {
-    /// Number of values.
+    /// The number of values.
     pub fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
@@ -42,8 +42,8 @@ impl Values {
     }
 }
 
-/// Every entry that the network's `state_dict` has in PyTorch, of a model of the right length. Batches were not
-/// counted: the counts are 0.
+/// All entries of the network's `state_dict` in PyTorch, for a model of the right length. Batches are not counted: the
+/// counts are 0.
 pub(super) fn entries(model: &Model) -> Vec<Entry> {
     let graph = model.graph();
     let of = |slot: &Slot, values: &[f32]| {

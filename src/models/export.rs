@@ -1,4 +1,4 @@
-//! A model as a file for others: PyTorch's, or safetensors with PyTorch's names and layout.
+//! Exports a model as a PyTorch file, or as safetensors with PyTorch's names and layout.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,17 +11,17 @@ use super::{Model, pytorch};
 use crate::files::tensors::{self, NamedTensor};
 use crate::files::{Durability, write_whole_with};
 
-/// What a model is written as. All hold a bare state dict: `model.load_state_dict(..., strict=True)` takes it.
+/// The format of an exported model. All formats hold a bare state dict for `model.load_state_dict(..., strict=True)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// What `torch.save(model.state_dict(), ...)` writes, for `torch.load(..., weights_only=True)`.
+    /// The format of `torch.save(model.state_dict(), ...)`, for `torch.load(..., weights_only=True)`.
     PyTorch,
     /// For `safetensors.torch.load_file`.
     Safetensors,
 }
 
 impl Format {
-    /// The format that a file's name stands for: `.safetensors`, or one of PyTorch's (`.pt`, `.pth`, `.tar`, `.ckpt`).
+    /// The format that a file's name shows: `.safetensors`, or one of PyTorch's (`.pt`, `.pth`, `.tar`, `.ckpt`).
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "safetensors" => Some(Self::Safetensors),
@@ -39,11 +39,11 @@ pub struct ExportError {
     source: io::Error,
 }
 
-/// Writes `model` to `path`, which is replaced whole or not at all. Equal models give equal bytes.
+/// Writes `model` to `path`, which is replaced atomically. Equal models give equal bytes.
 ///
 /// # Errors
 ///
-/// The file cannot be written, or the weights are not of the architecture's length.
+/// The file cannot be written, or the weights do not match the architecture.
 pub fn export(model: &Model, path: &Path, format: Format) -> Result<(), ExportError> {
     let whole = model.check(&model.graph()).map_err(io::Error::other);
     whole
@@ -60,7 +60,7 @@ fn write(entries: &[Entry], file: &mut File, format: Format) -> io::Result<()> {
     }
 }
 
-/// The bytes of a safetensors file. `format: pt` is what its Python library looks for.
+/// The bytes of a safetensors file. Its Python library expects `format: pt`.
 fn safetensors(entries: &[Entry]) -> io::Result<Vec<u8>> {
     let tensor = |Entry { name, shape, values }: &Entry| match values {
         Values::F32(values) => NamedTensor::f32(name.clone(), shape.clone(), values),

@@ -1,7 +1,7 @@
-//! A model from a file of others: PyTorch's in both containers, or safetensors, in PyTorch's names and layout.
+//! Imports a model from a PyTorch file in both containers, or from safetensors with PyTorch's names and layout.
 //!
-//! The file is a stranger's: nothing in it runs, and it either holds exactly the tensors of the network that is
-//! asked for, all of finite numbers, or is refused by their names.
+//! The file may come from an untrusted source: nothing in it runs. If it does not contain exactly the tensors of the
+//! requested network, all with finite numbers, the error names the wrong ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,10 +20,10 @@ use super::{Model, Spec, Weights, names};
 use crate::files::tensors::{Dtype, TensorError, TensorFile, TensorProblem};
 use crate::nn::graph::{Graph, Slot};
 
-/// Tensors at fault that a message names.
+/// The largest number of wrong tensors that a message names.
 const NAMED: usize = 3;
 
-/// Why a file is no such model.
+/// Why a file cannot be imported.
 #[derive(Debug, Error)]
 #[error("{}: {problem}", path.display())]
 pub struct ImportError {
@@ -46,7 +46,7 @@ impl ImportError {
         &self.path
     }
 
-    /// Whether the file is not there.
+    /// Whether the file is missing.
     pub fn is_missing(&self) -> bool {
         matches!(&self.problem, Problem::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
@@ -56,13 +56,13 @@ impl ImportError {
 enum Problem {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("not a checkpoint that can be read: {0}")]
+    #[error("not a readable checkpoint: {0}")]
     PyTorch(#[from] pytorch::Problem),
-    #[error("not a PyTorch file, and no safetensors file either ({0})")]
+    #[error("neither a PyTorch file nor a safetensors file ({0})")]
     Safetensors(String),
-    #[error("it holds no {expected}: {faults}")]
+    #[error("its tensors do not match {expected}: {faults}")]
     Mismatch { expected: String, faults: String, hint: Option<String> },
-    #[error("tensor `{0}` is of integers")]
+    #[error("tensor `{0}` has integers")]
     Integers(String),
     #[error("tensor `{0}` has values that are not finite numbers")]
     NotFinite(String),
@@ -81,7 +81,7 @@ impl From<TensorError> for Problem {
 ///
 /// # Errors
 ///
-/// The file cannot be read, is damaged, or does not hold exactly the tensors of the network.
+/// The file cannot be read, is damaged, or does not contain exactly the tensors of the network.
 pub fn import(path: &Path, spec: Spec) -> Result<Model, ImportError> {
     open(path)
         .and_then(|mut tensors| take(&mut tensors, spec))
@@ -100,7 +100,7 @@ enum Tensors<R> {
 fn open(path: &Path) -> Result<Tensors<File>, Problem> {
     let mut file = File::open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file").into());
+        return Err(io::Error::other("not a file").into());
     }
     let mut start = vec![];
     (&mut file).take(2).read_to_end(&mut start)?;
@@ -137,7 +137,7 @@ impl<R: Read + Seek> Tensors<R> {
     }
 }
 
-/// Checks the tensors' names and shapes, and then reads them.
+/// Checks the names and shapes of the tensors, then reads them.
 fn take<R: Read + Seek>(tensors: &mut Tensors<R>, spec: Spec) -> Result<Model, Problem> {
     let mut shapes = tensors.shapes();
     shapes.retain(|name, _| !name.ends_with(COUNT));
@@ -171,7 +171,7 @@ fn check(shapes: &Shapes, graph: &Graph, spec: &Spec) -> Result<(), Problem> {
     Err(Problem::Mismatch { expected: spec.to_string(), faults: named, hint: hint(shapes, spec) })
 }
 
-/// What is wrong with the tensors, in the order of the network's.
+/// The wrong tensors, in the order of the network.
 fn faults(shapes: &Shapes, graph: &Graph) -> impl Iterator<Item = String> {
     let slots = || graph.theta.iter().chain(&graph.state);
     let wrong = slots().filter_map(move |slot| {
@@ -187,7 +187,7 @@ fn faults(shapes: &Shapes, graph: &Graph) -> impl Iterator<Item = String> {
     wrong.chain(unknown.map(|(name, found)| format!("`{name}`, {found:?}, does not belong to it")))
 }
 
-/// The model or number of classes with which the tensors would fit.
+/// The model or number of classes that the tensors would match.
 fn hint(shapes: &Shapes, spec: &Spec) -> Option<String> {
     let architectures = names().filter_map(|name| name.parse().ok());
     let models = architectures.map(|architecture| Spec { architecture, ..spec.clone() });
@@ -242,7 +242,7 @@ mod tests {
         for format in [Format::PyTorch, Format::Safetensors] {
             let error = import_as(&model("wrn-10-2"), format, spec("wrn-10-1", 4)).unwrap_err();
             let message = error.to_string();
-            let faults = "model.pth: it holds no wrn-10-1 for images of 8x8x3 in 4 classes: \
+            let faults = "model.pth: its tensors do not match wrn-10-1 for images of 8x8x3 in 4 classes: \
                           `block1.layer.0.conv1.weight` is [32, 16, 3, 3], expected [16, 16, 3, 3]; \
                           `block1.layer.0.bn2.weight` is [32], expected [16]; \
                           `block1.layer.0.bn2.bias` is [32], expected [16]; and ";
@@ -299,10 +299,10 @@ mod tests {
         let error = import(&path, spec("wrn-10-1", 4)).unwrap_err();
         assert!(error.is_missing(), "{error}");
         let error = import(folder.path(), spec("wrn-10-1", 4)).unwrap_err();
-        assert!(error.to_string().ends_with("it is not a file"), "{error}");
+        assert!(error.to_string().ends_with("not a file"), "{error}");
         for (content, message) in [
-            ("", "not a PyTorch file"),
-            ("hello, this is text", "not a PyTorch file"),
+            ("", "neither a PyTorch file"),
+            ("hello, this is text", "neither a PyTorch file"),
             ("PK", "the zip archive is damaged"),
         ] {
             fs::write(&path, content).unwrap();

@@ -1,9 +1,9 @@
-//! Between PyTorch's layout of a tensor and ours.
+//! Converts between PyTorch's layout of a tensor and ours.
 //!
-//! PyTorch has convolutions as (out, in, row, column) and linear layers as (out, in); ours are (row, column, in, out)
-//! and (in, out), see [`crate::nn::graph::Slot::shape`]. Vectors are the same in both.
+//! PyTorch stores convolutions as (out, in, row, column) and linear layers as (out, in); ours are (row, column, in,
+//! out) and (in, out), see [`crate::nn::graph::Slot::shape`]. Vectors are the same in both.
 
-/// The axes of our layout in the order in which PyTorch has them.
+/// The axes of our layout in PyTorch's order.
 fn torch_axes(rank: usize) -> Vec<usize> {
     match rank {
         4 => vec![3, 2, 0, 1],
@@ -12,19 +12,19 @@ fn torch_axes(rank: usize) -> Vec<usize> {
     }
 }
 
-/// PyTorch's shape of a tensor that has the shape `ours` here.
+/// PyTorch's shape of a tensor whose shape in our layout is `ours`.
 pub(super) fn torch_shape(ours: &[usize]) -> Vec<usize> {
     torch_axes(ours.len()).into_iter().map(|axis| ours[axis]).collect()
 }
 
-/// Reorders values from our layout, of shape `ours`, to PyTorch's.
+/// Reorders values of shape `ours` from our layout to PyTorch's.
 pub(super) fn to_torch(values: &[f32], ours: &[usize]) -> Vec<f32> {
     let strides = row_major(ours);
     let strides: Vec<_> = torch_axes(ours.len()).into_iter().map(|axis| strides[axis]).collect();
     positions(&torch_shape(ours), &strides, 0).map(|at| values[at]).collect()
 }
 
-/// Reorders values from PyTorch's layout to ours, of shape `ours`.
+/// Reorders values from PyTorch's layout to ours, with shape `ours`.
 pub(super) fn from_torch(values: &[f32], ours: &[usize]) -> Vec<f32> {
     let torch_strides = row_major(&torch_shape(ours));
     let mut strides = vec![0; ours.len()];
@@ -34,12 +34,12 @@ pub(super) fn from_torch(values: &[f32], ours: &[usize]) -> Vec<f32> {
     positions(ours, &strides, 0).map(|at| values[at]).collect()
 }
 
-/// The strides of a tensor whose values lie without gaps, the last axis the fastest.
+/// The strides of a contiguous tensor: the last axis is the fastest.
 pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect()
 }
 
-/// The positions of a strided tensor's values, from `offset` on, in row-major order of `shape`.
+/// The positions of a strided tensor's values, from `offset`, in row-major order of `shape`.
 pub(super) fn positions(shape: &[usize], strides: &[usize], offset: usize) -> impl Iterator<Item = usize> {
     let count = shape.iter().product();
     let mut index = vec![0; shape.len()];
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_convolution_and_a_linear_layer_are_transposed_and_back() {
-        // Values that tell their own place: (out, in, row, column) as digits.
+        // Values that encode their own place: (out, in, row, column) as digits.
         let torch: Vec<f32> = (0..2 * 3 * 2 * 2)
             .map(|i| ((i / 12) * 1000 + (i / 4 % 3) * 100 + (i / 2 % 2) * 10 + i % 2) as f32)
             .collect();

@@ -1,7 +1,6 @@
-//! Network architectures by name, the model artifact, and models from and for other programs.
+//! Network architectures by name, the model artifact, and the import and export of models.
 //!
-//! A model is a [`Spec`] with [`Weights`]. Nothing here trains or tests one, and how a network is computed is `nn`'s
-//! business.
+//! A model is a [`Spec`] with [`Weights`]. Nothing here trains or tests a model; `nn` computes networks.
 
 mod architectures;
 mod entry;

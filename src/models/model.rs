@@ -1,4 +1,4 @@
-//! The model artifact: a spec with its numbers, as a safetensors file.
+//! The model artifact: a spec and weights, as a safetensors file.
 //!
 //! Tensors are named as in PyTorch's `state_dict` but lie in our layout (see [`Slot::shape`]); one metadata key
 //! holds the spec as JSON. Equal models give equal bytes.
@@ -16,7 +16,7 @@ use crate::nn::graph::{Graph, Slot};
 /// The one metadata key of the file.
 const METADATA_KEY: &str = "argd-pipe.model";
 
-/// A network's numbers.
+/// The weights of a network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights {
     /// Trainable values, in the order of the graph's slots.
@@ -26,18 +26,18 @@ pub struct Weights {
 }
 
 impl From<(Vec<f32>, Vec<f32>)> for Weights {
-    /// As [`Graph::init`] draws them.
+    /// Draws initial weights with [`Graph::init`].
     fn from((theta, state): (Vec<f32>, Vec<f32>)) -> Self {
         Self { theta, state }
     }
 }
 
-/// A network with its numbers.
+/// A network with its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    /// What it is.
+    /// The network.
     pub spec: Spec,
-    /// Its numbers.
+    /// Its weights.
     pub weights: Weights,
 }
 
@@ -50,12 +50,12 @@ pub struct ModelError {
 }
 
 impl ModelError {
-    /// Whether the file is not there.
+    /// Whether the file is missing.
     pub fn is_missing(&self) -> bool {
         matches!(&self.problem, Problem::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Takes apart an error of reading or writing the file: which one, and why. Any other is given back.
+    /// Splits an error of reading or writing the file into its path and its cause. Returns any other error unchanged.
     pub fn into_io(self) -> Result<(PathBuf, io::Error), Self> {
         match self.problem {
             Problem::Io(source) => Ok((self.path, source)),
@@ -68,9 +68,9 @@ impl ModelError {
 pub(super) enum Problem {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("not a safetensors file, or cut short ({0})")]
+    #[error("not a safetensors file, or truncated ({0})")]
     Format(String),
-    #[error("the metadata has no `{METADATA_KEY}`: the file was not written by argd-pipe")]
+    #[error("not written by argd-pipe: the metadata has no `{METADATA_KEY}`")]
     NoMetadata,
     #[error("metadata `{METADATA_KEY}`: {0}")]
     Metadata(#[from] serde_json::Error),
@@ -103,7 +103,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// The file cannot be written, or the weights are not of the architecture's length.
+    /// The file cannot be written, or the weights do not match the architecture.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
         self.encode()
             .and_then(|bytes| Ok(fs::write(path, bytes)?))
@@ -114,7 +114,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, is cut short, or does not hold exactly the tensors of its architecture.
+    /// The file cannot be read, is truncated, or does not contain exactly the tensors of its architecture.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
         TensorFile::open(path)
             .map_err(Problem::from)
@@ -145,7 +145,7 @@ impl Model {
         Ok(Self { spec, weights: Weights { theta, state } })
     }
 
-    /// Checks that there are as many numbers as the graph has places.
+    /// Checks that the number of weights is that of the graph.
     pub(super) fn check(&self, graph: &Graph) -> Result<(), Problem> {
         self.check_length("theta", self.weights.theta.len(), graph.theta_len())?;
         self.check_length("state", self.weights.state.len(), graph.state_len())
@@ -239,7 +239,7 @@ mod tests {
         for length in [0, 7, 100, bytes.len() - 1] {
             fs::write(&path, &bytes[..length]).unwrap();
             let message = Model::load(&path).unwrap_err().to_string();
-            assert!(message.contains("model.safetensors") && message.contains("cut short"), "{message}");
+            assert!(message.contains("model.safetensors") && message.contains("truncated"), "{message}");
         }
     }
 

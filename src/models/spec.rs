@@ -1,4 +1,4 @@
-//! What a model is, without its numbers.
+//! The spec of a model: everything except its weights.
 
 use std::fmt;
 
@@ -9,20 +9,20 @@ use crate::nn::Normalise;
 use crate::nn::graph::Graph;
 use crate::shape::Shape;
 
-/// Beyond any use, and far from overflow.
+/// Larger than any useful size, and far from overflow.
 pub(super) const MAX_SIZE: usize = 1 << 16;
 
-/// What a model is, without its numbers.
+/// The spec of a model: everything except its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Fields", try_from = "Fields")]
 pub struct Spec {
-    /// Which network.
+    /// The architecture.
     pub architecture: Architecture,
-    /// Shape of the images that it reads.
+    /// The shape of its input images.
     pub image: Shape,
-    /// Number of classes.
+    /// The number of classes.
     pub classes: usize,
-    /// What it wants done to images first; a checkpoint of another program may have been trained so.
+    /// The normalization of its input images, for checkpoints of other programs that were trained with one.
     pub normalise: Option<Normalise>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Spec {
     }
 }
 
-/// A spec as artifacts hold it: neither the names nor their order may change.
+/// A spec in artifacts: neither the names nor their order may change.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
@@ -63,7 +63,7 @@ impl TryFrom<Fields> for Spec {
 
     fn try_from(Fields { architecture, image, classes, normalise }: Fields) -> Result<Self, String> {
         if image.iter().chain([&classes]).any(|size| !(1..=MAX_SIZE).contains(size)) {
-            return Err(format!("sizes are 1 to {MAX_SIZE}"));
+            return Err(format!("sizes must be between 1 and {MAX_SIZE}"));
         }
         let image = Shape::from(image);
         match normalise.as_ref().and_then(|normalise| normalise.fault(image.channels)) {
@@ -93,7 +93,7 @@ mod tests {
         let fault = |text: &str| serde_json::from_str::<Spec>(text).unwrap_err().to_string();
         for sizes in [r#"[0,3,2],"classes":5"#, r#"[4,3,65537],"classes":5"#, r#"[4,3,2],"classes":0"#] {
             let message = fault(&format!(r#"{{"architecture":"wrn-10-1","image":{sizes}}}"#));
-            assert!(message.contains("sizes are 1 to 65536"), "{message}");
+            assert!(message.contains("sizes must be between 1 and 65536"), "{message}");
         }
         let more = r#"{"architecture":"wrn-10-1","image":[4,3,2],"classes":5,"more":1}"#;
         assert!(fault(more).contains("unknown field `more`"));

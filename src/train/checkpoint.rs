@@ -1,9 +1,9 @@
-//! Checkpoints: everything that a training needs to go on and end in the same bits.
+//! Checkpoints: everything that a training needs to resume and to end with the same bits.
 //!
-//! A file is a blake3 digest followed by what it covers: a safetensors block. It is written under another name,
-//! synced and renamed, so a file of the right name is whole unless the disk lied; the digest tells that too.
-//! Reading takes the newest file that is whole and passes over the others. Work that is no training keeps the parts
-//! that it has finished, in the same way.
+//! A file is a blake3 digest, followed by the safetensors block that it covers. It is written under another name,
+//! synced and renamed. So a file with the right name is complete unless the disk lost data; the digest detects that
+//! too. Reading takes the newest complete file and skips the others. Work other than training keeps its finished parts
+//! in the same way.
 
 use std::fs;
 use std::io;
@@ -20,29 +20,29 @@ const EXTENSION: &str = "checkpoint";
 /// The extension of finished parts.
 const PART: &str = "part";
 const METADATA_KEY: &str = "argd-pipe.checkpoint";
-/// Checkpoints kept: the newest and, in case it is damaged, the one before it.
+/// The number of checkpoints to keep: the newest one and, in case it is damaged, the previous one.
 const KEPT: usize = 2;
 
 /// A training between two steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Snapshot {
-    /// Trainable values: the network's, then the objective's own.
+    /// The trainable values: the network's, then the objective's own.
     pub trainable: Vec<f32>,
-    /// The optimiser's velocity of each trainable value.
+    /// The optimizer's velocity of each trainable value.
     pub velocity: Vec<f32>,
     /// Running statistics.
     pub state: Vec<f32>,
-    /// Epochs done.
+    /// Finished epochs.
     pub epoch: usize,
-    /// Steps done in the current epoch.
+    /// Finished steps of the current epoch.
     pub step: usize,
-    /// Images seen in the current epoch.
+    /// The number of images seen in the current epoch.
     pub seen: usize,
-    /// Per loss term, the sum over the images seen in the current epoch.
+    /// The sum of each loss term over the images seen in the current epoch.
     pub sums: Vec<f64>,
 }
 
-/// What a checkpoint holds beside tensors. Sums are kept as bits: decimal text may round.
+/// The content of a checkpoint besides tensors. Sums are kept as bits, because decimal text may round.
 #[derive(Serialize, Deserialize)]
 struct Config {
     epoch: usize,
@@ -62,8 +62,8 @@ impl Snapshot {
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
 
-    /// Reads the newest whole snapshot in `folder` whose vectors are as long as those of `like`; calls `damaged`
-    /// with the path of each that is passed over.
+    /// Reads the newest complete snapshot in `folder` whose vectors have the lengths of those of `like`. Calls
+    /// `damaged` with the path of each skipped file.
     pub fn newest(folder: &Path, like: &Self, mut damaged: impl FnMut(&Path)) -> Option<Self> {
         let fits = |found: &Self| {
             let lengths = |s: &Self| (s.trainable.len(), s.velocity.len(), s.state.len());
@@ -88,7 +88,7 @@ impl Snapshot {
         Ok([blake3::hash(&block).as_bytes().as_slice(), &block].concat())
     }
 
-    /// The snapshot in the `bytes` of a file; nothing if they are not whole.
+    /// The snapshot in the `bytes` of a file; `None` if they are not complete.
     fn decode(path: &Path, bytes: &[u8]) -> Option<Self> {
         let (digest, block) = bytes.split_at_checked(blake3::OUT_LEN)?;
         if blake3::hash(block).as_bytes().as_slice() != digest {
@@ -104,7 +104,7 @@ impl Snapshot {
 }
 
 impl Session<'_> {
-    /// Keeps a finished part of a longer work for the next attempt at it.
+    /// Keeps a finished part of longer work for the next attempt.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Session<'_> {
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
 
-    /// What an earlier attempt kept under this name; nothing if there is none, or it is damaged.
+    /// The part that an earlier attempt kept under this name; `None` if it is missing or damaged.
     pub fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let bytes = fs::read(self.checkpoints.join(name).with_extension(PART)).ok()?;
         let (digest, text) = bytes.split_at_checked(blake3::OUT_LEN)?;
@@ -129,7 +129,7 @@ impl Session<'_> {
     }
 }
 
-/// Checkpoints in `folder`, the newest first; none if there is no folder. Names sort by epoch and step.
+/// Checkpoints in `folder`, the newest first; none if the folder does not exist. Names sort by epoch and step.
 fn newest_first(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),

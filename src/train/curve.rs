@@ -9,19 +9,19 @@ use crate::data::DataError;
 use crate::files::tensors::{NamedTensor, TensorFile, write_tensors};
 use crate::models::Spec;
 
-/// What a curve through three points looks like.
+/// The shape of a curve through three points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CurveForm {
-    /// The quadratic Bezier curve (1-t)^2 a + 2t(1-t) b + t^2 c, which b draws to itself.
+    /// The quadratic Bezier curve (1-t)^2 a + 2t(1-t) b + t^2 c.
     #[default]
     Bezier,
-    /// The chain of the straight lines a to b, for t up to 1/2, and b to c.
+    /// The straight lines from a to b, for t up to 1/2, and from b to c.
     Polygon,
 }
 
 impl CurveForm {
-    /// How much each of the three points weighs at `t`, in [0, 1].
+    /// The weights of the three points at `t`, in [0, 1].
     pub fn coefficients(self, t: f64) -> [f64; 3] {
         match self {
             Self::Bezier => [(1.0 - t) * (1.0 - t), 2.0 * t * (1.0 - t), t * t],
@@ -30,7 +30,7 @@ impl CurveForm {
         }
     }
 
-    /// The parameters at `t`, in [0, 1], of the curve through three points of one length.
+    /// The parameters at `t`, in [0, 1], of the curve through three points of the same length.
     pub fn at(self, t: f64, [a, b, c]: [&[f32]; 3]) -> Vec<f32> {
         let [u, v, w] = self.coefficients(t);
         let mix =
@@ -42,15 +42,15 @@ impl CurveForm {
 /// A curve of networks. It has no running statistics: they belong to points, not to curves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// What it looks like.
+    /// The shape.
     pub form: CurveForm,
-    /// Parameters of the network at t = 0, of the control point, and of the network at t = 1.
+    /// The parameters of the network at t = 0, of the control point, and of the network at t = 1.
     pub points: [Vec<f32>; 3],
 }
 
 const TENSORS: [&str; 3] = ["start", "control", "end"];
 
-/// What the file holds beside tensors.
+/// The content of the file besides tensors.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -78,10 +78,10 @@ impl Curve {
         Ok(write_tensors(path, &tensors, &config)?)
     }
 
-    /// Reads a curve, and what its networks are.
+    /// Reads a curve and the spec of its networks.
     ///
     /// # Errors
-    /// If the file cannot be read, or its tensors are not of its architecture's length.
+    /// If the file cannot be read, or its tensors do not match its architecture.
     pub fn load(path: &Path) -> Result<(Self, Spec), DataError> {
         let mut file = TensorFile::open(path)?;
         let Config { form, spec } = file.config()?;
@@ -147,7 +147,7 @@ mod tests {
         assert!(message.contains(&format!("`control` has {} values", end.len() - 1)), "{message}");
     }
 
-    /// Curves are addressed by the hash of their bytes, and read by the same text.
+    /// Curves are addressed by the hash of their bytes.
     #[test]
     fn the_text_of_a_curve_is_fixed() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,17 +1,17 @@
-//! Why training or testing ended early.
+//! Errors of training and testing.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why training or testing ended early.
+/// Errors of training and testing.
 #[derive(Debug, Error)]
 pub enum TrainError {
-    /// It was asked to stop; training has left a checkpoint.
-    #[error("stopped; the same command goes on from the checkpoint")]
+    /// The work was stopped; a training has written a checkpoint.
+    #[error("stopped; run the same command again to resume from the checkpoint")]
     Stopped,
-    /// The loss or the parameters are no longer numbers.
+    /// The loss or the parameters are no longer finite.
     #[error(
         "{what} is not finite in epoch {epoch}, batch {batch}, at learning rate {lr}; \
          lower the learning rate or the weights of the loss terms"
@@ -26,23 +26,23 @@ pub enum TrainError {
         /// The learning rate of this epoch.
         lr: f32,
     },
-    /// A model whose outputs are not numbers cannot be tested.
+    /// A model whose outputs are not finite cannot be tested.
     #[error(
         "the model's output for image {image} is not finite; its training diverged: lower the learning rate"
     )]
     NotFinite {
-        /// Position of the first such image.
+        /// The position of the first such image.
         image: usize,
     },
-    /// Network, weights and images do not belong together.
+    /// Network, weights and images do not match.
     #[error("{0}")]
     Mismatch(String),
     /// A checkpoint could not be written.
     #[error("checkpoint {}: {source}", path.display())]
     Checkpoint {
-        /// Which.
+        /// Its file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// An operation failed.

@@ -1,6 +1,6 @@
-//! The one training loop: batches, steps of the optimiser, checkpoints.
+//! The one training loop: batches, steps of the optimizer, checkpoints.
 //!
-//! It knows no network: what it lowers is a [`Loss`] of a flat vector.
+//! It knows no network: it minimizes a [`Loss`] of a flat vector.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,57 +12,57 @@ use crate::data::{Augment, Batch, Batches, Order, Samples};
 use crate::models::Weights;
 use crate::nn::Network;
 
-/// How to train.
+/// The settings of a training.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Passes over the images.
+    /// The number of passes over the images.
     pub epochs: usize,
-    /// Images of a step; the last step of an epoch may have fewer.
+    /// The number of images in one step; the last step of an epoch may have fewer.
     pub batch: usize,
     /// Learning rates.
     pub schedule: Schedule,
-    /// The optimiser.
+    /// The optimizer.
     pub sgd: Sgd,
-    /// How images are varied.
+    /// The augmentation of images.
     pub augment: Augment,
-    /// Whether each epoch has an order of its own.
+    /// Whether each epoch has a different order.
     pub shuffle: bool,
 }
 
-/// Where a training runs.
+/// The seed, the observer and the checkpoints of a training.
 #[derive(Clone, Copy)]
 pub struct Session<'a> {
     /// Names the random streams.
     pub seed: u64,
     /// Gets the progress, and may stop the work.
     pub observer: &'a dyn Observer,
-    /// Folder of the checkpoints; made when needed. One folder belongs to one training.
+    /// The folder of the checkpoints; it is created when needed. Each training needs its own folder.
     pub checkpoints: &'a Path,
 }
 
-/// What a training starts from and ends with.
+/// The values that a training starts and ends with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values {
-    /// What is trained.
+    /// The trainable values.
     pub trainable: Vec<f32>,
-    /// Running statistics, which follow the batches.
+    /// The running statistics.
     pub state: Vec<f32>,
 }
 
-/// What the training of a network ends with.
+/// The result of the training of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
-    /// The network's numbers after the last epoch.
+    /// The network's weights after the last epoch.
     pub weights: Weights,
-    /// The objective's own.
+    /// The objective's own parameters.
     pub parameters: Vec<f32>,
 }
 
-/// Trains `network` from `start` on `samples`, or goes on from the newest checkpoint; see [`descend`].
+/// Trains `network` from `start` on `samples`, or resumes from the newest checkpoint; see [`descend`].
 ///
 /// # Errors
 ///
-/// Those of [`descend`], and weights that are not the network's.
+/// Those of [`descend`], and weights that do not match the network.
 pub fn fit<S: Samples + 'static>(
     network: &Network,
     start: Weights,
@@ -73,7 +73,7 @@ pub fn fit<S: Samples + 'static>(
 ) -> Result<Trained, TrainError> {
     let graph = network.graph();
     if (start.theta.len(), start.state.len()) != (graph.theta_len(), graph.state_len()) {
-        let problem = "the model's weights are not those of its architecture";
+        let problem = "the model's weights do not match its architecture";
         return Err(TrainError::Mismatch(problem.to_owned()));
     }
     let trainable = [start.theta, objective.parameters()].concat();
@@ -84,15 +84,15 @@ pub fn fit<S: Samples + 'static>(
     Ok(Trained { weights: Weights { theta, state }, parameters })
 }
 
-/// Lowers `loss` from `start` with the batches of `samples`, or goes on from the newest checkpoint.
+/// Minimizes `loss` from `start` with the batches of `samples`, or resumes from the newest checkpoint.
 ///
-/// The result depends on the arguments and the seed alone: not on the number of threads, nor on how often the
-/// training was stopped or killed on the way.
+/// The result depends only on the arguments and the seed. It does not depend on the number of threads, or on stops and
+/// kills of the training.
 ///
 /// # Errors
 ///
-/// [`TrainError::Stopped`] when asked to stop, [`TrainError::Diverged`] when the loss or a value is no longer
-/// finite, a checkpoint that cannot be written, and arguments that do not fit each other.
+/// [`TrainError::Stopped`] after a request to stop, [`TrainError::Diverged`] if the loss or a value is not finite, a
+/// checkpoint that cannot be written, and arguments that do not match.
 pub fn descend<S: Samples + 'static>(
     loss: &mut dyn Loss,
     start: Values,
@@ -101,7 +101,7 @@ pub fn descend<S: Samples + 'static>(
     session: Session<'_>,
 ) -> Result<Values, TrainError> {
     if samples.is_empty() || settings.batch == 0 || settings.epochs == 0 {
-        let problem = "a training needs at least one image, one epoch and a batch of one";
+        let problem = "training needs at least 1 image, 1 epoch and a batch size of 1";
         return Err(TrainError::Mismatch(problem.to_owned()));
     }
     let steps = samples.len().div_ceil(settings.batch);
@@ -121,14 +121,12 @@ fn begin(start: Values, session: Session<'_>) -> Snapshot {
     let velocity = vec![0.0; trainable.len()];
     let fresh = Snapshot { trainable, velocity, state, ..Snapshot::default() };
     let passed_over = |path: &Path| {
-        session
-            .observer
-            .note(&format!("checkpoint {} is damaged; going back to the one before", path.display()));
+        session.observer.note(&format!("checkpoint {} is damaged; trying the previous one", path.display()));
     };
     let Some(found) = Snapshot::newest(session.checkpoints, &fresh, passed_over) else {
         return fresh;
     };
-    session.observer.note(&format!("going on after epoch {}, step {}", found.epoch, found.step));
+    session.observer.note(&format!("resuming after epoch {}, step {}", found.epoch, found.step));
     found
 }
 
@@ -136,15 +134,15 @@ struct Descent<'a> {
     loss: &'a mut dyn Loss,
     settings: &'a Settings,
     session: Session<'a>,
-    /// Steps of an epoch.
+    /// The number of steps of an epoch.
     steps: usize,
     run: Snapshot,
-    /// Names of the loss terms, once known.
+    /// The names of the loss terms, after the first step.
     names: Vec<&'static str>,
 }
 
 impl Descent<'_> {
-    /// Has the network tested between two epochs, if it is one.
+    /// Lets the observer test the network between two epochs, if the values are a network's.
     fn test(&self) -> Result<(), TrainError> {
         let Snapshot { trainable, state, epoch, step: 0, .. } = &self.run else { return Ok(()) };
         let Some((network, weights)) = self.loss.network(trainable, state) else { return Ok(()) };
@@ -161,7 +159,7 @@ impl Descent<'_> {
         Ok(())
     }
 
-    /// Trains to the end of the current epoch and leaves a checkpoint there.
+    /// Trains to the end of the current epoch, and writes a checkpoint.
     fn epoch<S: Samples + 'static>(&mut self, samples: &Arc<S>) -> Result<(), TrainError> {
         let Settings { batch, augment, shuffle, .. } = *self.settings;
         let (seed, epoch) = (self.session.seed, self.run.epoch as u64);
@@ -188,7 +186,7 @@ impl Descent<'_> {
         self.run.save(self.session.checkpoints)
     }
 
-    /// One step of the optimiser.
+    /// One step of the optimizer.
     fn step(&mut self, batch: Batch) -> Result<(), TrainError> {
         let images = batch.tensor(self.loss.device())?;
         let Snapshot { trainable, state, epoch, step, .. } = &self.run;
@@ -234,7 +232,7 @@ impl Descent<'_> {
         self.names.iter().copied().zip(self.run.sums.iter().map(mean)).collect()
     }
 
-    /// The line that tells an epoch's end.
+    /// The line of the log at the end of an epoch.
     fn summary(&self) -> String {
         let terms = self.means().iter().map(|(name, mean)| format!(", {name} {mean:.5}")).collect::<String>();
         format!("epoch {} of {}{terms}", self.run.epoch, self.settings.epochs)

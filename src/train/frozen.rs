@@ -1,11 +1,11 @@
-//! A network that is looked at and not trained: a teacher, or the model that an attack is made against.
+//! A network that is not trained: a teacher, or the model of an attack.
 
 use candle_core::{Result, Tensor};
 
 use crate::models::Weights;
 use crate::nn::{Forward, Mode, Network};
 
-/// A network with numbers that stay as they are.
+/// A network with fixed weights.
 #[derive(Clone, Debug)]
 pub struct Frozen {
     /// Its layers.
@@ -21,19 +21,19 @@ impl Frozen {
     ///
     /// # Errors
     ///
-    /// No memory for the tensors.
+    /// If there is no memory for the tensors.
     pub fn new(network: Network, weights: &Weights) -> Result<Self> {
         let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), network.device());
         let (theta, state) = (vector(&weights.theta)?, vector(&weights.state)?);
         Ok(Self { network, theta, state })
     }
 
-    /// What the network makes of `images`, (B, height, width, channels) in [0, 1], in evaluation mode. Only the images
+    /// The network's outputs for `images`, (B, height, width, channels) in [0, 1], in evaluation mode. Only the images
     /// may carry gradient history.
     ///
     /// # Errors
     ///
-    /// Images that do not fit the network.
+    /// Images that do not match the network.
     pub fn forward(&self, images: &Tensor) -> Result<Forward> {
         self.network.forward(&self.theta, &self.state, images, Mode::Eval)
     }

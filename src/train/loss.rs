@@ -1,6 +1,7 @@
-//! What the training loop lowers: a loss of a flat vector of values, with its gradient.
+//! The loss that the training loop minimizes: a function of a flat vector of values, with its gradient.
 //!
-//! A loss can wrap another one, evaluated elsewhere: at a point of a curve, under a mask, at the worst point nearby.
+//! A loss can wrap another one and evaluate it elsewhere: at a point of a curve, with a mask, at the worst point
+//! nearby.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -11,40 +12,40 @@ use crate::nn::{Mode, Network};
 
 /// A loss of a flat vector of values.
 pub trait Loss {
-    /// Where the images that it reads must be.
+    /// The device of its images.
     fn device(&self) -> &Device;
 
     /// The loss of a batch: images (B, height, width, channels) in [0, 1] and B labels.
     ///
     /// # Errors
     ///
-    /// Tensors that do not fit each other.
+    /// Tensors that do not match.
     fn slope(&mut self, at: &Point<'_>, images: &Tensor, labels: &[u32]) -> Result<Slope, TrainError>;
 
-    /// The network that the values are the numbers of, if they are any network's; nothing by default.
+    /// The network whose weights the values are, if any; `None` by default.
     fn network(&self, _trainable: &[f32], _state: &[f32]) -> Option<(&Network, Weights)> {
         None
     }
 
-    /// Brings the values back to where they may be after a step of the optimiser; anywhere by default.
+    /// Projects the values onto the allowed ones after a step of the optimizer. By default, all are allowed.
     fn project(&self, _trainable: &mut [f32]) {}
 }
 
-/// Where a training is before a step.
+/// The state of a training before a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Point<'a> {
-    /// What is trained.
+    /// The trainable values.
     pub trainable: &'a [f32],
     /// Running statistics.
     pub state: &'a [f32],
-    /// Epochs done.
+    /// Finished epochs.
     pub epoch: usize,
-    /// Steps done in this epoch.
+    /// Finished steps of this epoch.
     pub step: usize,
 }
 
 impl<'a> Point<'a> {
-    /// The same moment with other values.
+    /// The same state with other values.
     pub fn moved_to(self, trainable: &'a [f32]) -> Self {
         Self { trainable, ..self }
     }
@@ -55,17 +56,17 @@ impl<'a> Point<'a> {
 pub struct Slope {
     /// Its terms: names and values; the loss is their sum.
     pub terms: Vec<(&'static str, f64)>,
-    /// Its gradient with respect to what is trained.
+    /// Its gradient with respect to the trainable values.
     pub gradient: Vec<f32>,
     /// Running statistics after the batch, if they changed.
     pub state: Option<Vec<f32>>,
 }
 
-/// A network's objective as a function of the network's numbers, followed by the objective's own.
+/// A network's objective as a function of the network's weights, followed by the objective's own parameters.
 pub struct Supervised<'a> {
     /// The network, in training mode.
     pub network: &'a Network,
-    /// What it is trained for.
+    /// The objective of its training.
     pub objective: &'a mut dyn Objective,
 }
 

@@ -13,7 +13,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The share in percent; nothing if there are no cases.
+    /// The fraction in percent; `None` if there are no cases.
     pub fn percent(self) -> Option<f64> {
         (self.of > 0).then(|| 100.0 * self.hits as f64 / self.of as f64)
     }
@@ -46,23 +46,23 @@ impl Rate {
 /// those of the source class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Triggered {
-    /// Clean images classified rightly.
+    /// Clean images that are classified correctly.
     pub acc_excl_target: Rate,
-    /// Triggered images classified as the attacker wants.
+    /// Triggered images that are classified as the attacker wants.
     pub asr: Rate,
-    /// Triggered images classified rightly nevertheless.
+    /// Triggered images that are still classified correctly.
     pub ra: Rate,
     /// [`Triggered::asr`] by true class, up to the highest that occurs.
     pub asr_by_class: Vec<Rate>,
 }
 
-/// What a trigger does where it is not meant to work: to the images whose label the rule keeps and that are not of the
+/// The effect of a trigger where it should not work: on images whose label the rule keeps and that are not of the
 /// target class. Under a source-specific rule these are the images of all classes but source and target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// Triggered images classified as the target nevertheless.
+    /// Triggered images that are classified as the target.
     pub asr: Rate,
-    /// Triggered images classified rightly, as the rule wants.
+    /// Triggered images that are classified correctly.
     pub ra: Rate,
 }
 
@@ -80,11 +80,11 @@ impl Elsewhere {
 /// Metrics of one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Clean images of every class classified rightly.
+    /// Clean images of all classes that are classified correctly.
     pub acc: Rate,
     /// [`Report::acc`] by true class, up to the highest that occurs.
     pub acc_by_class: Vec<Rate>,
-    /// What needs a trigger, if there is one.
+    /// The metrics with a trigger, if there is one.
     pub triggered: Option<Triggered>,
 }
 
@@ -96,8 +96,8 @@ impl Report {
         Self { acc, acc_by_class: Rate::by_class(cases()), triggered: None }
     }
 
-    /// Counts with a trigger too: `wanted` are the labels that the attacker's rule gives, `triggered` the
-    /// predictions for the same images with the trigger (those whose label is not changed are not looked at).
+    /// Counts with a trigger too: `wanted` are the labels that the attacker's rule gives, `triggered` the predictions
+    /// for the same images with the trigger (images whose label does not change are not counted).
     pub fn with_trigger(labels: &[u32], clean: &[u32], wanted: &[u32], triggered: &[u32]) -> Self {
         let changed = || (0..labels.len()).filter(|&i| wanted[i] != labels[i]);
         let triggered = Triggered {

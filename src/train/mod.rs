@@ -1,8 +1,8 @@
-//! Training and testing: the one training loop, its optimiser and schedule, checkpoints, predictions, metrics.
+//! Training and testing: the one training loop, its optimizer and schedule, checkpoints, predictions, metrics.
 //!
-//! The loop serves every stage that trains; what differs between them is the [`Objective`] or, where it is not a
-//! network's numbers that are trained, the [`Loss`]. Nothing here knows stages, manifests or the terminal: an
-//! [`Observer`] gets the progress and says when to stop.
+//! All stages that train use the loop. They differ in their [`Objective`], or in their [`Loss`] if the trained values
+//! are not a network's. Nothing here knows stages, manifests or the terminal: an [`Observer`] receives the progress
+//! and can stop the work.
 
 mod checkpoint;
 mod curve;

@@ -1,4 +1,4 @@
-//! How far the work is, and who observes it.
+//! The progress of work, and its observer.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,24 +11,24 @@ use crate::in_order;
 use crate::models::Weights;
 use crate::nn::Network;
 
-/// How far the work is.
+/// The progress of work.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Progress {
-    /// Epochs done.
+    /// Finished epochs.
     pub epoch: usize,
-    /// Epochs to do; 0 if the work has none.
+    /// All epochs; 0 if the work has none.
     pub epochs: usize,
-    /// Steps done in this epoch.
+    /// Finished steps of this epoch.
     pub step: usize,
-    /// Steps of an epoch.
+    /// All steps of an epoch.
     pub steps: usize,
-    /// Speed, over the last second or so; 0 if nothing is counted in images.
+    /// The speed over about the last second; 0 if the work does not count images.
     pub images_per_second: f64,
-    /// Loss terms by name, means over the epoch so far.
+    /// The loss terms by name: means over the epoch so far.
     #[serde(with = "in_order")]
     pub terms: Vec<(Cow<'static, str>, f64)>,
-    /// Tests of the network as it is between two epochs, by name, in percent; see [`Observer::test`].
+    /// The results of [`Observer::test`] between two epochs, by name, in percent.
     #[serde(with = "in_order", default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<(Cow<'static, str>, f64)>,
 }
@@ -48,28 +48,28 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Observes work of any kind: gets its progress, may test a network between two epochs, and may stop it.
+/// Observes work of any kind: receives its progress, may test a network between two epochs, and may stop the work.
 pub trait Observer: Sync {
-    /// Called at every step; must be cheap.
+    /// Receives the progress at every step. It must be cheap.
     fn progress(&self, progress: &Progress);
-    /// A line for the log and, in verbose mode, the terminal.
+    /// Receives a line for the log and, in verbose mode, for the terminal.
     fn note(&self, line: &str);
-    /// Whether to stop at the next batch, leaving a checkpoint; no by default.
+    /// Whether to stop at the next batch, with a checkpoint; no by default.
     fn stopped(&self) -> bool {
         false
     }
-    /// Tests a network before its first epoch and after each. The training does not depend on the result. Percentages
-    /// by name; none by default.
+    /// Tests a network before the first epoch and after each. Returns percentages by name; none by default. The
+    /// training does not depend on them.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Stopped`] when asked to stop, and images that do not fit the network.
+    /// [`TrainError::Stopped`] after a request to stop, and images that do not match the network.
     fn test(&self, _network: &Network, _weights: &Weights) -> Result<Vec<(&'static str, f64)>, TrainError> {
         Ok(vec![])
     }
 }
 
-/// An observer that drops what it gets; only the flag stops the work.
+/// An observer that ignores its input; only the flag stops the work.
 #[derive(Clone, Copy, Debug)]
 pub struct Silent<'a>(pub &'a AtomicBool);
 
@@ -83,7 +83,7 @@ impl Observer for Silent<'_> {
     }
 }
 
-/// An observer that drops what it gets and never stops the work.
+/// An observer that ignores its input and never stops the work.
 #[cfg(test)]
 pub(crate) static SILENT: Silent<'static> = {
     static NEVER: AtomicBool = AtomicBool::new(false);

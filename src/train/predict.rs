@@ -9,17 +9,17 @@ use crate::data::{Batch, Images};
 use crate::models::Weights;
 use crate::nn::{Mode, Network};
 
-/// Images of one forward pass: large, because nothing is kept for a gradient.
+/// The number of images in one forward pass: large, because nothing is kept for a gradient.
 pub const PREDICT_BATCH: usize = 256;
 
-/// Stamps a trigger on an image of the given position, (height, width, channels).
+/// Stamps a trigger on the image at a position, (height, width, channels).
 pub type Stamp<'a> = &'a mut dyn FnMut(usize, &mut [u8]);
 
 /// The class with the highest score for each image, the lowest such class on a tie; `stamp` changes each image first.
 ///
 /// # Errors
 ///
-/// [`TrainError::NotFinite`] if a score is not a number, and those of [`scores`].
+/// [`TrainError::NotFinite`] if a score is not finite, and those of [`scores`].
 pub fn predict(
     network: &Network,
     weights: &Weights,
@@ -32,12 +32,12 @@ pub fn predict(
     scores.iter().enumerate().map(class).collect()
 }
 
-/// What the network says of each image in evaluation mode: its scores by class, before the softmax; `stamp` changes
-/// each image first.
+/// The network's scores of each image by class, before the softmax, in evaluation mode; `stamp` changes each image
+/// first.
 ///
 /// # Errors
 ///
-/// [`TrainError::Stopped`] if `observer` asks for it, and images that do not fit the network.
+/// [`TrainError::Stopped`] if `observer` stops the work, and images that do not match the network.
 pub fn scores(
     network: &Network,
     weights: &Weights,
@@ -76,7 +76,7 @@ pub fn scores(
     Ok(scores)
 }
 
-/// Position of the highest score, the first one on a tie; nothing if a score is not finite.
+/// The position of the highest score, the first one on a tie; `None` if a score is not finite.
 pub fn highest(scores: &[f32]) -> Option<u32> {
     let mut best = 0;
     for (i, score) in scores.iter().enumerate() {

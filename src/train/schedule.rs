@@ -3,13 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// From which epoch on which learning rate holds.
+/// A learning rate and its first epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Piece {
-    /// First epoch, counted from 0.
+    /// The first epoch, counted from 0.
     pub epoch: usize,
-    /// Learning rate from there to the next piece.
+    /// The learning rate from there to the next piece.
     #[schemars(range(min = 0.0))]
     pub lr: f64,
 }
@@ -25,37 +25,34 @@ impl Schedule {
         Self(pieces.iter().map(|&(epoch, lr)| Piece { epoch, lr }).collect())
     }
 
-    /// Makes a schedule that has a learning rate of its own for each of a number of epochs.
+    /// Makes a schedule with a separate learning rate for each epoch.
     pub fn by_epoch(epochs: usize, lr: impl Fn(usize) -> f64) -> Self {
         Self((0..epochs).map(|epoch| Piece { epoch, lr: lr(epoch) }).collect())
     }
 
-    /// The learning rate of an epoch, counted from 0; before the first piece it is the first piece's.
+    /// The learning rate of an epoch, counted from 0. Before the first piece, it is that of the first piece.
     pub fn lr(&self, epoch: usize) -> f32 {
         let piece = self.0.iter().rev().find(|piece| piece.epoch <= epoch).or(self.0.first());
         piece.map_or(0.0, |piece| piece.lr as f32)
     }
 
-    /// What is wrong with the pieces, if anything: the position of the piece at fault, and why.
+    /// Checks the pieces. The error is the position of the wrong piece, and the problem.
     pub fn check(&self) -> Result<(), (usize, String)> {
         match self.0.first() {
-            None => return Err((0, "no learning rate; give at least {epoch: 0, lr: ...}".into())),
+            None => return Err((0, "has no learning rate; add at least {epoch: 0, lr: ...}".into())),
             Some(first) if first.epoch != 0 => {
                 return Err((
                     0,
-                    format!("starts at epoch {}; the first piece starts at epoch 0", first.epoch),
+                    format!("starts at epoch {}; the first piece must start at epoch 0", first.epoch),
                 ));
             }
             Some(_) => {}
         }
         if let Some(i) = self.0.windows(2).position(|pair| pair[0].epoch >= pair[1].epoch) {
-            return Err((
-                i + 1,
-                "does not start later than the piece before it; order pieces by epoch".into(),
-            ));
+            return Err((i + 1, "does not start after the previous piece; sort the pieces by epoch".into()));
         }
         match self.0.iter().position(|piece| !(piece.lr.is_finite() && piece.lr >= 0.0)) {
-            Some(i) => Err((i, "the learning rate is not a finite number of at least 0".into())),
+            Some(i) => Err((i, "has a learning rate that is not a finite number of at least 0".into())),
             None => Ok(()),
         }
     }

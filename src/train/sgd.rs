@@ -8,9 +8,9 @@
 pub struct Sgd {
     /// Momentum, in [0, 1).
     pub momentum: f32,
-    /// Whether to look ahead (Nesterov).
+    /// Whether to use Nesterov's rule.
     pub nesterov: bool,
-    /// Weight decay, of batch normalisation and biases too.
+    /// Weight decay, also of batch normalization and biases.
     pub weight_decay: f32,
 }
 
@@ -22,7 +22,7 @@ impl Sgd {
 
     /// Moves `weights` one step against `gradient`; `velocity` is kept between steps and starts at 0.
     ///
-    /// The three slices are of one length.
+    /// The three slices have the same length.
     pub fn step(&self, lr: f32, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
         debug_assert!(weights.len() == gradient.len() && weights.len() == velocity.len());
         for ((w, g), v) in weights.iter_mut().zip(gradient).zip(velocity) {

@@ -1,4 +1,4 @@
-//! Running statistics of batch normalisation, computed anew.
+//! Recomputes the running statistics of batch normalization.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::data::{Augment, Batches, Order, Samples};
 use crate::nn::graph::BN_MOMENTUM;
 use crate::nn::{Mode, Network};
 
-/// Images of one forward pass.
+/// The number of images in one forward pass.
 const BATCH: usize = 128;
 
 /// The running statistics that belong to parameters `theta`: the mean over the batches of one pass in training
 /// mode, each weighted by its images, as Garipov et al. (2018) recompute them along their curves.
 ///
-/// Images come shuffled, since a batch of one class would normalise by that class. `augment` should be that of the
-/// training: a network that has only seen varied images expects their statistics.
+/// The order is shuffled, because a batch of one class would normalize by that class. `augment` should be that of the
+/// training, because a network expects the statistics of images like those of its training.
 ///
 /// # Errors
 ///
-/// [`TrainError::Stopped`] when asked to stop, and images that do not fit the network.
+/// [`TrainError::Stopped`] after a request to stop, and images that do not match the network.
 pub fn batch_norm_statistics<S: Samples>(
     network: &Network,
     theta: &[f32],
@@ -57,7 +57,7 @@ mod tests {
     use crate::shape::Shape;
     use crate::train::SILENT;
 
-    /// A network that normalises its one channel, and images of 2 pixels.
+    /// A network that normalizes its one channel, and images of 2 pixels.
     fn setup(count: usize) -> (Network, Arc<Images>) {
         let (mut graph, x) = Graph::new(Shape { height: 1, width: 2, channels: 1 });
         let x = graph.conv("conv", x, 1, 1, 1);

@@ -1,4 +1,4 @@
-//! How to train, as parameters of a stage.
+//! The parameters of the training of a stage.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 use super::{Schedule, Settings, Sgd};
 use crate::data::{Augment, InvalidParam};
 
-/// Training on a small clean set. The defaults are those of ARGD's reference implementation, for every method, so
-/// that methods are compared under one training.
+/// Training on a small clean set. The defaults are those of ARGD's reference implementation for every method, so that
+/// all methods are compared with the same training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
-    /// Passes over the images.
+    /// The number of passes over the images.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: usize,
-    /// Images of a step; the last step of an epoch may have fewer.
+    /// The number of images in one step; the last step of an epoch may have fewer.
     #[schemars(range(min = 1, max = 65_536))]
     pub batch: usize,
-    /// Learning rates by epoch; 0.1, 0.01 and 0.001 from epochs 0, 3 and 6 if not given. (The reference goes back
-    /// up to 0.01 from epoch 11 on.)
+    /// The learning rates by epoch. If not given, 0.1, 0.01 and 0.001 from epochs 0, 3 and 6. (The reference returns
+    /// to 0.01 from epoch 11.)
     pub schedule: Schedule,
-    /// Momentum of the optimiser.
+    /// The momentum of the optimizer.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
-    /// Nesterov's rule for the momentum.
+    /// Use Nesterov's rule for the momentum.
     pub nesterov: bool,
-    /// Weight decay, on every parameter.
+    /// The weight decay, on every parameter.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// How images are varied.
+    /// The augmentation of images.
     pub augment: Augment,
-    /// Draw an order for each epoch.
+    /// Draw a new order for each epoch.
     pub shuffle: bool,
 }
 
@@ -65,7 +65,7 @@ impl Training {
         wrong
     }
 
-    /// The training loop's settings.
+    /// The settings of the training loop.
     pub fn settings(&self) -> Settings {
         let &Self { epochs, batch, nesterov, augment, shuffle, .. } = self;
         let sgd = Sgd { nesterov, ..Sgd::plain(self.momentum, self.weight_decay) };

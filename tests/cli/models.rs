@@ -97,8 +97,11 @@ fn files_that_are_no_such_model_are_told() {
     workspace.run("model import theirs.pth ours --model wrn-10-1 --image 16x16x1").with(4, &faults);
 
     workspace.write("outside.yaml", &OUTSIDE.replace("wrn-10-1", "wrn-16-1"));
-    let faults =
-        ["theirs: theirs.pth: it holds no wrn-16-1", "is missing", "help: its tensors are those of wrn-10-1"];
+    let faults = [
+        "theirs: theirs.pth: its tensors do not match wrn-16-1",
+        "is missing",
+        "help: its tensors are those of wrn-10-1",
+    ];
     workspace.run("run outside.yaml").with(4, &faults);
 }
 

@@ -1,4 +1,4 @@
-//! Adding a pattern to the picture.
+//! Adds a pattern to the image.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,24 +7,24 @@ use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
 use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::shape::Shape;
 
-/// What a sum of a pixel and a trigger does beyond 0..=255.
+/// How a sum of a pixel and a trigger outside 0..=255 is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Overflow {
-    /// Stays at the limit.
+    /// Clipped to the limit.
     #[default]
     Clip,
     /// Wraps modulo 256, as a cast to bytes does.
     Wrap,
 }
 
-/// x + delta, toward zero to an integer.
+/// x + delta, rounded toward zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Add {
-    /// What is added, `[height, width, channels]`.
+    /// The pattern, `[height, width, channels]`.
     #[serde(skip)]
     pub delta: Vec<f32>,
-    /// What happens beyond 0..=255.
+    /// How sums outside 0..=255 are stored.
     pub overflow: Overflow,
 }
 

@@ -1,4 +1,4 @@
-//! Blending a pattern into the picture; where its share is 1 or 0, a patch.
+//! Blends a pattern into the image. Weights of 0 and 1 make a patch.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,13 +6,13 @@ use super::{OUT_OF_RANGE, Operate, WRONG_SHAPE, dims, ensure};
 use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::shape::Shape;
 
-/// x + mask (pattern - x), toward zero to an integer; both tensors are `[height, width, channels]`.
+/// x + mask (pattern - x), rounded toward zero; both tensors are `[height, width, channels]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Blend {
-    /// Shares of the pattern, in 0..=1.
+    /// The weights of the pattern, in 0..=1.
     #[serde(skip)]
     pub mask: Vec<f32>,
-    /// What is blended in.
+    /// The pattern.
     #[serde(skip)]
     pub pattern: Vec<u8>,
 }
@@ -42,7 +42,7 @@ impl Operate for Blend {
     }
 }
 
-/// x + share (value - x), toward zero to an integer.
+/// x + share (value - x), rounded toward zero.
 pub(super) fn blended(pixel: u8, share: f32, value: u8) -> u8 {
     let from = f32::from(pixel);
     (from + share * (f32::from(value) - from)) as u8

@@ -1,7 +1,7 @@
-//! Operators: what a trigger does to the pixels of an image, complete with every number that it needs.
+//! Operators: how a trigger changes the pixels of an image, with all numbers that this needs.
 //!
-//! An operator is drawn once and stored; what it draws for each image comes from its stored seed and the image's
-//! index. It knows no labels and no attack. Adding one is a file and a line in the registry below.
+//! An operator is drawn once and stored. Its draws for an image depend only on its stored seed and the image's index.
+//! It knows no labels and no attack. A new operator is one file and one line in the registry below.
 
 mod add;
 mod blend;
@@ -17,12 +17,12 @@ use crate::shape::Shape;
 
 pub use add::Overflow;
 
-/// What an operator does, and how it is kept: numbers by serde, tensors by [`Operate::tensors`].
+/// The change that an operator makes, and its storage: numbers by serde, tensors by [`Operate::tensors`].
 pub trait Operate {
-    /// Checks that it is of use for images of `shape`.
+    /// Checks that it fits images of `shape`.
     ///
     /// # Errors
-    /// What is wrong, to be read after "the trigger".
+    /// The problem, as a continuation of "the trigger".
     fn check(&self, shape: Shape) -> Result<(), &'static str>;
 
     /// Changes the image at `index` of its data set; `pixels` is `[height, width, channels]` of the checked shape. The
@@ -88,10 +88,10 @@ registry! {
     "reflect" => reflect::Reflect,
 }
 
-const WRONG_SHAPE: &str = "is not of its images' shape";
+const WRONG_SHAPE: &str = "does not have the shape of its images";
 const OUT_OF_RANGE: &str = "has values out of range";
 
-/// Nothing if it is so, else the problem.
+/// Returns the problem unless the condition holds.
 fn ensure(so: bool, problem: &'static str) -> Result<(), &'static str> {
     if so { Ok(()) } else { Err(problem) }
 }
@@ -107,7 +107,7 @@ mod tests {
 
     pub(super) const SHAPE: Shape = Shape { height: 1, width: 2, channels: 1 };
 
-    /// Two grey pixels after an operator.
+    /// Two gray pixels after an operator.
     pub(super) fn changed(operator: impl Into<Operator>, mut pixels: [u8; 2]) -> [u8; 2] {
         let operator = operator.into();
         operator.get().check(SHAPE).unwrap();

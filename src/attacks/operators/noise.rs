@@ -1,4 +1,4 @@
-//! Blending in grey noise that is another for every image: no fixed trigger at all.
+//! Blends gray noise into the image, different noise for every image. So there is no fixed trigger.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,12 @@ use super::{OUT_OF_RANGE, Operate, ensure};
 use crate::rng::stream;
 use crate::shape::Shape;
 
-/// x + alpha (m - x), toward zero to an integer, m uniform grey noise drawn for each index.
+/// x + alpha (m - x), rounded toward zero, with m uniform gray noise drawn for each index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
-    /// The noise's share, in 0..=1.
+    /// The weight of the noise, in 0..=1.
     pub alpha: f32,
-    /// What it is drawn from, with the image's index.
+    /// The seed of the noise, together with the image's index.
     pub seed: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Quantising: fewer values for each channel, with Floyd-Steinberg dithering if wanted.
+//! Quantization: fewer values for each channel, with optional Floyd-Steinberg dithering.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::shape::Shape;
 pub struct Quantise {
     /// Values that a channel can have, at least 2.
     pub levels: u32,
-    /// Spread the error of each pixel over those that come after it.
+    /// Spread the error of each pixel over the pixels after it.
     pub dither: bool,
 }
 
@@ -39,7 +39,7 @@ impl Quantise {
         (value / 255.0 * steps).round() / steps * 255.0
     }
 
-    /// Row by row, each channel for itself; errors beyond the edge are lost.
+    /// Row by row, each channel by itself; errors beyond the edge are dropped.
     fn dithered(&self, Shape { height, width, channels }: Shape, pixels: &mut [u8]) {
         let mut values: Vec<f32> = pixels.iter().map(|&pixel| f32::from(pixel)).collect();
         for i in 0..values.len() {
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!([0, 18, 19, 100, 128, 200, 255].map(quantised), [0, 0, 36, 109, 146, 182, 255]);
     }
 
-    /// Two levels by hand: 100 -> 0, and of the error 7/16 goes on: 100 + 43.75 = 143.75 -> 255.
+    /// Two levels by hand: 100 -> 0, and the next pixel gets 7/16 of the error: 100 + 43.75 = 143.75 -> 255.
     #[test]
     fn dithering_hands_the_error_on() {
         assert_eq!(changed(Quantise { levels: 2, dither: true }, [100, 100]), [0, 255]);

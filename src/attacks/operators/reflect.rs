@@ -9,32 +9,32 @@ use crate::files::tensors::{NamedTensor, TensorError, TensorFile};
 use crate::rng::{Stream, stream};
 use crate::shape::Shape;
 
-/// Adds one of a pool of pictures as a reflection: which, of which kind and how strong is drawn for each index.
+/// Adds a picture of a pool as a reflection. The picture, the kind and the strength are drawn for each index.
 ///
-/// With intensities T of the picture and R of the reflection, and alpha = 1 - U(0.05, 0.45) unless it is given:
-/// - ghost: two copies of R, shifted by 3 to 8 pixels, are seen at once: x' = ((1 - alpha) G + alpha T)^(1/2.2);
-/// - out of focus: R is blurred and weaker towards the edges: x' = ((1 - alpha/2) V B + alpha T)^(1/2.2).
+/// With intensities T of the picture and R of the reflection, and alpha = 1 - U(0.05, 0.45) unless given:
+/// - ghost: two copies of R, shifted by 3 to 8 pixels, overlap: x' = ((1 - alpha) G + alpha T)^(1/2.2);
+/// - out of focus: R is blurred and weaker toward the edges: x' = ((1 - alpha/2) V B + alpha T)^(1/2.2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reflect {
-    /// Pictures that are reflected, `[count, height, width, channels]`.
+    /// The pool of pictures, `[count, height, width, channels]`.
     #[serde(skip)]
     pub pool: Vec<u8>,
-    /// The share of ghosts; the others are out of focus.
+    /// The fraction of ghosts; the others are out of focus.
     pub ghost: f32,
-    /// The share of its own light that a picture keeps, if it is not drawn.
+    /// The weight of the image itself, alpha, unless it is drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f32>,
-    /// What is drawn for an image is drawn from this and its index.
+    /// The seed of the draws for each image, together with its index.
     pub seed: u64,
 }
 
 /// Exponent from pixel values to intensities.
 const GAMMA: f32 = 2.2;
-/// Least and greatest shift between ghost images, in pixels.
+/// The smallest and largest shift between ghost images, in pixels.
 const SHIFT: (u32, u32) = (3, 8);
-/// Least and greatest standard deviation of the blur, in pixels.
+/// The smallest and largest standard deviation of the blur, in pixels.
 const SIGMA: (f32, f32) = (1.0, 5.0);
-/// Shifts and blur need some room: no side may be shorter.
+/// The shortest side that has room for shifts and blur.
 const MIN_SIDE: usize = 16;
 
 impl Operate for Reflect {
@@ -80,7 +80,7 @@ fn intensities(pixels: &[u8]) -> Vec<f32> {
     pixels.iter().map(|&pixel| table[usize::from(pixel)]).collect()
 }
 
-/// A picture and its copy, one of them shifted: what both cover, scaled back to the whole size.
+/// A picture and its copy, one of them shifted: the part that both cover, scaled back to the full size.
 fn ghosts(picture: &[f32], shape: Shape, stream: &mut Stream) -> Vec<f32> {
     let Shape { height, width, channels } = shape;
     let mut shift = || (SHIFT.0 + stream.below(SHIFT.1 - SHIFT.0 + 1)) as usize;
@@ -109,15 +109,15 @@ fn ghosts(picture: &[f32], shape: Shape, stream: &mut Stream) -> Vec<f32> {
     out
 }
 
-/// Where position `i` of `to` lies among `from` positions, both lines of one length: its neighbours and the share of
-/// the second.
+/// Maps position `i` of `to` to `from` positions of a line of the same length: the two neighbors and the weight of the
+/// second.
 fn between(i: usize, from: usize, to: usize) -> (usize, usize, f32) {
     let at = ((i as f32 + 0.5) * from as f32 / to as f32 - 0.5).clamp(0.0, (from - 1) as f32);
     let low = at.floor() as usize;
     (low, (low + 1).min(from - 1), at - low as f32)
 }
 
-/// A blurred picture, darkened where it would outshine what is seen through it, and towards the edges.
+/// A blurred picture, darkened where it would be brighter than the image behind it, and toward the edges.
 fn out_of_focus(picture: &[f32], seen: &[f32], shape: Shape, stream: &mut Stream) -> Vec<f32> {
     let mut blurred = blur(picture, shape, stream.between(SIGMA.0, SIGMA.1));
     let attenuation = 1.08 + stream.between(0.0, 0.1);
@@ -149,8 +149,7 @@ fn blur(picture: &[f32], shape: Shape, sigma: f32) -> Vec<f32> {
     convolve(&across, &weights, height, width * channels)
 }
 
-/// Convolves along one dimension: lines of `length` values that are `step` apart. Beyond its ends a line is mirrored at
-/// its outermost values.
+/// Convolves along one dimension: lines of `length` values that are `step` apart. A line is mirrored at its ends.
 fn convolve(values: &[f32], weights: &[f32], length: usize, step: usize) -> Vec<f32> {
     let (radius, last) = ((weights.len() / 2) as isize, length as isize - 1);
     let mirrored = |x: isize| (last - (last - x.abs()).abs()) as usize;
@@ -163,7 +162,8 @@ fn convolve(values: &[f32], weights: &[f32], length: usize, step: usize) -> Vec<
     (0..values.len()).map(convolved).collect()
 }
 
-/// How bright a reflection is along one side: (Phi(x_{j+1}) - Phi(x_j))^(1/2) over its maximum, with evenly spaced x.
+/// The brightness of a reflection along one side: (Phi(x_{j+1}) - Phi(x_j))^(1/2) over its maximum, with evenly spaced
+/// x.
 fn vignette(side: usize) -> Vec<f32> {
     let half = 3.0 + 3.5 / side as f64;
     let at = |j: usize| half * (2.0 * j as f64 / side as f64 - 1.0);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_focus_fades_towards_the_edges() {
+    fn what_is_out_of_focus_fades_toward_the_edges() {
         for index in 0..20 {
             let image = reflected(0.0, index);
             let grey = |row: usize, col: usize| image[(row * 32 + col) * 3];

@@ -1,4 +1,4 @@
-//! Warping: every pixel is read from somewhere else in the picture.
+//! Warping: every pixel is read from another place of the image.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::shape::Shape;
 /// x'(p) = x(field(p)), read bilinearly and rounded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Warp {
-    /// Row and column that each pixel is read from, in pixels, `[height, width, 2]`; within the picture.
+    /// Row and column that each pixel is read from, in pixels, `[height, width, 2]`; inside the image.
     #[serde(skip)]
     pub field: Vec<f32>,
 }
@@ -41,7 +41,7 @@ impl Operate for Warp {
     }
 }
 
-/// Reads one pixel between its four neighbours.
+/// Interpolates one pixel between its four neighbors.
 fn read(source: &[u8], shape: Shape, [row, col]: [f32; 2], pixel: &mut [u8]) {
     let (top, left) = (row.floor() as usize, col.floor() as usize);
     let (bottom, right) = ((top + 1).min(shape.height - 1), (left + 1).min(shape.width - 1));

@@ -1,4 +1,4 @@
-//! The parameters of defenses, as manifests give them.
+//! The parameters of defenses in manifests.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What a defense minimises, on a WRN-10-1 and images of 8x8, in f64.
+//! The objective of a defense, on a WRN-10-1 and images of 8x8, in f64.
 
 use candle_core::{Device, Tensor};
 
@@ -8,7 +8,7 @@ use crate::nn::{Backend, Forward, Mode, Network};
 use crate::shape::Shape;
 use crate::train::{Frozen, Objective, Step, Term};
 
-/// An objective with all that its terms are made of.
+/// An objective with the inputs of its terms.
 pub(crate) struct Setup<O> {
     network: Network,
     /// The student's values.

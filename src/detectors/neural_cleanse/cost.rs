@@ -1,8 +1,8 @@
-//! The dynamic weight of the mask's size: up while triggers succeed, down while they fail.
+//! The dynamic weight of the mask's size: it rises while triggers succeed, and falls while they fail.
 
 use super::NeuralCleanse;
 
-/// The schedule of the weight for one class, and when the search ends; told of every pass.
+/// The schedule of the weight for one class, and the end of the search. It is updated after every pass.
 pub(super) struct Cost<'a> {
     params: &'a NeuralCleanse,
     /// The weight of the next pass.
@@ -28,8 +28,8 @@ impl<'a> Cost<'a> {
         Self { params, weight: 0.0, ready: 0, up: 0, down: 0, moved, stale: 0, best: f64::INFINITY }
     }
 
-    /// Takes note of a pass: the trigger's success in percent, and the size of its mask. Returns whether this is the
-    /// smallest mask that succeeded so far.
+    /// Updates the weight after a pass, with the trigger's success in percent and the size of its mask. Returns
+    /// whether this is the smallest mask that succeeded so far.
     pub fn after_pass(&mut self, success: f64, norm: f64) -> bool {
         let succeeded = success >= self.params.success;
         let is_best = succeeded && norm < self.best;
@@ -45,7 +45,7 @@ impl<'a> Cost<'a> {
         is_best
     }
 
-    /// Whether nothing better is to be expected.
+    /// Whether the search can stop.
     pub fn ends(&self) -> bool {
         self.moved == (true, true) && self.stale >= self.params.early_stop_patience
     }
@@ -87,8 +87,8 @@ mod tests {
         let params = params();
         let mut cost = Cost::new(&params);
         let mut weights = vec![];
-        // Two successes in a row start it, and the second counts towards doubling it; one failure leaves it, two in a
-        // row divide it by 2^1.5.
+        // Two successes in a row start it, and the second one counts for its doubling. One failure does not change it;
+        // two in a row divide it by 2^1.5.
         for success in [50.0, 99.0, 100.0, 99.0, 99.5, 98.9, 99.0, 50.0, 60.0] {
             cost.after_pass(success, 10.0);
             weights.push(cost.weight);
@@ -116,7 +116,7 @@ mod tests {
             cost.after_pass(success, norm);
             cost.ends()
         };
-        // A weight that has not moved yet never ends the search.
+        // A weight that has not changed yet never ends the search.
         assert!((0..4).all(|_| !pass(100.0, 9.0)));
         // 8.95 is not 1% below 9, 8.0 is.
         assert!(!pass(100.0, 8.95) && !pass(100.0, 8.0) && !pass(50.0, 7.0));

@@ -14,22 +14,22 @@ use crate::rng::{Stream, stream};
 use crate::shape::Shape;
 use crate::train::{Frozen, Progress, Session, TrainError};
 
-/// The smallest trigger found that leads images to a class.
+/// The smallest trigger found that moves images to a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reversal {
     /// The class.
     pub class: usize,
-    /// Shares of the pattern, in [0, 1]: (height, width).
+    /// The weights of the pattern, in [0, 1]: (height, width).
     pub mask: Vec<f32>,
-    /// What is blended in, in [0, 1]: (height, width, channels).
+    /// The pattern, in [0, 1]: (height, width, channels).
     pub pattern: Vec<f32>,
     /// The sum of the mask.
     pub norm: f64,
-    /// Images that it leads to the class, in percent, over the pass that ended with it.
+    /// The images that it moves to the class, in percent, over the pass that ended with it.
     pub success: f64,
-    /// Whether it leads as many images there as is asked for; if not, it is the last one tried.
+    /// Whether it moves enough images to the class; if not, it is the last trigger of the search.
     pub converged: bool,
-    /// Passes that the search took.
+    /// The number of passes of the search.
     pub epochs: usize,
 }
 
@@ -44,17 +44,19 @@ impl Reversal {
         }
     }
 
-    /// The line that tells what was found.
+    /// The line of the log with the result.
     pub(super) fn summary(&self) -> String {
         let Self { class, norm, success, epochs, .. } = self;
-        format!("class {class}: a mask of {norm:.2} leads {success:.1}% there, after {epochs} epochs")
+        format!(
+            "class {class}: a mask of size {norm:.2} moves {success:.1}% of the images to it, after {epochs} epochs"
+        )
     }
 }
 
 /// Searches for the smallest trigger of a class.
 ///
-/// After each pass over the images the cost is adapted, and the trigger kept if it is the smallest so far whose
-/// success over the pass was enough.
+/// After each pass over the images, the cost is updated. The trigger is kept if it is the smallest so far that
+/// succeeded on enough images of the pass.
 pub(super) fn reverse(
     params: &NeuralCleanse,
     suspect: &Frozen,
@@ -107,7 +109,7 @@ struct Search<'a> {
 struct Pass {
     /// Cross entropy with the class.
     ce: f64,
-    /// Images that are led to the class, in percent.
+    /// The images that are moved to the class, in percent.
     success: f64,
 }
 
@@ -129,7 +131,7 @@ impl<'a> Search<'a> {
         Ok(Self { params, class, mask, pattern, adam })
     }
 
-    /// Takes a step for every batch of the images, in an order of this epoch's own.
+    /// Takes a step for every batch of the images, in the order of this epoch.
     fn pass(
         &mut self,
         suspect: &Frozen,
@@ -156,7 +158,8 @@ impl<'a> Search<'a> {
         Ok(Pass { ce: ce / seen as f64, success: 100.0 * hits as f64 / seen as f64 })
     }
 
-    /// One step of the optimiser: the cross entropy before it, and how many images were led to the class.
+    /// One step of the optimizer. Returns the cross entropy before it, and the number of images that are moved to the
+    /// class.
     fn step(&mut self, suspect: &Frozen, batch: Batch, cost: f64) -> Result<(f64, usize)> {
         let images = batch.tensor(suspect.network.device())?;
         let Loss { total, ce, logits } = loss(&self.mask, &self.pattern, &images, suspect, self.class, cost)?;
@@ -175,7 +178,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What the search lowers, for a batch.
+/// The loss of the search for a batch.
 struct Loss {
     /// The cross entropy + cost times the sum of the mask.
     total: Tensor,
@@ -202,7 +205,7 @@ fn loss(
     Ok(Loss { total, ce, logits })
 }
 
-/// Maps any number into [0, 1]: tanh(x)/2 + 1/2. (The authors divide by 2 - 1e-7, which f32 cannot tell from 2.)
+/// Maps any number into [0, 1]: tanh(x)/2 + 1/2. (The authors divide by 2 - 1e-7, which is 2 in f32.)
 fn unit(x: &Tensor) -> Result<Tensor> {
     x.tanh()?.affine(0.5, 0.5)
 }
@@ -212,7 +215,7 @@ fn blend(images: &Tensor, mask: &Tensor, pattern: &Tensor) -> Result<Tensor> {
     images.broadcast_mul(&mask.affine(-1.0, 1.0)?)?.broadcast_add(&mask.broadcast_mul(pattern)?)
 }
 
-/// Draws what [`unit`] makes uniform in [0, 1).
+/// Draws a value that [`unit`] maps to a uniform one in [0, 1).
 fn random(shape: (usize, usize, usize), stream: &mut Stream, device: &Device) -> Result<Tensor> {
     let count = shape.0 * shape.1 * shape.2;
     // Just inside the interval, so that the value is finite.

@@ -1,10 +1,10 @@
-//! The residual block with pre-activation (He et al. 2016, "Identity Mappings in Deep Residual Networks"), of which wide
-//! residual networks and PreActResNets are made.
+//! The residual block with pre-activation (He et al. 2016, "Identity Mappings in Deep Residual Networks"), which wide
+//! residual networks and PreActResNets consist of.
 
 use crate::nn::graph::{Graph, Id};
 
-/// conv(ReLU(BN(conv(ReLU(BN(x)))))) + shortcut. A shortcut that changes shape is a 1x1 convolution of the activated
-/// input, in the slot `<name>.<shortcut>`; elsewhere it is x itself.
+/// conv(ReLU(BN(conv(ReLU(BN(x)))))) + shortcut. A shortcut that changes the shape is a 1x1 convolution of the
+/// activated input, in the slot `<name>.<shortcut>`. Otherwise it is x itself.
 pub(super) fn pre_activation(
     g: &mut Graph,
     name: &str,

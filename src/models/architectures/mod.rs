@@ -1,7 +1,7 @@
-//! The table of architectures. Adding one is a file here and a row of [`FAMILIES`].
+//! The table of architectures. A new one is one file here and one row of [`FAMILIES`].
 //!
-//! A file builds a [`Graph`] and says in its [`Family`] how networks of its kind are called. Names, parsing, the JSON
-//! schema, messages, the table in docs/checkpoints.md and the tests below follow from the row.
+//! A file builds a [`Graph`], and its [`Family`] has the names of its networks. Names, parsing, the JSON schema,
+//! messages, the table in docs/checkpoints.md and the tests below follow from the row.
 
 mod block;
 mod preact_resnet;
@@ -27,30 +27,30 @@ pub const FAMILIES: &[Family] = &[
     preact_resnet::FAMILY,
 ];
 
-/// The numbers in a name, in its order; 0 where a name has fewer.
+/// The numbers in a name, in its order, followed by zeros.
 type Sizes = [usize; 2];
 
-/// A row of the table: networks that one function builds.
+/// A row of the table: the networks that one function builds.
 pub struct Family {
-    /// How names of it are written, in small letters: `<...>` between hyphens stands for a whole number.
+    /// The form of its names, in lower case: `<...>` between hyphens is a whole number.
     pub form: &'static str,
-    /// Which numbers there may be, as it follows the form in a sentence; empty if there are none.
+    /// The allowed numbers, as words after the form in a sentence; empty if names have no numbers.
     pub sizes: &'static str,
-    /// Other names that are read as the form, each with what it is in truth. They cause a warning.
+    /// Other names that are read as the form, each with a description of the network. They cause a warning.
     pub misnomers: &'static [(&'static str, &'static str)],
     /// The networks of it that the literature on defenses uses.
     pub known: &'static [Known],
-    /// Whose `state_dict` has the names that its tensors have.
+    /// The programs whose `state_dict` has the same names of tensors.
     pub names_of: &'static str,
-    /// The activations that defenses by distillation compare: the graph's taps.
+    /// The activations that distillation defenses compare: the graph's taps.
     pub taps: &'static str,
-    /// Says what is wrong with the numbers.
+    /// Checks the numbers, and returns the problem.
     check: fn(Sizes) -> Result<(), String>,
     /// Builds the network for images of a shape and a number of classes.
     graph: fn(Shape, usize, Sizes) -> Graph,
 }
 
-/// A network of the literature, with what its reference implementation has for images of 32x32x3 in 10 classes.
+/// A network of the literature, with the sizes of its reference implementation for images of 32x32x3 in 10 classes.
 pub struct Known {
     /// Its name.
     pub name: &'static str,
@@ -61,7 +61,7 @@ pub struct Known {
 }
 
 impl Family {
-    /// The numbers in a name in small letters, if it has the family's form.
+    /// The numbers in a lower-case name, if it has the family's form.
     fn read(&self, name: &str) -> Option<Sizes> {
         let (form, mut parts) = (self.form.split('-'), name.split('-'));
         let (mut sizes, mut next) = (Sizes::default(), 0);
@@ -82,7 +82,7 @@ impl Family {
         !self.sizes.is_empty()
     }
 
-    /// A regular expression for its names, in capitals, small letters or both.
+    /// A regular expression for its names, in upper and lower case.
     fn pattern(&self) -> String {
         let part = |part: &str| if part.starts_with('<') { "[0-9]+".to_owned() } else { any_case(part) };
         self.form.split('-').map(part).collect::<Vec<_>>().join("-")
@@ -97,7 +97,7 @@ pub struct Architecture {
     sizes: Sizes,
 }
 
-/// A name that is no architecture's.
+/// The name of an unknown architecture.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("unknown model `{name}`; {hint}")]
 pub struct UnknownArchitecture {
@@ -175,7 +175,7 @@ impl fmt::Debug for Architecture {
 impl FromStr for Architecture {
     type Err = UnknownArchitecture;
 
-    /// Reads a name, in any case.
+    /// Reads a name, in upper or lower case.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let unknown = |hint: String| UnknownArchitecture { name: name.to_owned(), hint };
         let found = FAMILIES.iter().find_map(|family| Self::find(family, name));
@@ -183,7 +183,7 @@ impl FromStr for Architecture {
             let known = names().collect::<Vec<_>>().join(", ");
             let sized = FAMILIES.iter().filter(|family| family.is_sized());
             let forms: String = sized.map(|family| format!(", or {} of another size", family.form)).collect();
-            return Err(unknown(format!("it is one of {known}{forms}")));
+            return Err(unknown(format!("valid values: {known}{forms}")));
         };
         (family.check)(sizes).map_err(unknown)?;
         Ok(Self { family, sizes })
@@ -223,7 +223,7 @@ impl JsonSchema for Architecture {
     }
 }
 
-/// The families' forms with what their sizes may be: `a, b, or c`.
+/// The families' forms with their allowed sizes: `a, b, or c`.
 fn listed(families: &[Family]) -> String {
     let forms = families.iter().map(|family| match family.is_sized() {
         true => format!("{} {}", family.form, family.sizes),
@@ -236,7 +236,7 @@ fn listed(families: &[Family]) -> String {
     forms.join(", ")
 }
 
-/// A regular expression for a name in capitals, small letters or both.
+/// A regular expression for a name in upper and lower case.
 fn any_case(name: &str) -> String {
     let either = |c: char| match c.is_ascii_alphabetic() {
         true => format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase()),
@@ -317,9 +317,9 @@ mod tests {
         }
     }
 
-    /// What the log says when a name is read, and what it is the name of.
+    /// The log while a name is read, and the architecture of the name.
     fn logged(name: &str) -> (String, Architecture) {
-        // Another thread that reads the name first, where nobody listens, could turn the message off for all.
+        // If another thread without a subscriber reads the name first, it could disable the message for all threads.
         let architecture = name.parse::<Architecture>().unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(file.reopen().unwrap()).finish();

@@ -1,9 +1,9 @@
 //! Residual networks with pre-activation (He et al. 2016, "Identity Mappings in Deep Residual Networks") for small
 //! images: the stem keeps the size, and four stages have 64, 128, 256 and 512 channels.
 //!
-//! Slots are named as the `state_dict` of BackdoorBench and of the WaNet reference implementation names them. Their
-//! network, and so this one, has no batch normalisation and ReLU between the last sum and the average pool, which
-//! the paper has.
+//! Slots have the names of the `state_dict` of BackdoorBench and of the WaNet reference implementation. Unlike the
+//! paper's network, theirs and this one have no batch normalization and ReLU between the last sum and the average
+//! pool.
 
 use super::block::pre_activation;
 use super::{Family, Known};
@@ -24,11 +24,11 @@ pub(super) const FAMILY: Family = Family {
 /// Blocks of each stage.
 const BLOCKS: usize = 2;
 
-/// Builds `preactresnet18`: four stages of two blocks. It starts as all networks here do, from He's normal distribution
-/// and zero biases; BackdoorBench leaves that to PyTorch's defaults.
+/// Builds `preactresnet18`: four stages of two blocks. Its initial weights are those of all networks here: He's normal
+/// distribution and zero biases. BackdoorBench uses PyTorch's defaults.
 ///
 /// The taps are the raw outputs of the last three stages: the defenses compare three maps. (BackdoorBench's NAD takes
-/// stages 3 and 4 and the pooled output of stage 4, whose map is a single cell and so always the same.)
+/// stages 3 and 4 and the pooled output of stage 4, whose map is a single cell and so constant.)
 fn graph(image: Shape, classes: usize) -> Graph {
     let (mut g, x) = Graph::new(image);
     let mut x = g.conv("conv1", x, 64, 3, 1);

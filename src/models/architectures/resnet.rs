@@ -1,7 +1,6 @@
 //! Residual networks for small images (He et al. 2016, section 4.2), post-activation, with projection shortcuts.
 //!
-//! The reference implementations call the one of depth 32 "ResNet34". Slots are named as their `state_dict` names
-//! them.
+//! The reference implementations call the network of depth 32 "ResNet34". Slots have the names of their `state_dict`.
 
 use super::{Family, Known};
 use crate::nn::graph::{Graph, Id};

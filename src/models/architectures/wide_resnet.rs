@@ -1,6 +1,6 @@
 //! Wide residual networks for small images (Zagoruyko and Komodakis 2016), pre-activation.
 //!
-//! Slots are named as the `state_dict` of the NAD and ARGD reference implementations names them.
+//! Slots have the names of the `state_dict` of the NAD and ARGD reference implementations.
 
 use super::block::pre_activation;
 use super::{Architecture, Family, Known, Sizes};
@@ -33,17 +33,17 @@ const MAX_WIDTH: usize = 32;
 
 fn check([depth, width]: Sizes) -> Result<(), String> {
     if !(10..=MAX_DEPTH).contains(&depth) || !(depth - 4).is_multiple_of(6) {
-        return Err(format!("the depth is 10, 16, 22, ... (6n + 4) up to {MAX_DEPTH}"));
+        return Err(format!("the depth must be 10, 16, 22, ... (6n + 4), up to {MAX_DEPTH}"));
     }
     if !(1..=MAX_WIDTH).contains(&width) {
-        return Err(format!("the width is 1 to {MAX_WIDTH}"));
+        return Err(format!("the width must be between 1 and {MAX_WIDTH}"));
     }
     Ok(())
 }
 
 /// Builds `wrn-<depth>-<width>`: three groups of (depth - 4) / 6 blocks with 16, 32, 64 times `width` channels.
 ///
-/// The taps are the raw outputs of the groups: sums, before any batch normalisation or ReLU.
+/// The taps are the raw outputs of the groups: sums, before any batch normalization or ReLU.
 fn graph(image: Shape, classes: usize, [depth, width]: Sizes) -> Graph {
     let blocks = (depth - 4) / 6;
     let (mut g, x) = Graph::new(image);
@@ -74,7 +74,7 @@ mod tests {
         graph(Shape { height: 32, width: 32, channels: 3 }, 10, [16, width])
     }
 
-    /// The entries of the reference's `state_dict` of WRN-16-1, written down from its documentation, in our layout.
+    /// The entries of the reference's `state_dict` of WRN-16-1, from its documentation, in our layout.
     fn reference_entries() -> BTreeMap<String, Vec<usize>> {
         let mut entries = BTreeMap::new();
         let mut put = |key: String, shape: &[usize]| assert!(entries.insert(key, shape.to_vec()).is_none());
@@ -112,7 +112,7 @@ mod tests {
             .map(|slot| (slot.name.clone(), slot.shape.clone()))
             .collect();
         assert_eq!(slots, reference_entries());
-        // The reference's 82 entries also count one `num_batches_tracked` for each of the 13 batch normalisations.
+        // The reference's 82 entries also count one `num_batches_tracked` for each of the 13 batch normalizations.
         assert_eq!(slots.len() + 13, 82);
     }
 

@@ -20,7 +20,7 @@ const LITTLE: &[u8] = b"little";
 #[derive(Debug)]
 pub(super) struct Archive<R> {
     zip: ZipArchive<R>,
-    /// What the names of all entries begin with.
+    /// The prefix of the names of all entries.
     prefix: String,
 }
 
@@ -29,13 +29,13 @@ impl<R: Read + Seek> Archive<R> {
     pub fn open(source: R) -> Result<(Pickle, Self), Problem> {
         let zip = ZipArchive::new(source)?;
         if zip.has_duplicate_names() {
-            return Problem::format("the zip archive has two entries of one name");
+            return Problem::format("the zip archive has two entries with the same name");
         }
         let prefix = prefix(&zip)?;
         let mut archive = Self { zip, prefix };
         if archive.has(BYTE_ORDER) && archive.read(BYTE_ORDER)? != LITTLE {
             return Problem::format(
-                "its numbers are big-endian; load and save the file on a current machine",
+                "its numbers are big-endian; load and save the file on a little-endian machine",
             );
         }
         let pickle = archive.read(PICKLE)?;
@@ -51,11 +51,11 @@ impl<R: Read + Seek> Archive<R> {
         self.zip.index_for_name(&format!("{}{name}", self.prefix)).is_some()
     }
 
-    /// Reads an entry, whose checksum the crate compares. As it is stored as it is, the file is as long at least.
+    /// Reads an entry; the crate checks its checksum. It is not compressed, so the file is at least as long.
     fn read(&mut self, name: &str) -> Result<Vec<u8>, Problem> {
         let name = format!("{}{name}", self.prefix);
         let mut entry = self.zip.by_name(&name).map_err(|error| match error {
-            ZipError::FileNotFound => Problem::Format(format!("`{name}` is missing in the archive")),
+            ZipError::FileNotFound => Problem::Format(format!("the archive has no `{name}`")),
             other => other.into(),
         })?;
         if entry.compression() != CompressionMethod::Stored {
@@ -67,7 +67,7 @@ impl<R: Read + Seek> Archive<R> {
     }
 }
 
-/// What is before the name of the one pickle.
+/// The prefix of the name of the one pickle.
 fn prefix<R: Read + Seek>(zip: &ZipArchive<R>) -> Result<String, Problem> {
     let mut prefixes = zip.file_names_raw().filter_map(|name| {
         let prefix = name.strip_suffix(PICKLE.as_bytes())?;
@@ -75,7 +75,7 @@ fn prefix<R: Read + Seek>(zip: &ZipArchive<R>) -> Result<String, Problem> {
     });
     match (prefixes.next(), prefixes.next()) {
         (Some(Ok(prefix)), None) => Ok(prefix),
-        (None, _) => Problem::format("a zip archive without `data.pkl`, and so not of torch.save's"),
+        (None, _) => Problem::format("not written by torch.save: the zip archive has no `data.pkl`"),
         _ => Problem::format("a zip archive with more than one `data.pkl`"),
     }
 }

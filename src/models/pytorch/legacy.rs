@@ -1,5 +1,5 @@
 //! The container before PyTorch 1.6: a stream of pickles (a magic number, the version of the format, facts about the
-//! machine, the object, the keys of the storages) and then, in the order of the keys, the storages, each after the
+//! machine, the object, the keys of the storages), followed by the storages in the order of the keys, each after the
 //! count of its elements.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ const VERSION: i128 = 1001;
 #[derive(Debug)]
 pub(super) struct Legacy<R> {
     source: BufReader<R>,
-    /// Where the elements of each storage begin.
+    /// The offset of the elements of each storage.
     places: BTreeMap<String, u64>,
 }
 
@@ -27,14 +27,14 @@ impl<R: Read + Seek> Legacy<R> {
         let size = source.seek(SeekFrom::End(0))?;
         source.rewind()?;
         if !matches!(Pickle::read(&mut source)?.root(), Value::Int(MAGIC)) {
-            return Problem::format("a pickle, but not one of torch.save's");
+            return Problem::format("a pickle, but not written by torch.save");
         }
         if !matches!(Pickle::read(&mut source)?.root(), Value::Int(VERSION)) {
             return Problem::format("a version of the old format other than 1001");
         }
         if !is_little_endian(&Pickle::read(&mut source)?) {
             return Problem::format(
-                "its numbers are big-endian; load and save the file on a current machine",
+                "its numbers are big-endian; load and save the file on a little-endian machine",
             );
         }
         let pickle = Pickle::read(&mut source)?;
@@ -63,7 +63,7 @@ fn is_little_endian(facts: &Pickle) -> bool {
     fact.is_some_and(|&(_, value)| matches!(facts.get(value), Value::Bool(true)))
 }
 
-/// Where each storage's elements begin: `source` is at the count of the first.
+/// Returns the offset of each storage's elements: `source` is at the count of the first.
 fn places<R: Read + Seek>(
     source: &mut BufReader<R>,
     size: u64,
@@ -77,13 +77,13 @@ fn places<R: Read + Seek>(
     for &key in keys_in_order {
         let storage = keys.name(key).and_then(|key| pickle.storages.get(key));
         let Some((storage, bytes)) = storage.and_then(|storage| Some((storage, storage.bytes()?))) else {
-            return Problem::format("the list of storages names one that no tensor has");
+            return Problem::format("the list of storages has one that no tensor uses");
         };
         let mut count = [0; 8];
         let cut_short = |_| Problem::Format(format!("the file ends before storage `{}`", storage.key));
         source.read_exact(&mut count).map_err(cut_short)?;
         if u64::from_le_bytes(count) != storage.len as u64 {
-            return Problem::format(format!("storage `{}` has another size than announced", storage.key));
+            return Problem::format(format!("storage `{}` has another size than declared", storage.key));
         }
         let place = source.stream_position()?;
         let rest = size.saturating_sub(place);

@@ -1,8 +1,8 @@
-//! The files that `torch.save` writes: an object's pickle, and the storages that its tensors are views of.
+//! The files that `torch.save` writes: an object's pickle, and the storages of its tensors.
 //!
-//! [`StateDict`] finds the tensors in one; [`write`] makes one. candle's reader is not used here: it panics on short
-//! tuples, takes announced lengths at their word, copies shared values each time they are used, passes over tensors
-//! that it cannot read, and does not know the container from before PyTorch 1.6. A checkpoint is a stranger's file.
+//! [`StateDict`] finds the tensors in a file; [`write`] writes a file. A checkpoint may come from an untrusted source,
+//! so candle's reader is not used: it panics on short tuples, trusts declared lengths, copies shared values at each
+//! use, and skips tensors that it cannot read. It also cannot read the container from before PyTorch 1.6.
 
 mod archive;
 mod legacy;
@@ -24,16 +24,16 @@ use legacy::Legacy;
 use pickle::{Id, Pickle, Value};
 use tensor::{Storage, Tensor};
 
-/// Where training scripts put the state dict, if the file holds more than it: NAD, ARGD and ABL; PyTorch's
-/// tutorials; BackdoorBench; others.
+/// The keys of the state dict in files of training scripts that hold more: NAD, ARGD and ABL; PyTorch's tutorials;
+/// BackdoorBench; others.
 const KEYS: [&str; 5] = ["state_dict", "model_state_dict", "model", "net", "netC"];
-/// What `DataParallel` puts before every name.
+/// The prefix that `DataParallel` adds to every name.
 const PARALLEL: &str = "module.";
-/// How a zip archive begins, and what each pickle of the older container begins with.
+/// The first bytes of a zip archive, and of each pickle of the older container.
 const ZIP_MAGIC: [u8; 2] = *b"PK";
 const PICKLE_MAGIC: [u8; 2] = [0x80, 2];
 
-/// Why a file of PyTorch's could not be read.
+/// Why a PyTorch file could not be read.
 #[derive(Debug, Error)]
 pub(in crate::models) enum Problem {
     #[error("{0}")]
@@ -67,7 +67,7 @@ pub(super) struct StateDict<R> {
 }
 
 impl<R: Read + Seek> StateDict<R> {
-    /// Whether a file with this beginning may be one of PyTorch's.
+    /// Whether a file with these first bytes may be a PyTorch file.
     pub fn may_begin_with(bytes: &[u8]) -> bool {
         bytes.starts_with(&ZIP_MAGIC) || bytes.starts_with(&PICKLE_MAGIC)
     }
@@ -76,7 +76,7 @@ impl<R: Read + Seek> StateDict<R> {
     ///
     /// # Errors
     ///
-    /// Anything but a whole file that holds a state dict.
+    /// If it is not a complete file with a state dict.
     pub fn open(mut source: R) -> Result<Self, Problem> {
         let mut magic = [0; 2];
         source.rewind()?;
@@ -101,11 +101,11 @@ impl<R: Read + Seek> StateDict<R> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()))
     }
 
-    /// The values of a tensor in row-major order; no tensor of another name than [`StateDict::shapes`] told.
+    /// The values of a tensor in row-major order; `name` must be one of [`StateDict::shapes`].
     ///
     /// # Errors
     ///
-    /// A storage that is missing or cut short, and a tensor of integers.
+    /// A storage that is missing or truncated, and a tensor of integers.
     pub fn values(&mut self, name: &str) -> Result<Vec<f32>, Problem> {
         let Some(tensor) = self.tensors.get(name) else {
             return Problem::format(format!("tensor `{name}` is missing"));
@@ -121,15 +121,15 @@ impl<R: Read + Seek> StateDict<R> {
         }
         match dtype.decode(&bytes) {
             Some(elements) => Ok(tensor.gather(&elements)),
-            None => Problem::format(format!("tensor `{name}` is of integers ({dtype:?})")),
+            None => Problem::format(format!("tensor `{name}` has integers ({dtype:?})")),
         }
     }
 }
 
-/// Takes the named tensors out of a pickle: those at the top, or of the dict under one of [`KEYS`].
+/// Returns the named tensors of a pickle: those at the top, or of the dict under one of [`KEYS`].
 fn tensors(pickle: &Pickle) -> Result<BTreeMap<String, Rc<Tensor>>, Problem> {
     let Value::Dict(top) = pickle.root() else {
-        return Problem::format("the file holds no dict; save `model.state_dict()`");
+        return Problem::format("the file has no dict; save `model.state_dict()`");
     };
     let under = |key: &str| {
         let &(_, value) = top.iter().rev().find(|&&(name, _)| pickle.name(name) == Some(key))?;
@@ -151,7 +151,7 @@ fn tensors(pickle: &Pickle) -> Result<BTreeMap<String, Rc<Tensor>>, Problem> {
     Ok(without_prefix(tensors))
 }
 
-/// Takes off what `DataParallel` puts before every name, if it is before every name.
+/// Removes the prefix of `DataParallel`, if every name has it.
 fn without_prefix(tensors: BTreeMap<String, Rc<Tensor>>) -> BTreeMap<String, Rc<Tensor>> {
     if !tensors.keys().all(|name| name.starts_with(PARALLEL)) {
         return tensors;

@@ -1,7 +1,7 @@
-//! A pickle's values, and what the names in it mean. [`Pickle::read`] runs nothing that a pickle says.
+//! The values of a pickle, and the meaning of the names in it. [`Pickle::read`] calls no function that a pickle names.
 //!
-//! All values lie in one list and refer to each other by number. So a value that is used a million times is held
-//! once, and nothing recurses however deep values are nested.
+//! All values lie in one list and refer to each other by number. So a value that is used a million times is held once,
+//! and nested values need no recursion.
 
 mod machine;
 pub(super) mod opcode;
@@ -14,7 +14,7 @@ use super::Problem;
 use super::tensor::{DType, Storage, Tensor};
 use machine::Machine;
 
-/// Bytes of the name of a module, a class, a storage or a tensor.
+/// The largest number of bytes of the name of a module, a class, a storage or a tensor.
 const MAX_NAME: usize = 256;
 
 /// Position of a value.
@@ -30,12 +30,12 @@ pub(super) enum Value {
     Text(String),
     Tuple(Vec<Id>),
     List(Vec<Id>),
-    /// Pairs as they were set: of equal keys, the last one counts.
+    /// Pairs in the order of their assignment: of equal keys, the last one counts.
     Dict(Vec<(Id, Id)>),
     Global(Global),
     Storage(Rc<Storage>),
     Tensor(Rc<Tensor>),
-    /// What has no place in a state dict: a float, a NumPy number.
+    /// A value that a state dict does not use: a float, a NumPy number.
     Other,
 }
 
@@ -48,9 +48,9 @@ pub(super) enum Global {
     Storage(DType),
     /// Makes a tensor: a view of a storage.
     RebuildTensor,
-    /// Makes a parameter of a tensor, which is the same to us.
+    /// Makes a parameter from a tensor; both are treated alike.
     RebuildParameter,
-    /// Makes what may lie beside a state dict (an accuracy as a NumPy number, an image size) and is not looked at.
+    /// Makes a value that may be next to a state dict (an accuracy as a NumPy number, an image size). It is not used.
     Bystander,
 }
 
@@ -77,21 +77,21 @@ impl Global {
 pub(super) struct Pickle {
     values: Vec<Value>,
     root: Id,
-    /// Every storage that the pickle speaks of, by key.
+    /// Every storage that the pickle names, by key.
     pub storages: BTreeMap<String, Rc<Storage>>,
 }
 
 impl Pickle {
-    /// Reads one pickle and leaves `source` behind its end.
+    /// Reads one pickle, up to its end.
     ///
     /// # Errors
     ///
-    /// Anything but a whole pickle of known opcodes and names.
+    /// If it is not a complete pickle of known opcodes and names.
     pub fn read(source: impl Read) -> Result<Self, Problem> {
         Machine::new(source).run()
     }
 
-    /// The value that the pickle is of.
+    /// The value of the pickle.
     pub fn root(&self) -> &Value {
         self.get(self.root)
     }
@@ -107,7 +107,7 @@ impl Pickle {
         &self.values[id.0 as usize]
     }
 
-    /// The text of a number; nothing if it is another value, or longer than any name.
+    /// The text of a number; `None` if it is another value, or longer than any name.
     pub fn name(&self, id: Id) -> Option<&str> {
         name(&self.values, id)
     }

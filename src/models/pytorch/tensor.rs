@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::super::layout::positions;
 
-/// Beyond any layer's.
+/// Larger than any layer's rank.
 pub(super) const MAX_RANK: usize = 8;
 
 /// The type of a storage's elements.
@@ -48,7 +48,7 @@ impl DType {
         }
     }
 
-    /// The elements of little-endian `bytes`; nothing if they are not floating-point numbers.
+    /// The elements of little-endian `bytes`; `None` if they are not floating-point numbers.
     pub fn decode(self, bytes: &[u8]) -> Option<Vec<f32>> {
         fn each<const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {
             let (elements, _) = bytes.as_chunks();
@@ -64,7 +64,7 @@ impl DType {
     }
 }
 
-/// A block of elements, known by its key; the container has the bytes.
+/// A block of elements, identified by its key; the container has the bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Storage {
     pub key: String,
@@ -74,7 +74,7 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    /// Number of bytes; nothing if no memory could hold them.
+    /// The number of bytes; `None` if it overflows.
     pub fn bytes(&self) -> Option<usize> {
         self.len.checked_mul(self.dtype.size())
     }
@@ -86,12 +86,12 @@ pub(super) struct Tensor {
     pub storage: Rc<Storage>,
     pub shape: Vec<usize>,
     strides: Vec<usize>,
-    /// Position of the first element.
+    /// The position of the first element.
     offset: usize,
 }
 
 impl Tensor {
-    /// A view; nothing if it reaches out of the storage, or its rank is absurd.
+    /// Makes a view; `None` if it exceeds the storage, or its rank is too large.
     pub fn new(storage: Rc<Storage>, offset: usize, shape: Vec<usize>, strides: Vec<usize>) -> Option<Self> {
         if shape.len() != strides.len() || shape.len() > MAX_RANK {
             return None;

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::super::entry::{Entry, Values};
 use super::*;
 
-/// The same dict, written by PyTorch 2.15 in both containers: tensors that share a storage, one of them transposed,
-/// of every floating-point type, under `state_dict` and with the prefix of `DataParallel`, beside the state of an
-/// optimiser.
+/// The same dict, written by PyTorch 2.15 in both containers: tensors that share a storage, one of them transposed, of
+/// every floating-point type, under `state_dict` and with the prefix of `DataParallel`, beside the state of an
+/// optimizer.
 const ARCHIVE: &[u8] = include_bytes!("fixtures/torch-2.15.pth");
 const LEGACY: &[u8] = include_bytes!("fixtures/torch-2.15-legacy.pth");
 
@@ -44,7 +44,7 @@ fn what_pytorch_wrote_is_read_from_both_containers() {
         assert_eq!(dict.values("half").unwrap(), [0.5, -1.5]);
         assert_eq!(dict.values("double").unwrap(), [0.1]);
         assert_eq!(dict.values("p").unwrap(), [1.0, 1.0]);
-        assert!(dict.values("count").unwrap_err().to_string().contains("`count` is of integers"));
+        assert!(dict.values("count").unwrap_err().to_string().contains("`count` has integers"));
     }
 }
 
@@ -106,7 +106,7 @@ fn a_storage_that_differs_from_its_checksum_is_refused() {
     assert!(read(&bytes).unwrap_err().to_string().contains("checksum"));
 }
 
-/// The message with which a pickle is refused.
+/// The error for a pickle.
 fn refusal(pickle: &[u8]) -> String {
     Pickle::read(pickle).err().unwrap().to_string()
 }
@@ -115,8 +115,7 @@ fn refusal(pickle: &[u8]) -> String {
 fn nothing_but_what_state_dicts_need_is_understood() {
     let call = b"\x80\x02cposix\nsystem\nX\x02\0\0\0id\x85R.";
     assert!(
-        refusal(call)
-            .contains("byte 16 of the pickle: it wants `posix.system`, which state dicts do not need")
+        refusal(call).contains("byte 16 of the pickle: it uses `posix.system`, which no state dict needs")
     );
     assert!(refusal(b"\x80\x02cmodels.wresnet\nWideResNet\n)\x81.").contains("save `model.state_dict()`"));
     assert!(refusal(b"\x80\x04.").contains("pickle protocol 4"));
@@ -128,20 +127,20 @@ fn nothing_but_what_state_dicts_need_is_understood() {
 #[test]
 fn a_pickle_that_makes_no_sense_is_refused() {
     let cases: [(&[u8], &str); 14] = [
-        (b"", "byte 0 of the pickle: the pickle is cut short"),
+        (b"", "byte 0 of the pickle: the pickle is truncated"),
         (b"\x80\x02.", "a value is missing on the stack"),
         (b"\x80\x02K\x01(.", "a value is missing on the stack"),
         (b"\x80\x02t.", "a mark is missing"),
         (b"\x80\x02h\x07.", "memo 7 is empty"),
         (b"\x80\x02\x8a\x11", "an integer of 17 bytes"),
-        (b"\x80\x02X\xff\xff\xff\xffabc", "cut short"),
+        (b"\x80\x02X\xff\xff\xff\xffabc", "truncated"),
         (b"\x80\x02X\x01\0\0\0\xff.", "not UTF-8"),
-        (b"\x80\x02}K\x01a.", "an item for what is no list"),
-        (b"\x80\x02]K\x01K\x02s.", "a key for what is no dict"),
+        (b"\x80\x02}K\x01a.", "an item for a value that is not a list"),
+        (b"\x80\x02]K\x01K\x02s.", "a key for a value that is not a dict"),
         (b"\x80\x02}(K\x01u.", "a key without a value"),
-        (b"\x80\x02K\x01)R.", "a call of what is no function"),
+        (b"\x80\x02K\x01)R.", "a call of a value that is not a function"),
         (b"\x80\x02ccollections\nOrderedDict\nK\x01R.", "without a tuple of arguments"),
-        (b"\x80\x02K\x01Q.", "a persistent id that is no tuple"),
+        (b"\x80\x02K\x01Q.", "a persistent id that is not a tuple"),
     ];
     for (pickle, message) in cases {
         assert!(refusal(pickle).contains(message), "{} instead of {message}", refusal(pickle));
@@ -149,7 +148,7 @@ fn a_pickle_that_makes_no_sense_is_refused() {
     assert!(refusal(&[b"\x80\x02c", [b'a'; 300].as_slice()].concat()).contains("more than 256 bytes"));
 }
 
-/// A pickle that makes storage 0 of `len` floats, and then what `rest` says.
+/// A pickle that makes storage 0 of `len` floats, followed by `rest`.
 fn with_storage(len: u8, rest: &[u8]) -> Vec<u8> {
     let id = b"\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK";
     [id, [len].as_slice(), b"tQ", rest].concat()
@@ -168,7 +167,7 @@ fn views_and_storages_that_do_not_fit_are_refused() {
         with_storage(4, &[b"q\0".as_slice(), &rest.concat()].concat())
     };
     assert!(Pickle::read(view(1, 3).as_slice()).is_ok());
-    assert!(refusal(&view(1, 4)).contains("reaches out of its storage `0`"));
+    assert!(refusal(&view(1, 4)).contains("exceeds its storage `0`"));
     let again = with_storage(5, b".");
     let twice = [with_storage(4, b"").as_slice(), &again[2..]].concat();
     assert!(refusal(&twice).contains("storage `0` with two types or sizes"));
@@ -205,7 +204,8 @@ fn the_state_dict_is_found_where_training_scripts_put_it() {
     assert!(message.contains("no tensors, neither at the top nor under `state_dict`"), "{message}");
 }
 
-/// A change to a file: where (as a share of its length), what, and how many bytes it replaces.
+/// A change to a file: the position (as a fraction of its length), the new bytes, and the number of bytes that they
+/// replace.
 fn edit() -> impl Strategy<Value = (f64, Vec<u8>, usize)> {
     (0.0..1.0, prop::collection::vec(any::<u8>(), 0..6), 0usize..6)
 }
@@ -220,7 +220,7 @@ fn changed(bytes: &[u8], edits: &[(f64, Vec<u8>, usize)]) -> Vec<u8> {
     bytes
 }
 
-/// Bytes of which many are opcodes.
+/// Bytes, many of which are opcodes.
 fn program() -> impl Strategy<Value = Vec<u8>> {
     let opcodes = b".(N\x88\x89JKM\x8aGX)\x85\x86\x87t]ae}suqrhjcRbQ".to_vec();
     let piece = prop_oneof![

@@ -1,4 +1,4 @@
-//! Writes a state dict as `torch.save` does since PyTorch 1.6: `torch.load(.., weights_only=True)` reads it.
+//! Writes a state dict in the format of `torch.save` since PyTorch 1.6, for `torch.load(.., weights_only=True)`.
 
 use std::io::{Seek, Write};
 
@@ -11,11 +11,11 @@ use super::super::layout::row_major;
 use super::archive::{BYTE_ORDER, PICKLE};
 use super::pickle::opcode;
 
-/// What the names of all entries begin with; torch.save takes the file's name, torch.load takes any.
+/// The prefix of the names of all entries. torch.save uses the file's name; torch.load accepts any.
 const PREFIX: &str = "archive";
 /// The version of the container that PyTorch 1.6 and later write.
 const VERSION: &[u8] = b"3\n";
-/// Where torch.save has storages begin, so that they can be mapped into memory.
+/// The alignment of storages in torch.save's files, for memory maps.
 const ALIGNMENT: u16 = 64;
 
 /// Writes `entries`, in PyTorch's layout, in their order. Equal entries give equal bytes.

@@ -1,8 +1,8 @@
-//! The stack machine that a pickle is a program for.
+//! The stack machine that runs a pickle.
 //!
-//! Python's machine calls any function that a pickle names. This one knows the opcodes that `torch.save` writes and
-//! the names in [`Global`], which it does not look up but understands; anything else is an error. An opcode takes at
-//! least a byte and makes at most one value, so memory stays in proportion to what was read.
+//! Python's machine calls any function that a pickle names. This one knows only the opcodes that `torch.save` writes
+//! and the names in [`Global`], which it interprets itself. Anything else is an error. An opcode has at least one byte
+//! and makes at most one value, so the memory is proportional to the bytes read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
@@ -12,8 +12,8 @@ use super::super::Problem;
 use super::super::tensor::{MAX_RANK, Storage, Tensor};
 use super::{Global, Id, MAX_NAME, Pickle, Value, name, opcode};
 
-/// Values, stack entries, marks and memo entries that a pickle may have, each; a state dict makes some ten values a
-/// tensor.
+/// The largest number of values, of stack entries, of marks and of memo entries. A state dict makes about 10 values
+/// per tensor.
 const MAX_VALUES: usize = 1 << 22;
 
 /// The state between two opcodes.
@@ -23,7 +23,7 @@ pub(super) struct Machine<R> {
     offset: u64,
     values: Vec<Value>,
     stack: Vec<Id>,
-    /// Heights of the stack, each at most the present one.
+    /// Heights of the stack, each at most the current one.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
     storages: BTreeMap<String, Rc<Storage>>,
@@ -42,7 +42,7 @@ impl<R: Read> Machine<R> {
         Ok(Pickle { values: self.values, root, storages: self.storages })
     }
 
-    /// Runs to the end and returns the value that is left.
+    /// Runs to the end and returns the remaining value.
     fn run_to_stop(&mut self) -> Result<Id, String> {
         loop {
             let opcode = self.byte()?;
@@ -120,7 +120,7 @@ impl<R: Read> Machine<R> {
             }
             opcode::GLOBAL => self.global()?,
             opcode::REDUCE => self.reduce()?,
-            // Sets attributes (a dict's `_metadata`, a NumPy array's bytes): nothing that is looked at.
+            // Sets attributes (a dict's `_metadata`, a NumPy array's bytes), which are not used.
             opcode::BUILD => {
                 self.pop()?;
             }
@@ -136,7 +136,7 @@ impl<R: Read> Machine<R> {
         self.values.push(value);
     }
 
-    /// Takes the top of the stack, which must lie above the last mark.
+    /// Removes the top of the stack, which must be above the last mark.
     fn pop(&mut self) -> Result<Id, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
@@ -145,7 +145,7 @@ impl<R: Read> Machine<R> {
         self.stack.pop().ok_or_else(|| "the stack is empty".to_owned())
     }
 
-    /// Takes what lies above the last mark, and the mark.
+    /// Removes the last mark and the values above it, and returns them.
     fn pop_marked(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or("a mark is missing")?;
         Ok(self.stack.split_off(mark))
@@ -183,14 +183,14 @@ impl<R: Read> Machine<R> {
 
     fn unicode(&mut self) -> Result<(), String> {
         let length = u32::from_le_bytes(self.bytes()?);
-        // The announced length is not believed: memory grows with what is there.
+        // The declared length may be wrong: memory grows with the bytes read.
         let mut bytes = vec![];
         let read = (&mut self.source).take(length.into()).read_to_end(&mut bytes).map_err(broken)?;
         self.offset += read as u64;
         if read < length as usize {
             return Err(broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        let text = String::from_utf8(bytes).map_err(|_| "text that is not UTF-8")?;
+        let text = String::from_utf8(bytes).map_err(|_| "a text that is not UTF-8")?;
         self.push(Value::Text(text));
         Ok(())
     }
@@ -205,7 +205,7 @@ impl<R: Read> Machine<R> {
     fn append(&mut self, items: Vec<Id>) -> Result<(), String> {
         match self.top()? {
             Value::List(list) => list.extend(items),
-            _ => return Err("an item for what is no list".to_owned()),
+            _ => return Err("an item for a value that is not a list".to_owned()),
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl<R: Read> Machine<R> {
                 dict.extend(pairs.iter().map(|&[key, value]| (key, value)));
             }
             Value::Dict(_) => return Err("a key without a value".to_owned()),
-            _ => return Err("a key for what is no dict".to_owned()),
+            _ => return Err("a key for a value that is not a dict".to_owned()),
         }
         Ok(())
     }
@@ -238,8 +238,8 @@ impl<R: Read> Machine<R> {
     fn global(&mut self) -> Result<(), String> {
         let (module, name) = (self.line()?, self.line()?);
         let global = Global::find(&module, &name).ok_or_else(|| {
-            let advice = "save `model.state_dict()` and nothing else, and the file will do";
-            format!("it wants `{module}.{name}`, which state dicts do not need; {advice}")
+            let advice = "save only `model.state_dict()`";
+            format!("it uses `{module}.{name}`, which no state dict needs; {advice}")
         })?;
         self.push(Value::Global(global));
         Ok(())
@@ -248,7 +248,7 @@ impl<R: Read> Machine<R> {
     fn reduce(&mut self) -> Result<(), String> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let Value::Global(function) = self.values[function.0 as usize] else {
-            return Err("a call of what is no function".to_owned());
+            return Err("a call of a value that is not a function".to_owned());
         };
         let Value::Tuple(arguments) = &self.values[arguments.0 as usize] else {
             return Err("a call without a tuple of arguments".to_owned());
@@ -288,21 +288,23 @@ impl<R: Read> Machine<R> {
             return Err("a tensor whose shape is not a tuple of sizes".to_owned());
         };
         Tensor::new(Rc::clone(storage), offset, shape, strides)
-            .ok_or_else(|| format!("a tensor that reaches out of its storage `{}`", storage.key))
+            .ok_or_else(|| format!("a tensor that exceeds its storage `{}`", storage.key))
     }
 
     /// A storage by its persistent id: ("storage", class, key, device, number of elements[, None]).
     fn persistent(&mut self) -> Result<(), String> {
         let id = self.pop()?;
         let Value::Tuple(parts) = &self.values[id.0 as usize] else {
-            return Err("a persistent id that is no tuple".to_owned());
+            return Err("a persistent id that is not a tuple".to_owned());
         };
         let (&[kind, class, key, _, len], view) = parts.split_first_chunk().ok_or("a short persistent id")?;
         if name(&self.values, kind) != Some("storage") {
-            return Err("a persistent id of no storage".to_owned());
+            return Err("a persistent id that is not a storage's".to_owned());
         }
         if !view.iter().all(|&view| matches!(self.values[view.0 as usize], Value::None)) {
-            return Err("a view of a storage; load and save the file with a current PyTorch".to_owned());
+            return Err(
+                "a view of a storage; load the file with a current PyTorch and save it again".to_owned()
+            );
         }
         let class = &self.values[class.0 as usize];
         let key = name(&self.values, key);
@@ -352,7 +354,7 @@ impl<R: Read> Machine<R> {
 
 fn broken(error: io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the pickle is cut short".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the pickle is truncated".to_owned(),
         _ => error.to_string(),
     }
 }
