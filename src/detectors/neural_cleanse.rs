@@ -15,7 +15,6 @@ use super::{Case, Detector, Finding};
 use crate::data::{Samples, TrainView};
 use crate::files::tensors::NamedTensor;
 use crate::train::{Frozen, Session, TrainError};
-use cost::Cost;
 pub use reverse::Reversal;
 
 /// Neural Cleanse: searches for the smallest trigger that moves all images to a class, by gradient descent, for every

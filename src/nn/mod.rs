@@ -11,6 +11,7 @@ pub(crate) mod finite_differences;
 pub mod graph;
 pub mod loss;
 mod normalise;
+mod pass;
 mod real;
 pub mod reference;
 pub mod rowwise;
@@ -25,26 +26,7 @@ use graph::Graph;
 
 pub use backend::Backend;
 pub use normalise::Normalise;
-
-/// How batch normalisation gets its statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// From the batch; new running statistics are returned.
-    Train,
-    /// From the running statistics in `state`.
-    Eval,
-}
-
-/// What a network returns for a batch of B images.
-#[derive(Clone, Debug)]
-pub struct Forward {
-    /// Class scores before the softmax, (B, classes).
-    pub logits: Tensor,
-    /// Per tap of the graph, the sum over channels of the activation's squares, (B, height, width).
-    pub attention: Vec<Tensor>,
-    /// The new running statistics, without gradient history; only in [`Mode::Train`].
-    pub state: Option<Tensor>,
-}
+pub use pass::{Forward, Mode};
 
 /// A graph and what computes it.
 #[derive(Clone, Debug)]

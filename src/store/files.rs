@@ -37,6 +37,14 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> 
     File::open(path).and_then(|file| file.sync_all()).tried("write", path)
 }
 
+/// Removes a file, unless another process has removed it.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.tried("remove", path),
+    }
+}
+
 /// Replaces a file that costs little to lose. A reader sees the old one or the new one; a power cut may leave none.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
     write_whole(path, Durability::Unsynced, text.as_bytes()).tried("replace", path)

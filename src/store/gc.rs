@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use super::error::Tried;
 use super::files::files_below;
+use super::files::remove;
 use super::inventory::{Amount, Entry, Kept, amount, referenced};
-use super::lookup::remove;
 use super::{Digest, Key, Store, StoreError};
 
 /// What may be removed. Without limits: only files that no record needs.

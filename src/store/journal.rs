@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Tried;
 use super::files::{files_below, replace};
+use super::flock::try_lock_file;
 use super::layout::JOURNAL;
-use super::locks::try_lock_file;
 use super::{Key, Store, StoreError};
 
 /// The last result and the last failure of a task.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::Tried;
+use super::files::remove;
 use super::records::{self, Found, OutputRecord, Record};
 use super::{Key, Store, StoreError};
 
@@ -143,13 +144,5 @@ fn touch(record: &Path) {
     let touched = File::open(record).and_then(|file| file.set_modified(SystemTime::now()));
     if let Err(error) = touched {
         tracing::debug!("cannot touch {}: {error}", record.display());
-    }
-}
-
-/// Removes a file, unless another process has removed it.
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other.tried("remove", path),
     }
 }

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use super::error::Tried;
 use super::files::{hash_file, replace};
-use super::locks::try_lock_file;
+use super::flock::try_lock_file;
 use super::{Digest, StoreError};
 
 /// A file must be unchanged for this many nanoseconds before its digest is remembered.

@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use super::error::Tried;
 use super::files::{files_below, unless_gone};
+use super::flock::{remove_unless_held, try_lock_file};
 use super::gc::{delete, is_unused, last_written};
 use super::inventory::{Amount, amount};
 use super::journal::Journal;
 use super::layout::JOURNAL_LOCK;
-use super::locks::{remove_unless_held, try_lock_file};
 use super::{Collection, Key, Policy, Store, StoreError};
 
 /// How many of the newest run folders are kept, unless the policy removes them by age.

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::error::Tried;
 use super::files::hash_file;
+use super::files::remove;
 use super::inventory::{Amount, Entry, Kept, Object};
-use super::lookup::remove;
 use super::{Damage, Fault, Key, Record, Store, StoreError};
 
 /// The result of a check of a whole store.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::Snapshot;
-use super::{Loss, Objective, Observer, Point, Progress, Schedule, Sgd, Slope, Supervised, TrainError};
+use super::{Loss, Objective, Point, Progress, Schedule, Session, Sgd, Slope, Supervised, TrainError};
 use crate::data::{Augment, Batch, Batches, Order, Samples};
 use crate::models::Weights;
 use crate::nn::Network;
@@ -27,17 +27,6 @@ pub struct Settings {
     pub augment: Augment,
     /// Whether each epoch has a different order.
     pub shuffle: bool,
-}
-
-/// The seed, the observer and the checkpoints of a training.
-#[derive(Clone, Copy)]
-pub struct Session<'a> {
-    /// Names the random streams.
-    pub seed: u64,
-    /// Gets the progress, and may stop the work.
-    pub observer: &'a dyn Observer,
-    /// The folder of the checkpoints; it is created when needed. Each training needs its own folder.
-    pub checkpoints: &'a Path,
 }
 
 /// The values that a training starts and ends with.

@@ -14,15 +14,15 @@ mod metrics;
 mod objective;
 mod observer;
 mod predict;
-
 mod schedule;
+mod session;
 mod sgd;
 mod statistics;
 mod training;
 
 pub use curve::{Curve, CurveForm};
 pub use error::TrainError;
-pub use fit::{Session, Settings, Trained, Values, descend, fit};
+pub use fit::{Settings, Trained, Values, descend, fit};
 pub use frozen::Frozen;
 pub use loss::{Loss, Point, Slope, Supervised};
 pub use metrics::{Elsewhere, Rate, Report, Triggered, der};
@@ -32,6 +32,7 @@ pub(crate) use observer::SILENT;
 pub use observer::{Observer, Progress, Silent};
 pub use predict::{PREDICT_BATCH, Stamp, highest, predict, scores};
 pub use schedule::{Piece, Schedule};
+pub use session::Session;
 pub use sgd::Sgd;
 pub use statistics::batch_norm_statistics;
 pub use training::Training;

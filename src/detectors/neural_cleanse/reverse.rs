@@ -7,7 +7,8 @@ use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, NeuralCleanse};
+use super::NeuralCleanse;
+use super::cost::Cost;
 use crate::data::{Augment, Batch, Batches, Order, Samples, TrainView};
 use crate::nn::loss::cross_entropy;
 use crate::rng::{Stream, stream};

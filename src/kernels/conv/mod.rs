@@ -3,107 +3,17 @@
 //! [`convolution`] chooses the way for a shape: `winograd` for the 3x3 kernels of stride 1 that networks consist
 //! of, `direct` for everything else.
 
+mod algorithm;
 mod direct;
+mod shape;
 mod winograd;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::Level;
-use super::image::Bordered;
+pub use algorithm::Convolution;
 use direct::Direct;
+pub use shape::ConvShape;
 use winograd::Winograd;
-
-/// The sizes of a convolution without bias, padded by `kernel / 2`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConvShape {
-    /// Rows of the input.
-    pub height: usize,
-    /// Columns of the input.
-    pub width: usize,
-    /// Channels of the input.
-    pub cin: usize,
-    /// Distance between two pixels of the input, at least `cin`.
-    pub pitch: usize,
-    /// Channels of the output.
-    pub cout: usize,
-    /// 1 or 3.
-    pub kernel: usize,
-    /// 1 or 2.
-    pub stride: usize,
-}
-
-impl ConvShape {
-    /// Rows of the output.
-    pub fn out_height(&self) -> usize {
-        self.height.div_ceil(self.stride)
-    }
-
-    /// Columns of the output.
-    pub fn out_width(&self) -> usize {
-        self.width.div_ceil(self.stride)
-    }
-
-    /// Floating-point operations of one image's forward pass as it is written down, a multiply-add counted as two; each
-    /// of the two gradients takes as many.
-    pub fn flops(&self) -> usize {
-        2 * self.kernel * self.kernel * self.cin * self.cout * self.out_height() * self.out_width()
-    }
-}
-
-/// A way to convolve images of one shape. Weights are packed once for a whole batch.
-///
-/// `room` is the calling thread's scratch memory: its content means nothing between calls.
-pub trait Convolution: Debug + Send + Sync {
-    /// Values of a weight packed for the forward pass, and of its packed gradient.
-    fn packed_len(&self) -> usize;
-
-    /// Values of a weight packed for the input gradient.
-    fn packed_backward_len(&self) -> usize;
-
-    /// Packs a weight (kernel, kernel, in, out) for the forward pass.
-    fn pack_forward(&self, weight: &[f32], packed: &mut [f32]);
-
-    /// Packs a weight (kernel, kernel, in, out) for the input gradient.
-    fn pack_backward(&self, weight: &[f32], packed: &mut [f32]);
-
-    /// Convolves one image: `output = sums (+ addend)`, channels padded to whole vectors. `addend` has the layout of
-    /// `output` and is added last.
-    fn forward(
-        &self,
-        level: Level,
-        room: &mut Vec<f32>,
-        input: &Bordered,
-        packed: &[f32],
-        addend: Option<&[f32]>,
-        output: &mut [f32],
-    );
-
-    /// Computes the gradient of one image's input from that of its output. `adds`: to what `output` holds.
-    fn backward(
-        &self,
-        level: Level,
-        room: &mut Vec<f32>,
-        gradient: &Bordered,
-        packed: &[f32],
-        adds: bool,
-        output: &mut [f32],
-    );
-
-    /// Adds one image's share to a packed weight gradient; `input` is what the forward pass read, `gradient` the
-    /// gradient of its output.
-    fn weight_gradient(
-        &self,
-        level: Level,
-        room: &mut Vec<f32>,
-        input: &Bordered,
-        gradient: &Bordered,
-        packed: &mut [f32],
-    );
-
-    /// Adds a packed weight gradient to one in the layout (kernel, kernel, in, out).
-    fn unpack_gradient(&self, packed: &[f32], gradient: &mut [f32]);
-}
 
 /// The fastest way to convolve images of a shape.
 pub fn convolution(shape: ConvShape) -> Arc<dyn Convolution> {
@@ -113,7 +23,8 @@ pub fn convolution(shape: ConvShape) -> Arc<dyn Convolution> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{padded, pointwise};
+    use crate::kernels::image::Bordered;
+    use crate::kernels::{Level, padded, pointwise};
     use crate::rng;
 
     fn random(purpose: &str, len: usize) -> Vec<f32> {

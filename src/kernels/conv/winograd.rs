@@ -16,10 +16,9 @@ use crate::kernels::image::Bordered;
 use crate::kernels::simd::{LANES, Simd, compiled_for_each_level};
 use crate::kernels::{Level, padded};
 use products::{correlate, multiply};
-use transforms::{gather_kernel, spread_gradient, transform_input, transform_kernel, transform_output};
-
-/// Values of a transformed tile in one channel.
-const POSITIONS: usize = 16;
+use transforms::{
+    POSITIONS, gather_kernel, spread_gradient, transform_input, transform_kernel, transform_output,
+};
 
 /// Tiles whose products are computed together: their inputs stay in the first cache levels, and they are a multiple
 /// of what registers hold at every level.

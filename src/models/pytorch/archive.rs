@@ -6,8 +6,8 @@ use std::io::{Read, Seek};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::Problem;
-use super::pickle::Pickle;
+use super::pickle::{self, Pickle};
+use super::problem::Problem;
 use super::tensor::Storage;
 
 /// The entry with the pickle.
@@ -39,7 +39,7 @@ impl<R: Read + Seek> Archive<R> {
             );
         }
         let pickle = archive.read(PICKLE)?;
-        Ok((Pickle::read(pickle.as_slice())?, archive))
+        Ok((pickle::read(pickle.as_slice())?, archive))
     }
 
     /// Reads the bytes of a storage.

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
-use super::Problem;
-use super::pickle::{Pickle, Value};
+use super::pickle::{self, Pickle, Value};
+use super::problem::Problem;
 use super::tensor::Storage;
 
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
@@ -26,19 +26,19 @@ impl<R: Read + Seek> Legacy<R> {
         let mut source = BufReader::new(source);
         let size = source.seek(SeekFrom::End(0))?;
         source.rewind()?;
-        if !matches!(Pickle::read(&mut source)?.root(), Value::Int(MAGIC)) {
+        if !matches!(pickle::read(&mut source)?.root(), Value::Int(MAGIC)) {
             return Problem::format("a pickle, but not written by torch.save");
         }
-        if !matches!(Pickle::read(&mut source)?.root(), Value::Int(VERSION)) {
+        if !matches!(pickle::read(&mut source)?.root(), Value::Int(VERSION)) {
             return Problem::format("a version of the old format other than 1001");
         }
-        if !is_little_endian(&Pickle::read(&mut source)?) {
+        if !is_little_endian(&pickle::read(&mut source)?) {
             return Problem::format(
                 "its numbers are big-endian; load and save the file on a little-endian machine",
             );
         }
-        let pickle = Pickle::read(&mut source)?;
-        let keys = Pickle::read(&mut source)?;
+        let pickle = pickle::read(&mut source)?;
+        let keys = pickle::read(&mut source)?;
         let places = places(&mut source, size, &pickle, &keys)?;
         Ok((pickle, Self { source, places }))
     }

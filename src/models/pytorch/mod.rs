@@ -7,17 +7,17 @@
 mod archive;
 mod legacy;
 mod pickle;
+mod problem;
 mod tensor;
 mod write;
 
+pub(in crate::models) use problem::Problem;
 pub(super) use tensor::DType;
 pub(super) use write::write;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 use std::rc::Rc;
-
-use thiserror::Error;
 
 use archive::Archive;
 use legacy::Legacy;
@@ -32,25 +32,6 @@ const PARALLEL: &str = "module.";
 /// The first bytes of a zip archive, and of each pickle of the older container.
 const ZIP_MAGIC: [u8; 2] = *b"PK";
 const PICKLE_MAGIC: [u8; 2] = [0x80, 2];
-
-/// Why a PyTorch file could not be read.
-#[derive(Debug, Error)]
-pub(in crate::models) enum Problem {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("the zip archive is damaged: {0}")]
-    Zip(#[from] zip::result::ZipError),
-    #[error("byte {at} of the pickle: {problem}")]
-    Pickle { at: u64, problem: String },
-    #[error("{0}")]
-    Format(String),
-}
-
-impl Problem {
-    fn format<T>(problem: impl Into<String>) -> Result<T, Self> {
-        Err(Self::Format(problem.into()))
-    }
-}
 
 /// The container of a file's storages.
 #[derive(Debug)]

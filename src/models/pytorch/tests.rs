@@ -108,7 +108,7 @@ fn a_storage_that_differs_from_its_checksum_is_refused() {
 
 /// The error for a pickle.
 fn refusal(pickle: &[u8]) -> String {
-    Pickle::read(pickle).err().unwrap().to_string()
+    pickle::read(pickle).err().unwrap().to_string()
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn views_and_storages_that_do_not_fit_are_refused() {
         ];
         with_storage(4, &[b"q\0".as_slice(), &rest.concat()].concat())
     };
-    assert!(Pickle::read(view(1, 3).as_slice()).is_ok());
+    assert!(pickle::read(view(1, 3).as_slice()).is_ok());
     assert!(refusal(&view(1, 4)).contains("exceeds its storage `0`"));
     let again = with_storage(5, b".");
     let twice = [with_storage(4, b"").as_slice(), &again[2..]].concat();
@@ -178,10 +178,10 @@ fn sharing_and_nesting_cost_nothing() {
     // A tuple of the tuple before it, twice, a thousand times: 2^1000 values, were they copied.
     let shared = [b"\x80\x02)q\0".to_vec(), b"h\0h\0\x86q\0".repeat(1000), b".".to_vec()].concat();
     assert!(
-        matches!(Pickle::read(shared.as_slice()).unwrap().root(), Value::Tuple(items) if items.len() == 2)
+        matches!(pickle::read(shared.as_slice()).unwrap().root(), Value::Tuple(items) if items.len() == 2)
     );
     let deep = [b"\x80\x02)".to_vec(), vec![0x85; 1_000_000], b".".to_vec()].concat();
-    assert!(Pickle::read(deep.as_slice()).is_ok());
+    assert!(pickle::read(deep.as_slice()).is_ok());
     let many = [b"\x80\x02".to_vec(), vec![b')'; (1 << 22) + 1], b".".to_vec()].concat();
     assert!(refusal(&many).contains("more than 4194304 values"));
 }
@@ -195,7 +195,7 @@ fn the_state_dict_is_found_where_training_scripts_put_it() {
         let name = |key: &str| [b"X", (key.len() as u32).to_le_bytes().as_slice(), key.as_bytes()].concat();
         let parts = [b"\x80\x02}(".to_vec(), name("epoch"), b"K\x03".to_vec(), name(key), inner.to_vec()];
         let pickle = [parts.concat(), b"u.".to_vec()].concat();
-        tensors(&Pickle::read(pickle.as_slice()).unwrap())
+        tensors(&pickle::read(pickle.as_slice()).unwrap())
     };
     for key in KEYS {
         assert!(under(key).unwrap().contains_key("w"));
@@ -258,7 +258,7 @@ proptest! {
 
     #[test]
     fn no_pickle_makes_the_machine_panic_or_grow(program in program()) {
-        if let Ok(pickle) = Pickle::read(program.as_slice()) {
+        if let Ok(pickle) = pickle::read(program.as_slice()) {
             prop_assert!(pickle.len() < program.len());
         }
     }

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::super::Observer;
 use super::*;
 use crate::data::Images;
 use crate::nn::graph::Graph;

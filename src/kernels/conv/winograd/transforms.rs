@@ -2,8 +2,10 @@
 //!
 //! The functions on raw pointers work on one tile and 16 channels; their callers have checked all offsets.
 
-use super::POSITIONS;
 use crate::kernels::simd::Simd;
+
+/// Values of a transformed tile in one channel.
+pub(super) const POSITIONS: usize = 16;
 
 /// `G g G'`.
 pub(super) fn transform_kernel(g: &[f32; 9]) -> [f32; POSITIONS] {

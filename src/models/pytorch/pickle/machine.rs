@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use super::super::Problem;
-use super::super::tensor::{MAX_RANK, Storage, Tensor};
-use super::{Global, Id, MAX_NAME, Pickle, Value, name, opcode};
+use super::opcode;
+use super::value::{Global, Id, MAX_NAME, Pickle, Value, name};
+use crate::models::pytorch::problem::Problem;
+use crate::models::pytorch::tensor::{MAX_RANK, Storage, Tensor};
 
 /// The largest number of values, of stack entries, of marks and of memo entries. A state dict makes about 10 values
 /// per tensor.

@@ -1,0 +1,16 @@
+//! The surroundings of a training: its seed, its observer and its checkpoints.
+
+use std::path::Path;
+
+use super::Observer;
+
+/// The seed, the observer and the checkpoints of a training.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    /// Names the random streams.
+    pub seed: u64,
+    /// Gets the progress, and may stop the work.
+    pub observer: &'a dyn Observer,
+    /// The folder of the checkpoints; it is created when needed. Each training needs its own folder.
+    pub checkpoints: &'a Path,
+}
