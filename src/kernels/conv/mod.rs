@@ -1,7 +1,7 @@
 //! Convolution of one NHWC image: forward, and the gradients of its input and its weight.
 //!
-//! [`convolution`] chooses the way for a shape: `winograd` for the 3x3 kernels of stride 1 that networks consist
-//! of, `direct` for everything else.
+//! [`convolution`] chooses the algorithm for a shape: `winograd` for most 3x3 kernels of stride 1, `direct` for
+//! everything else.
 
 mod direct;
 mod winograd;
@@ -44,16 +44,16 @@ impl ConvShape {
         self.width.div_ceil(self.stride)
     }
 
-    /// Floating-point operations of one image's forward pass as it is written down, a multiply-add counted as two; each
-    /// of the two gradients takes as many.
+    /// The floating-point operations of one image's forward pass by definition, with a multiply-add counted as two.
+    /// Each of the two gradients needs as many.
     pub fn flops(&self) -> usize {
         2 * self.kernel * self.kernel * self.cin * self.cout * self.out_height() * self.out_width()
     }
 }
 
-/// A way to convolve images of one shape. Weights are packed once for a whole batch.
+/// A convolution algorithm for images of one shape. Weights are packed once for a whole batch.
 ///
-/// `room` is the calling thread's scratch memory: its content means nothing between calls.
+/// `room` is the calling thread's scratch memory: its content is arbitrary between calls.
 pub trait Convolution: Debug + Send + Sync {
     /// Values of a weight packed for the forward pass, and of its packed gradient.
     fn packed_len(&self) -> usize;
@@ -79,7 +79,7 @@ pub trait Convolution: Debug + Send + Sync {
         output: &mut [f32],
     );
 
-    /// Computes the gradient of one image's input from that of its output. `adds`: to what `output` holds.
+    /// Computes the gradient of one image's input from that of its output. `adds`: adds it to `output`.
     fn backward(
         &self,
         level: Level,
@@ -90,7 +90,7 @@ pub trait Convolution: Debug + Send + Sync {
         output: &mut [f32],
     );
 
-    /// Adds one image's share to a packed weight gradient; `input` is what the forward pass read, `gradient` the
+    /// Adds one image's part to a packed weight gradient; `input` is the input of the forward pass, `gradient` the
     /// gradient of its output.
     fn weight_gradient(
         &self,
@@ -105,7 +105,7 @@ pub trait Convolution: Debug + Send + Sync {
     fn unpack_gradient(&self, packed: &[f32], gradient: &mut [f32]);
 }
 
-/// The fastest way to convolve images of a shape.
+/// The fastest algorithm for images of a shape.
 pub fn convolution(shape: ConvShape) -> Arc<dyn Convolution> {
     if Winograd::fits(&shape) { Arc::new(Winograd::new(shape)) } else { Arc::new(Direct::new(shape)) }
 }
