@@ -211,7 +211,7 @@ compiled_for_each_level! {
     pub fn average(x: &[f32], channels: usize, view: View<'_>, mean: &mut [f32]) = average_image
 }
 
-/// A view's values; the second sum stays as it is.
+/// A view's values; the second sum does not change.
 struct Values<'a> {
     x: *const f32,
     channels: usize,

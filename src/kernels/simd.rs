@@ -12,7 +12,7 @@ pub const LANES: usize = 16;
 pub(super) trait Simd {
     /// Sixteen lanes.
     type V: Copy;
-    /// Accumulators that fit the register file beside one weight and one input value.
+    /// The number of accumulators that fit into the registers, with one weight and one input value.
     const TILE: usize;
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;

@@ -90,8 +90,8 @@ mod tests {
     #[test]
     fn faults_are_told() {
         assert_eq!(normalise([0.5; 2], [0.2; 2]).fault(2), None);
-        let told = normalise([0.5; 2], [0.2; 2]).fault(3).unwrap();
-        assert_eq!(told, "2 means and 2 standard deviations for 3 channels");
+        let problem = normalise([0.5; 2], [0.2; 2]).fault(3).unwrap();
+        assert_eq!(problem, "2 means and 2 standard deviations for 3 channels");
         assert!(normalise([f32::NAN; 2], [0.2; 2]).fault(2).is_some());
         assert!(normalise([0.5; 2], [0.2, 0.0]).fault(2).is_some());
     }

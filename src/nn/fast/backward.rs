@@ -366,7 +366,7 @@ impl<'c> Target<'c> {
         }
     }
 
-    /// The length of an image's gradient, the batch's gradient as it is so far, and room for sums.
+    /// The length of an image's gradient, the batch's gradient so far, and space for sums.
     fn buffers(&self, pass: &mut Backward<'_>) -> (usize, Option<Pooled>, Option<Pooled>) {
         let of = pass.setting.plan.views[self.view];
         let buffer = &pass.setting.plan.buffers[of.buffer];
