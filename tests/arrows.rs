@@ -37,15 +37,7 @@ const HOUSE: &[Floors] = &[
     },
     Floors {
         of: &["pipeline"],
-        floors: &[
-            &["results"],
-            &["record"],
-            &["run"],
-            &["state"],
-            &["job"],
-            &["error"],
-            &["plan", "whole_file"],
-        ],
+        floors: &[&["results"], &["record"], &["run"], &["state"], &["job"], &["error"], &["plan"]],
     },
 ];
 

@@ -40,7 +40,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::kernels::Level;
+use crate::nn::Level;
 use complete_targets::CompleteTargets;
 use error::CliError;
 use options::{Color, Global};

@@ -21,8 +21,8 @@ pub trait Kind: Send + Sync + 'static {
     const INPUTS: &'static [Input];
     /// Named outputs.
     const OUTPUTS: &'static [Output];
-    /// Parameters. Every field has a default unless the stage needs a value for it. Unknown fields are refused. Ranges are
-    /// schema attributes.
+    /// Parameters. Every field has a default unless the stage needs a value for it. Unknown fields are refused. Ranges
+    /// are schema attributes.
     type Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
 
     /// Checks relations between parameters, which the schema cannot check.

@@ -1,7 +1,7 @@
 //! The table of metrics: the name, title, unit and role of each.
 //!
-//! All code that names, writes or requires a metric uses this table. A metric that is not in the table is still kept and
-//! written by its name.
+//! All code that names, writes or requires a metric uses this table. A metric that is not in the table is still kept
+//! and written by its name.
 
 use serde_json::Value;
 

@@ -120,7 +120,7 @@ fn a_record_of_a_newer_format_is_left_alone_by_all() {
     workspace
         .run("cache gc --keep-days 0")
         .with(6, &["nothing was removed", "help: collect with the newer argd-pipe"]);
-    assert!(workspace.run("cache ls").with(0, &[]).stdout.contains("of a newer argd-pipe"));
+    assert!(workspace.run("cache ls").with(0, &[]).stdout.contains("by a newer argd-pipe"));
     workspace.run("run tiny.yaml").with(6, &["was written by a newer argd-pipe"]);
     assert_eq!(fs::read_to_string(&record).unwrap(), r#"{"format_version": 4000000000}"#);
 }
@@ -156,7 +156,7 @@ fn a_read_only_cache_serves_what_it_has() {
     assert!(succeeds(Command::new("mount").args(["-o", "remount,ro,bind"]).arg(&cache)));
 
     fs::remove_dir_all(workspace.path("results")).unwrap();
-    workspace.run("run tiny.yaml").with(0, &["6 cached", "no run.json is written", "Read-only file system"]);
+    workspace.run("run tiny.yaml").with(0, &["6 cached", "cannot write run.json", "Read-only file system"]);
     assert_eq!(workspace.csv(), csv);
     workspace.run("results tiny.yaml").with(0, &[]);
     workspace.run("cache ls").with(0, &["6 results"]);
@@ -195,7 +195,8 @@ fn a_disk_that_is_full_at_any_moment_fails_the_task_and_nothing_else() {
         let short = workspace.run("run tiny.yaml");
         failures += usize::from(short.code != Some(0));
         assert!(succeeds(Command::new("mount").args(["-o", "remount,size=50m"]).arg(&cache)));
-        let words = ["No space left on device", "MiB are free", "make room", "finished results are kept"];
+        let words =
+            ["No space left on device", "MiB are free", "free some space", "finished results are kept"];
         ends_soundly(&workspace, short, &words, &undisturbed);
     }
     assert!(failures >= 6, "{failures} of the sizes were too small");

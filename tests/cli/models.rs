@@ -25,7 +25,7 @@ fn a_model_goes_out_to_pytorch_and_comes_back() {
     let trained = workspace.artifact("train");
     let trained_path = trained.to_str().unwrap();
     for file in ["theirs.pth", "theirs.safetensors"] {
-        workspace.run(&format!("model export {trained_path} {file}")).with(0, &["wrn-10-1 is in theirs."]);
+        workspace.run(&format!("model export {trained_path} {file}")).with(0, &["wrote wrn-10-1 to theirs."]);
         workspace
             .run(&format!("model import {file} ours --model wrn-10-1 --image 16x16x3"))
             .with(0, &["imported a wrn-10-1 for images of 16x16x3 in 10 classes from"]);
@@ -49,7 +49,7 @@ fn a_model_of_a_task_is_exported_by_the_name_of_its_file() {
     let trained = workspace.artifact("train");
     let export = |file: &str| workspace.run(&format!("export tiny.yaml trained@epochs=1 model {file}"));
     for file in ["a.pth", "out/b.pt"] {
-        export(file).with(0, &["parameters, for PyTorch, in "]);
+        export(file).with(0, &["parameters, for PyTorch, to "]);
         workspace.run(&format!("model import {file} ours --model wrn-10-1 --image 16x16x3")).with(0, &[]);
         assert_eq!(fs::read(workspace.path("ours")).unwrap(), fs::read(&trained).unwrap());
     }
@@ -92,7 +92,7 @@ fn files_that_are_no_such_model_are_told() {
 
     workspace.run("model import gone ours --model wrn-10-1").with(66, &["gone"]);
     workspace.run("model import theirs.pth ours --model wrn-9-1").with(2, &["6n + 4"]);
-    workspace.run("model import theirs.pth ours --model wrn-10-1 --image 16").with(2, &["as in 32x32x3"]);
+    workspace.run("model import theirs.pth ours --model wrn-10-1 --image 16").with(2, &["such as 32x32x3"]);
     let faults = ["`conv1.weight` is [16, 3, 3, 3], expected [16, 1, 3, 3]"];
     workspace.run("model import theirs.pth ours --model wrn-10-1 --image 16x16x1").with(4, &faults);
 

@@ -79,7 +79,7 @@ fn a_sweep_is_widened_from_the_command_line() {
         .run("run cheap.yaml --matrix seed=2,2")
         .with(3, &["duplicate value `2` of the axis `seed`", "--matrix"]);
     workspace.run("run cheap.yaml --matrix rate=0.1,0.2").with(3, &["no stage uses the axis `rate`"]);
-    workspace.run("run cheap.yaml --matrix seed=3..1").with(2, &["is no range"]);
+    workspace.run("run cheap.yaml --matrix seed=3..1").with(2, &["is not a range"]);
     let added = ["--set", "stages.poisoned.with.rate=${matrix.rate}", "--matrix", "rate=0.1,0.2"];
     workspace
         .run_with("plan cheap.yaml", &added)

@@ -1,7 +1,7 @@
 //! From a manifest to the DAG of its tasks, and the labels and targets that name parts of it.
 //!
-//! `Manifest` -> [`plan`] -> [`Plan`]. All errors of a manifest are found here, before anything runs. Nothing here reads
-//! the store.
+//! `Manifest` -> [`plan`] -> [`Plan`]. All errors of a manifest are found here, before anything runs. Nothing here
+//! reads the store.
 
 mod binding;
 pub(super) mod dag;

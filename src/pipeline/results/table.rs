@@ -21,8 +21,8 @@ pub(super) const SEED: &str = "seed";
 /// The results of a plan.
 ///
 /// Columns: `pipeline`, `stage`, one per axis except `seed`, `seed`, the standard metrics (if a model was evaluated),
-/// every other metric by name, and `key`. Percentages have 2 decimals, counts none. Missing values are empty. Rows are in
-/// the order of the manifest's `results.from`, then of the cells.
+/// every other metric by name, and `key`. Percentages have 2 decimals, counts none. Missing values are empty. Rows are
+/// in the order of the manifest's `results.from`, then of the cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Column names.
@@ -171,8 +171,8 @@ impl Table {
     }
 }
 
-/// Refuses a results file that symbolic links lead out of the workspace, which is the current folder. So a manifest from
-/// elsewhere cannot write outside it.
+/// Refuses a results file that symbolic links lead out of the workspace, which is the current folder. So a manifest
+/// from elsewhere cannot write outside it.
 pub fn check_place(path: &Path) -> Result<(), RunError> {
     let refused = |source| RunError::Results { path: path.to_owned(), source };
     let workspace = Path::new(".").canonicalize().map_err(refused)?;

@@ -1,7 +1,7 @@
 //! Measures the peak memory of the process while a task runs.
 //!
-//! Tasks share the process, so a peak includes all tasks that ran at the same time. The kernel keeps one peak per process
-//! (`VmHWM`, proc(5)), and it can be reset. Before a reset, the current peak is passed to the running tasks.
+//! Tasks share the process, so a peak includes all tasks that ran at the same time. The kernel keeps one peak per
+//! process (`VmHWM`, proc(5)), and it can be reset. Before a reset, the current peak is passed to the running tasks.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +22,8 @@ impl PeakMemory {
         if let Some(peak) = peak() {
             running.values_mut().for_each(|known| *known = peak.max(*known));
         }
-        // 5 resets the peak to the memory in use now. If that is not allowed, peaks count from the start of the process.
+        // 5 resets the peak to the memory in use now. If that is not allowed, peaks count from the start of the
+        // process.
         let _ = fs::write("/proc/self/clear_refs", "5");
         running.insert(id, 0);
     }

@@ -1,9 +1,10 @@
 //! The scheduler: one dispatcher owns the state of a run and orders all events, and an executor computes the jobs.
 //!
-//! A task is ready when all tasks that it needs have records. Ready tasks start in the order of the plan: at most `jobs`
-//! at once, within the memory budget, each with its own threads. If another process computes a task's key, the task is
-//! put back, and the run waits for it only when nothing else is ready. If a task fails, only the tasks that depend on it
-//! are skipped, unless the run fails fast. All this affects the order and the time of a run, never its results.
+//! A task is ready when all tasks that it needs have records. Ready tasks start in the order of the plan: at most
+//! `jobs` at once, within the memory budget, each with its own threads. If another process computes a task's key, the
+//! task is put back, and the run waits for it only when nothing else is ready. If a task fails, only the tasks that
+//! depend on it are skipped, unless the run fails fast. All this affects the order and the time of a run, never its
+//! results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

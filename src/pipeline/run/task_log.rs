@@ -1,7 +1,7 @@
 //! The log of a task: its notes, its progress at intervals, and how it ended.
 //!
-//! All attempts at one key are in one file, which is kept even if they fail. Only the holder of the key's lock writes to
-//! it. A task continues if its log cannot be written.
+//! All attempts at one key are in one file, which is kept even if they fail. Only the holder of the key's lock writes
+//! to it. A task continues if its log cannot be written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

@@ -93,8 +93,8 @@ pub enum StaleReason {
     },
 }
 
-/// Returns every component in which two keys of a task differ. Inputs that are still unknown are omitted: `pending` picks
-/// them.
+/// Returns every component in which two keys of a task differ. Inputs that are still unknown are omitted: `pending`
+/// picks them.
 pub(super) fn differences(
     task: &Task,
     old: &Components,

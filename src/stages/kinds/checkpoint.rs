@@ -21,8 +21,8 @@ pub struct CheckpointStage;
 #[serde(deny_unknown_fields)]
 #[schemars(transform = with_first_name)]
 pub struct CheckpointParams {
-    /// The file. Either a PyTorch file (`.pth`, `.pt`, `.tar`) with a `state_dict`, also inside a dict under a name such
-    /// as `state_dict` or `model`; or safetensors with PyTorch's names and layout.
+    /// The file. Either a PyTorch file (`.pth`, `.pt`, `.tar`) with a `state_dict`, also inside a dict under a name
+    /// such as `state_dict` or `model`; or safetensors with PyTorch's names and layout.
     #[serde(skip_serializing)]
     pub path: PathBuf,
     /// The network.
@@ -35,8 +35,8 @@ pub struct CheckpointParams {
     #[serde(default)]
     #[schemars(range(min = 1, max = 65_536))]
     pub classes: Option<usize>,
-    /// The normalization of pixels in [0, 1] during the training: (x - mean) / std for each channel. By default none, as
-    /// in the NAD and ARGD repositories. BackdoorBench has `{mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243,
+    /// The normalization of pixels in [0, 1] during the training: (x - mean) / std for each channel. By default none,
+    /// as in the NAD and ARGD repositories. BackdoorBench has `{mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243,
     /// 0.261]}` on CIFAR-10.
     // Keys have the parameter under its first name.
     #[serde(default, rename(deserialize = "normalize"), alias = "normalise")]

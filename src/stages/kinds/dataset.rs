@@ -86,7 +86,7 @@ mod tests {
             let with = json!({"source": source, "path": folder.path().join("nowhere")});
             let error = run::<DatasetStage>(with, &[], folder.path()).unwrap_err();
             assert!(matches!(&error, StageError::InputMissing { .. }), "{error}");
-            assert!(error.to_string().contains("`path` must be"), "{error}");
+            assert!(miette::Diagnostic::help(&error).unwrap().to_string().contains("`path`"), "{error}");
         }
     }
 

@@ -117,7 +117,10 @@ mod tests {
         let chosen = load_indices(&path.join("indices")).unwrap();
         assert!(chosen.len() == 30 && chosen.iter().all(|&index| overlay.find(index).is_none()));
         let error = run::<SplitStage>(json!({"ratio": 0.6}), &inputs, path).unwrap_err();
-        assert_eq!(error.to_string(), "a split of 36 images, but only 30 are not poisoned; lower its ratio");
+        assert_eq!(
+            error.to_string(),
+            "the split needs 36 images, but only 30 are not poisoned; lower its ratio"
+        );
     }
 
     #[test]

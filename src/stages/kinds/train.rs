@@ -17,8 +17,8 @@ pub struct TrainStage;
 /// The network and its training.
 pub type TrainParams = With<Untrained, Training>;
 
-/// The network and its training. Except for `shuffle`, the defaults are those of the reference implementation's training
-/// of a backdoored model.
+/// The network and its training. Except for `shuffle`, the defaults are those of the reference implementation's
+/// training of a backdoored model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Untrained {
@@ -37,12 +37,12 @@ impl Beside<Training> for Untrained {
             "epochs" => "Passes over the images. (The reference's loop for 10 runs 9.)",
             "schedule" => "Learning rates by epoch. By default 0.1, 0.01 and 0.0009 from epochs 0, 6 and 29.",
             "augment" => {
-                "The augmentation of the images. By default none: then a trigger is learned in only one place and is easier\n\
-                 to erase. `{}` is the augmentation of the defenses."
+                "The augmentation of the images. By default none: then a trigger is learned in only one place and is\n\
+                 easier to erase. `{}` is the augmentation of the defenses."
             }
             "shuffle" => {
-                "Draw a new order for each epoch. The reference does not. Without it, a data set that is sorted by class,\n\
-                 such as a folder of images, does not train."
+                "Draw a new order for each epoch. The reference does not. Without it, a data set that is sorted by\n\
+                 class, such as a folder of images, does not train."
             }
             _ => return None,
         })

@@ -205,12 +205,13 @@ fn a_key_with_two_results_is_marked() {
 }
 
 #[test]
-fn a_cache_that_is_no_folder_is_told() {
+fn a_cache_that_is_not_a_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cache");
     fs::write(&path, "").unwrap();
-    let error = Store::open(&path).unwrap_err().to_string();
-    assert!(error.contains(path.to_str().unwrap()) && error.contains("--cache-dir"), "{error}");
+    let error = Store::open(&path).unwrap_err();
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(miette::Diagnostic::help(&error).unwrap().to_string().contains("--cache-dir"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Executors compute jobs: in threads of this process, or in separate processes.
 //!
-//! A job is data, and so is every report about it. Where a job is computed does not change its result. An executor never
-//! touches the state of the run.
+//! A job is data, and so is every report about it. Where a job is computed does not change its result. An executor
+//! never touches the state of the run.
 
 mod local;
 mod process;
