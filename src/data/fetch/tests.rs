@@ -191,7 +191,7 @@ fn a_file_that_is_not_the_published_one_is_refused_and_removed() {
     let error = fetch(&dataset, folder.path(), &url).unwrap_err();
     let message = error.to_string();
     assert!(message.starts_with(&format!("{url}/tiny.gz: not the published file")), "{message}");
-    assert!(miette::Diagnostic::help(&error).unwrap().to_string().contains("--url"));
+    assert!(Diagnostic::help(&error).unwrap().to_string().contains("--url"));
     assert!(!dataset.is_present(folder.path()));
     // The next attempt does not resume it.
     let (url, requests) = serve(b"published".to_vec(), Manners::default());
