@@ -1,18 +1,18 @@
 //! Seeded random streams: the only source of randomness in the project.
 //!
-//! A stream is named by (seed, purpose, epoch, index), so a draw never depends on which thread made it or on
-//! what was drawn before: image 17 of epoch 3 is augmented the same way in any order of work. Nothing else may
-//! draw random numbers; candle's CPU generator cannot be seeded.
+//! A stream is named by (seed, purpose, epoch, index), so a draw never depends on the thread or on earlier draws:
+//! image 17 of epoch 3 is augmented in the same way in any order of work. Nothing else may draw random numbers;
+//! candle's CPU generator cannot be seeded.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// A random stream, fully determined by the name it was opened with.
+/// A random stream, fully determined by its name.
 pub struct Stream(ChaCha8Rng);
 
 /// Opens the stream named (`seed`, `purpose`, `epoch`, `index`).
 ///
-/// `purpose` says what is drawn (`"init"`, `"shuffle"`, `"augment"`); two purposes never share numbers.
+/// `purpose` is the use of the draws (`"init"`, `"shuffle"`, `"augment"`); two purposes never share numbers.
 pub fn stream(seed: u64, purpose: &str, epoch: u64, index: u64) -> Stream {
     let mut hasher = blake3::Hasher::new_derive_key("argd-pipe random stream v1");
     for word in [seed, epoch, index] {

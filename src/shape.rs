@@ -1,10 +1,10 @@
-//! The shape of an image, and of the activation that a network makes of one.
+//! The shape of an image, and of the activations of a network.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Height, width and channels. Values lie in this order, the channels next to each other.
+/// Height, width and channels. Values are stored in this order; the channels of a pixel are adjacent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// Rows.
@@ -21,7 +21,7 @@ impl Shape {
         self.height * self.width * self.channels
     }
 
-    /// Whether there are no values.
+    /// Whether the number of values is 0.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }

@@ -21,7 +21,7 @@ pub struct Case<'a> {
     pub poisoning: &'a Poisoning,
     /// The seed of all random draws.
     pub seed: u64,
-    /// Gets the progress, and may stop the work.
+    /// Receives the progress, and may stop the work.
     pub observer: &'a dyn Observer,
 }
 

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, Var};
 /// them.
 ///
 /// # Errors
-/// As of `loss`.
+/// Those of `loss`.
 pub(super) fn gradient(images: &Tensor, loss: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     let images = Var::from_tensor(images)?;
     let gradients = loss(images.as_tensor())?.backward()?;

@@ -72,7 +72,7 @@ pub trait Attack {
     /// Draws the operator for training images, if it differs from the one for evaluation.
     ///
     /// # Errors
-    /// As of [`Attack::operator`].
+    /// Those of [`Attack::operator`].
     fn training_operator(&self, _task: &Case<'_>) -> Result<Option<Operator>, AttackError> {
         Ok(None)
     }

@@ -101,7 +101,7 @@ mod tests {
         assert!(labels(&all2all).iter().all(|&(old, new)| new == (old + 1) % 10));
         let clean = poisoned(of(Rule::CleanLabel, RateOf::TargetClass, 0.5), None, 1).unwrap();
         assert_eq!(labels(&clean), [(3, 3); 5]);
-        assert_eq!(clean.trigger.target_label(7), 3, "evaluation asks for the target");
+        assert_eq!(clean.trigger.target_label(7), 3, "the evaluation expects the target");
     }
 
     #[test]

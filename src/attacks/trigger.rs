@@ -145,7 +145,7 @@ impl Trigger {
     /// Stamps copies of the images at `positions`, and labels them by the rule.
     ///
     /// # Errors
-    /// As of [`Trigger::stamp`].
+    /// Those of [`Trigger::stamp`].
     pub(super) fn stamp_selected(&self, images: Images, positions: &[u32]) -> Result<Images, DataError> {
         if images.shape() != self.shape {
             let problem = format!("a trigger for images of {} on images of {}", self.shape, images.shape());

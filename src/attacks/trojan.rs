@@ -17,10 +17,10 @@ pub struct Trojan {
     /// with `quirks: argd`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<Overflow>,
-    /// The patch's first row.
+    /// The first row of the patch.
     #[schemars(range(max = 4096))]
     pub row: u32,
-    /// The patch's first column.
+    /// The first column of the patch.
     #[schemars(range(max = 4096))]
     pub col: u32,
 }

@@ -44,7 +44,7 @@ struct Parameters {
 }
 
 impl Embedding {
-    /// Draws first values: linear layers as PyTorch's default, positions Xavier normal.
+    /// Draws initial values: PyTorch's default for linear layers, Xavier normal for positions.
     pub fn draw(self, seed: u64) -> Vec<f32> {
         let Self { taps: n, dim: d } = self;
         let part = |index, len, mut value: Box<dyn FnMut(&mut Stream) -> f32>| {
@@ -83,7 +83,7 @@ impl Embedding {
     ///
     /// # Errors
     ///
-    /// As of [`Embedding::loss`].
+    /// Those of [`Embedding::loss`].
     pub fn terms(self, parameters: &Tensor, student: &[Tensor], teacher: &[Tensor]) -> Result<Vec<Tensor>> {
         let attention = self.attention(parameters, student, teacher)?;
         let mut terms = vec![];

@@ -297,6 +297,6 @@ mod tests {
     #[test]
     fn ends_of_two_architectures_are_refused() {
         let erased = Bench::new().erase_with(json!({"method": "mcr"}), Some(teacher("wrn-10-2")));
-        assert!(erased.unwrap_err().to_string().contains("one architecture"));
+        assert!(erased.unwrap_err().to_string().contains("the same architecture"));
     }
 }

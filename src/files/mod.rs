@@ -1,7 +1,6 @@
-//! The ground floor's files: one file in place of another, and files of tensors.
+//! Files that all other modules may use: the atomic replacement of a file, and files of tensors.
 //!
-//! Nothing here knows what a file is for. The order of steps that makes a task's outputs appear together is the
-//! store's own.
+//! Nothing here knows the purpose of a file. The atomic commit of a task's outputs belongs to the store.
 
 pub mod tensors;
 mod whole;

@@ -1,8 +1,8 @@
-//! Safetensors files in and out, with deterministic bytes: named tensors and one text beside them.
+//! Reads and writes safetensors files with deterministic bytes: named tensors and one text.
 //!
 //! The crate `safetensors` orders tensors by type and name, so equal content gives equal bytes if there is at most one
-//! metadata key. Tensors are read one by one: the file itself is never in memory. A file may be a stranger's: its header
-//! is checked against its size before a tensor is read.
+//! metadata key. Tensors are read one by one: the file itself is never in memory. A file may come from an untrusted
+//! source, so its header is compared with its size before a tensor is read.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -37,10 +37,10 @@ pub struct TensorError {
 /// What is wrong with a file of tensors.
 #[derive(Debug, Error)]
 pub enum TensorProblem {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It is not such a file, or not with this content.
+    /// The file is not a safetensors file, or has other content.
     #[error("{0}")]
     Content(String),
 }
@@ -88,7 +88,7 @@ impl<'a> NamedTensor<'a> {
     }
 }
 
-/// The values of little-endian `bytes`; a remainder of less than four bytes is left out.
+/// The values of little-endian `bytes`; a remainder of less than 4 bytes is ignored.
 pub fn f32_from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> {
     let (words, _) = bytes.as_chunks();
     words.iter().map(|word| f32::from_le_bytes(*word))
@@ -99,7 +99,7 @@ fn f32_to_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// Tensors in the form of the crate, and the one entry of metadata.
+/// Tensors as the crate's type, and the one entry of metadata.
 type Prepared<'t> = (Vec<(&'t str, TensorView<'t>)>, Option<HashMap<String, String>>);
 
 fn prepare<'t>(tensors: &'t [NamedTensor<'_>], key: &str, text: String) -> io::Result<Prepared<'t>> {
@@ -111,11 +111,11 @@ fn prepare<'t>(tensors: &'t [NamedTensor<'_>], key: &str, text: String) -> io::R
     Ok((views.map_err(io::Error::other)?, Some(HashMap::from([(key.to_owned(), text)]))))
 }
 
-/// The bytes of a file that holds `tensors` and, as metadata under `key`, a text.
+/// The bytes of a file with `tensors` and, as metadata under `key`, a text.
 ///
 /// # Errors
 ///
-/// A shape that is not that of the tensor's values.
+/// A shape that does not match the tensor's values.
 pub fn encode(tensors: &[NamedTensor<'_>], key: &str, text: String) -> io::Result<Vec<u8>> {
     let (views, metadata) = prepare(tensors, key, text)?;
     safetensors::serialize(views, metadata).map_err(io::Error::other)
@@ -125,7 +125,7 @@ pub fn encode(tensors: &[NamedTensor<'_>], key: &str, text: String) -> io::Resul
 ///
 /// # Errors
 ///
-/// The file cannot be written, or a shape is not that of the tensor's values.
+/// The file cannot be written, or a shape does not match the tensor's values.
 pub fn write_tensors<C: Serialize>(
     path: &Path,
     tensors: &[NamedTensor<'_>],
@@ -164,11 +164,11 @@ impl TensorFile {
 }
 
 impl<'b> TensorFile<Cursor<&'b [u8]>> {
-    /// Checks the header and the size of what was read from `path`.
+    /// Checks the header and the size of the content of `path`.
     ///
     /// # Errors
     ///
-    /// It is not the content of a safetensors file.
+    /// The content is not a safetensors file.
     pub fn of_bytes(path: &Path, bytes: &'b [u8]) -> Result<Self, TensorError> {
         Self::read(path, Cursor::new(bytes), bytes.len() as u64)
     }
@@ -188,13 +188,12 @@ impl<R: Read + Seek> TensorFile<R> {
         }
         let mut header = vec![0; header_len as usize];
         reader.read_exact(&mut header).map_err(&io)?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| {
-            TensorError::content(path, 8, format!("unreadable safetensors header: {error}"))
-        })?;
+        let metadata: Metadata = serde_json::from_slice(&header)
+            .map_err(|error| TensorError::content(path, 8, format!("damaged safetensors header: {error}")))?;
         let start = 8 + header_len;
         let expected = start + metadata.data_len() as u64;
         if size != expected {
-            let problem = format!("the header announces {expected} bytes, the file has {size}");
+            let problem = format!("the header declares {expected} bytes, but the file has {size}");
             return Err(TensorError::content(path, size.min(expected), problem));
         }
         Ok(Self { path: path.to_owned(), reader, metadata, start })
@@ -209,15 +208,15 @@ impl<R: Read + Seek> TensorFile<R> {
     ///
     /// # Errors
     ///
-    /// There is none, or it says something else.
+    /// It is missing, or does not have the expected form.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C, TensorError> {
         let text = self.text(CONFIG);
         let text = text.ok_or_else(|| self.wrong(None, format!("its metadata has no `{CONFIG}`")))?;
         serde_json::from_str(text)
-            .map_err(|error| self.wrong(None, format!("its metadata `{CONFIG}` is unreadable: {error}")))
+            .map_err(|error| self.wrong(None, format!("its metadata `{CONFIG}` is damaged: {error}")))
     }
 
-    /// Names and shapes of all tensors, in the order in which they lie in the file.
+    /// The names and shapes of all tensors, in their order in the file.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
         let names = self.metadata.offset_keys().into_iter();
         names.filter_map(|name| self.shape(&name).map(|shape| (name, shape))).collect()
@@ -227,7 +226,7 @@ impl<R: Read + Seek> TensorFile<R> {
         Some(self.metadata.info(name)?.shape.clone())
     }
 
-    /// The type and the shape of a tensor, if there is one of this name.
+    /// The type and the shape of a tensor, if the file has it.
     pub fn info(&self, name: &str) -> Option<(Dtype, &[usize])> {
         self.metadata.info(name).map(|info| (info.dtype, info.shape.as_slice()))
     }
@@ -236,7 +235,7 @@ impl<R: Read + Seek> TensorFile<R> {
     ///
     /// # Errors
     ///
-    /// It is not there, is of another type or rank, or cannot be read.
+    /// It is missing, has another type or rank, or cannot be read.
     pub fn u8<const RANK: usize>(&mut self, name: &str) -> Result<([usize; RANK], Vec<u8>), TensorError> {
         self.typed(name, Dtype::U8)
     }
@@ -245,7 +244,7 @@ impl<R: Read + Seek> TensorFile<R> {
     ///
     /// # Errors
     ///
-    /// As of [`TensorFile::u8`].
+    /// Those of [`TensorFile::u8`].
     pub fn u32<const RANK: usize>(&mut self, name: &str) -> Result<([usize; RANK], Vec<u32>), TensorError> {
         let (shape, bytes) = self.typed(name, Dtype::U32)?;
         let (words, _) = bytes.as_chunks();
@@ -256,7 +255,7 @@ impl<R: Read + Seek> TensorFile<R> {
     ///
     /// # Errors
     ///
-    /// As of [`TensorFile::u8`].
+    /// Those of [`TensorFile::u8`].
     pub fn f32<const RANK: usize>(&mut self, name: &str) -> Result<([usize; RANK], Vec<f32>), TensorError> {
         let (shape, bytes) = self.typed(name, Dtype::F32)?;
         Ok((shape, f32_from_bytes(&bytes).collect()))
@@ -266,7 +265,7 @@ impl<R: Read + Seek> TensorFile<R> {
     ///
     /// # Errors
     ///
-    /// It is not there, or cannot be read.
+    /// It is missing, or cannot be read.
     pub fn bytes(&mut self, name: &str) -> Result<Vec<u8>, TensorError> {
         let info = self.metadata.info(name);
         let info = info.ok_or_else(|| self.wrong(None, format!("the tensor `{name}` is missing")))?;
@@ -334,7 +333,7 @@ mod tests {
         assert_eq!(file.config::<serde_json::Value>().unwrap(), serde_json::json!({"k": 1}));
     }
 
-    /// Artifacts are addressed by the hash of their bytes: a newer crate must write the same.
+    /// Artifacts are addressed by the hash of their bytes: a newer crate must write the same bytes.
     #[test]
     fn the_bytes_of_a_file_are_fixed() {
         let folder = tempfile::tempdir().unwrap();

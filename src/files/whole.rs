@@ -1,14 +1,14 @@
-//! Files that are replaced whole or not at all.
+//! Files that are replaced atomically.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// What a written file survives. Other processes see the old file or the new one in any case.
+/// How safe a written file is against a power cut. Other processes always see the old file or the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Nothing is synced: a power cut may leave an empty file. For what costs little to lose.
+    /// Nothing is synced: a power cut may leave an empty file. For files whose loss costs little.
     Unsynced,
     /// The content is synced before the rename: a power cut leaves the old file or the new one.
     Content,
@@ -20,16 +20,16 @@ pub enum Durability {
 ///
 /// # Errors
 ///
-/// The file cannot be written; then `path` is as it was.
+/// The file cannot be written. Then `path` is unchanged.
 pub fn write_whole(path: &Path, durability: Durability, bytes: &[u8]) -> io::Result<()> {
     write_whole_with(path, durability, |file| file.write_all(bytes))
 }
 
-/// Has `write` fill a temporary file beside `path` and renames it to `path`. Makes the folder if need be.
+/// Lets `write` fill a temporary file next to `path`, and renames it to `path`. Creates the folder if it is missing.
 ///
 /// # Errors
 ///
-/// The file cannot be written; then `path` is as it was.
+/// The file cannot be written. Then `path` is unchanged.
 pub fn write_whole_with(
     path: &Path,
     durability: Durability,

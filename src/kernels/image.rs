@@ -1,8 +1,8 @@
-//! One image's activation with a border: what convolutions read.
+//! One image's activation with a border: the input of convolutions.
 
 use super::{LANES, padded};
 
-/// An NHWC image with a border of zeros one pixel wide, and a vector's worth of slack at its end.
+/// An NHWC image with a border of zeros one pixel wide, and one vector of slack at its end.
 ///
 /// Channels are stored as given (an input image has 3) or padded to whole vectors.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Bordered {
 }
 
 impl Bordered {
-    /// Takes the given shape; the border is zero, the inside is whatever it was or zero.
+    /// Changes the shape. The border is zero; the inside keeps old values or is zero.
     pub fn reshape(&mut self, height: usize, width: usize, pitch: usize) {
         if (self.height, self.width, self.pitch) == (height, width, pitch) {
             return;

@@ -1,12 +1,11 @@
-//! Kernels for the CPU: convolution, normalisation, residual sums, attention maps, over one NHWC image at a time.
+//! Kernels for the CPU: convolution, normalization, residual sums, attention maps, over one NHWC image at a time.
 //!
-//! They know plain `f32` slices and nothing else: no graphs, no threads, no tensors. Whoever calls them shares the
-//! images of a batch among threads.
+//! They know only plain `f32` slices: no graphs, no threads, no tensors. The caller distributes the images of a batch
+//! among threads.
 //!
-//! **Exactness.** Every sum is added up in an order that the shapes alone decide, and every product is a fused
-//! multiply-add, so the results are the same bits at every [`Level`] and for any number of threads. Vectors run over
-//! output channels (never over a sum), 16 at a time; activations are stored with their channels padded by zeros to a
-//! multiple of [`LANES`].
+//! **Exactness.** The order of every sum depends only on the shapes, and every product is a fused multiply-add, so the
+//! results are the same bits at every [`Level`] and for any number of threads. Vectors run over output channels (never
+//! over a sum), 16 at a time; activations are stored with their channels padded by zeros to a multiple of [`LANES`].
 
 pub mod conv;
 pub mod image;
@@ -41,7 +40,7 @@ impl Level {
     /// The environment variable that forces a level.
     pub const VARIABLE: &'static str = "ARGD_PIPE_SIMD";
 
-    /// The best level of this processor, or the one that the environment forces; read once.
+    /// The best level of this processor, or the one that the environment forces. It is read once.
     pub fn current() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| Self::forced().ok().flatten().unwrap_or(Self::available()[0]))
@@ -51,7 +50,7 @@ impl Level {
     ///
     /// # Errors
     ///
-    /// One that this processor lacks, or that there is not.
+    /// A level that is unknown, or that this processor does not have.
     pub fn forced() -> Result<Option<Self>, String> {
         let Ok(forced) = std::env::var(Self::VARIABLE) else { return Ok(None) };
         let available = Self::available();

@@ -1,16 +1,16 @@
-//! What happens to an activation between two convolutions, one NHWC image at a time: normalise and rectify while
+//! The operations on an activation between two convolutions, one NHWC image at a time: normalization and ReLU while
 //! loading, batch statistics, residual sums, attention maps, and the gradients of all of these.
 //!
-//! An activation is stored as the convolution made it. Its batch norm and ReLU are a [`View`]: an affine map and a
-//! gate that the reader applies as it loads. Channels are padded to whole vectors throughout.
+//! An activation is stored as the output of the convolution. Its batch norm and ReLU are a [`View`]: an affine map and
+//! a gate that the reader applies as it loads. Channels are padded to whole vectors throughout.
 
 use super::image::Bordered;
 use super::simd::{LANES, Simd, compiled_for_each_level};
 
-/// How a reader sees a stored activation: `scale * x + shift`, then perhaps max(., 0).
+/// The values that a reader gets from a stored activation: `scale * x + shift`, then optionally max(., 0).
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// Scale and shift by channel; none for the activation itself.
+    /// Scale and shift by channel; `None` for the activation itself.
     pub affine: Option<(&'a [f32], &'a [f32])>,
     /// Whether negative values read as 0.
     pub relu: bool,
@@ -86,7 +86,7 @@ compiled_for_each_level! {
     pub fn statistics(x: &[f32], channels: usize, sums: &mut [f32]) = statistics_image
 }
 
-/// Pixels that are summed side by side, so that additions need not wait for one another.
+/// The number of pixels that are summed side by side, so that additions need not wait for each other.
 const CHAINS: usize = 4;
 
 /// Two functions of the pixels that are summed. A trait and not a closure: a closure would not be compiled for the
@@ -211,7 +211,7 @@ compiled_for_each_level! {
     pub fn average(x: &[f32], channels: usize, view: View<'_>, mean: &mut [f32]) = average_image
 }
 
-/// A view's values; the second sum stays as it is.
+/// A view's values; the second sum does not change.
 struct Values<'a> {
     x: *const f32,
     channels: usize,
@@ -245,20 +245,20 @@ unsafe fn average_image<S: Simd>(x: &[f32], channels: usize, view: View<'_>, mea
     }
 }
 
-/// What the gradient of a stored activation is made of.
+/// The parts of the gradient of a stored activation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GradientParts<'a> {
     /// The gradient from readers of the activation itself.
     pub plain: Option<&'a [f32]>,
-    /// The gradient of its normalised view, and `a`, `b`, `c` by channel: the activation's share is
-    /// `a * gradient + b * x + c`.
+    /// The gradient of its normalized view, and `a`, `b`, `c` by channel: the activation's part is `a * gradient + b *
+    /// x + c`.
     pub norm: Option<(&'a [f32], [&'a [f32]; 3])>,
     /// The gradient of its attention map, and whether the map is of max(x, 0).
     pub attention: Option<(&'a [f32], bool)>,
 }
 
 compiled_for_each_level! {
-    /// Adds up the gradient of a stored activation `x` into a bordered image.
+    /// Sums the gradient of a stored activation `x` in a bordered image.
     pub fn settle(parts: GradientParts<'_>, x: &[f32], channels: usize, to: &mut Bordered) = settle_image
 }
 
@@ -311,8 +311,8 @@ unsafe fn gradient_at<S: Simd>(
 }
 
 compiled_for_each_level! {
-    /// Turns the gradient of a view's values into that of the affine map's: 0 where ReLU cut; and sums it by channel,
-    /// `[sum of gradient, sum of gradient * (x - mean)]`, (2, channels).
+    /// Turns the gradient of a view's values into that of the affine map's: 0 where ReLU is inactive. Sums it by
+    /// channel, `[sum of gradient, sum of gradient * (x - mean)]`, (2, channels).
     pub fn gate_and_sum(
         gradient: &mut [f32], x: &[f32], channels: usize, view: View<'_>, mean: &[f32], sums: &mut [f32],
     ) = gate_and_sum_image
@@ -323,7 +323,7 @@ struct Gate<S: Simd> {
     gradient: *mut f32,
     x: *const f32,
     channels: usize,
-    /// Scale and shift of the affine map whose sign is the gate; none where nothing is gated.
+    /// Scale and shift of the affine map whose sign is the gate; `None` without a gate.
     affine: Option<(S::V, S::V)>,
     mean: S::V,
 }

@@ -4,15 +4,15 @@
 /// Channels that one vector holds.
 pub const LANES: usize = 16;
 
-/// Sixteen lanes and what kernels do with them.
+/// Sixteen lanes and the operations of kernels on them.
 ///
 /// # Safety
-/// The methods must run on a processor that has the instructions; [`compiled_for_each_level`] sees to it. Pointers
-/// must be good for 16 values, in any alignment.
+/// The methods must run on a processor that has the instructions; [`compiled_for_each_level`] ensures this. Pointers
+/// must be valid for 16 values, with any alignment.
 pub(super) trait Simd {
     /// Sixteen lanes.
     type V: Copy;
-    /// Accumulators that fit the register file beside one weight and one input value.
+    /// The number of accumulators that fit into the registers, with one weight and one input value.
     const TILE: usize;
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
@@ -22,13 +22,13 @@ pub(super) trait Simd {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
-    /// The larger of `a` and 0; what is not a number stays so, lest a diverged network look sound.
+    /// The larger of `a` and 0. NaN stays NaN, so that a diverged network is detected.
     unsafe fn relu(a: Self::V) -> Self::V;
     /// `a` where `gate > 0`, else 0.
     unsafe fn where_positive(gate: Self::V, a: Self::V) -> Self::V;
 }
 
-/// Lanes as an array: correct anywhere, fast where the compiler finds vectors.
+/// Lanes as an array: correct on all processors, fast where the compiler vectorizes.
 pub(super) struct Portable;
 
 impl Simd for Portable {
@@ -143,7 +143,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn relu(a: Self::V) -> Self::V {
-            // Of two operands one of which is not a number, the instruction returns the second.
+            // If one of the two operands is NaN, the instruction returns the second.
             unsafe { (_mm256_max_ps(_mm256_setzero_ps(), a.0), _mm256_max_ps(_mm256_setzero_ps(), a.1)) }
         }
 

@@ -1,18 +1,18 @@
-//! What computes networks: the kernels, or candle on a device. The only place that names a device.
+//! The backends of networks: the kernels, or candle on a device. Only this module names a device.
 
 use candle_core::Device;
 
 use crate::kernels::Level;
 
-/// Where the kernels compute.
+/// The device of the kernels.
 static CPU: Device = Device::Cpu;
 
-/// What computes networks and losses, and on which device their tensors are.
+/// A backend of networks and losses, and the device of their tensors.
 #[derive(Clone, Debug)]
 pub enum Backend {
-    /// The project's own CPU kernels (f32), at a level that the processor has. All levels give the same bits.
+    /// The project's own CPU kernels (f32), at a level of the processor. All levels give the same bits.
     Kernels(Level),
-    /// candle's own operations: slow, any float type and device; what the kernels are checked against.
+    /// candle's own operations: slow, any float type and device. The kernels are checked against them.
     Candle(Device),
 }
 
@@ -31,7 +31,7 @@ impl Backend {
 
     /// The class of numerics that every key holds: results of one class are interchangeable.
     ///
-    /// The kernels give the same bits on every CPU, so the instruction set is no part of it.
+    /// The kernels give the same bits on every CPU, so the instruction set is not a part of it.
     pub fn numerics(&self) -> &'static str {
         match self {
             Self::Kernels(_) => "cpu/f32/kernels-2",
@@ -41,7 +41,7 @@ impl Backend {
         }
     }
 
-    /// Where its tensors are.
+    /// The device of its tensors.
     pub fn device(&self) -> &Device {
         match self {
             Self::Kernels(_) => &CPU,
@@ -54,7 +54,7 @@ impl Backend {
 mod tests {
     use super::*;
 
-    /// If this fails, every cache is invalid: raise nothing, find out what changed.
+    /// If this fails, every cache is invalid. Do not raise a version; find the change.
     #[test]
     fn each_backend_has_a_class_of_its_own() {
         assert_eq!(Backend::default().numerics(), "cpu/f32/kernels-2");

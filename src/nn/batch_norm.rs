@@ -1,4 +1,4 @@
-//! Batch normalisation of vectors by the statistics of their batch, in one pass each way. f32 and f64.
+//! Batch normalization of vectors by the statistics of their batch, in one pass each way. f32 and f64.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
@@ -11,7 +11,7 @@ use super::real::{Real, values};
 ///
 /// # Errors
 ///
-/// Shapes that do not fit, and types other than f32 and f64.
+/// Shapes that do not match, and types other than f32 and f64.
 pub fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, BatchNorm)
 }
@@ -91,7 +91,7 @@ struct Statistics<T> {
     scale: Vec<T>,
 }
 
-/// Adds `term(column, value)` up over the rows of `x`.
+/// Sums `term(column, value)` over the rows of `x`.
 fn sums<T: Real>(x: &[T], columns: usize, term: impl Fn(usize, T) -> T) -> Vec<T> {
     let mut sums = vec![T::zero(); columns];
     for row in x.chunks_exact(columns) {

@@ -1,10 +1,10 @@
-//! Finite differences in f64, which tests check gradients against.
+//! Finite differences in f64, for tests of gradients.
 
 use candle_core::{Device, Tensor, Var};
 
 const STEP: f64 = 1e-5;
 
-/// How fast a loss rises with value `i` of `at`.
+/// The slope of a loss along value `i` of `at`.
 pub(crate) fn slope(at: &Tensor, i: usize, mut loss: impl FnMut(&Tensor) -> Tensor) -> f64 {
     let mut moved = |by| {
         let mut values = flat(at);

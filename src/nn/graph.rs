@@ -1,20 +1,20 @@
 //! The description of a network: a list of layers in the order of the forward pass.
 //!
-//! A model file builds one [`Graph`]; what runs it (the kernels, or candle's own operations) reads it. The graph
-//! knows shapes and the names of parameters; of numbers it holds only how images are normalised.
+//! A file of `models` builds a [`Graph`], and a backend (the kernels, or candle's own operations) reads it. The graph
+//! has shapes and the names of parameters. Its only numbers are those of the normalization of images.
 //!
-//! Activations are NHWC. All trainable parameters live in one flat vector `theta`, all running statistics in
-//! another, `state`; [`Slot`] says where in them a named tensor lies.
+//! Activations are NHWC. All trainable parameters live in one flat vector `theta`, all running statistics in another,
+//! `state`; a [`Slot`] is the place of a named tensor in one of them.
 
 use super::Normalise;
 use crate::rng;
 use crate::shape::Shape;
 
-/// The index of a node, and of the activation that it makes.
+/// The index of a node, and of its activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub usize);
 
-/// How a tensor of `theta` starts.
+/// The initial values of a tensor of `theta`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// N(0, `std`^2).
@@ -27,20 +27,20 @@ pub enum Init {
         /// Half the width of the interval.
         bound: f32,
     },
-    /// One value everywhere.
+    /// The same value everywhere.
     Constant(f32),
 }
 
 /// A named tensor inside `theta` or `state`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
-    /// The name that PyTorch's `state_dict` gives it (`block1.layer.0.bn1.weight`).
+    /// Its name in PyTorch's `state_dict` (`block1.layer.0.bn1.weight`).
     pub name: String,
     /// Shape in our layout: convolutions are (kernel row, kernel column, in, out), linear layers (in, out).
     pub shape: Vec<usize>,
     /// Index of its first value.
     pub offset: usize,
-    /// How it starts.
+    /// Its initial values.
     pub init: Init,
 }
 
@@ -55,7 +55,7 @@ impl Slot {
         self.len() == 0
     }
 
-    /// Where its values lie.
+    /// The range of its values.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.len()
     }
@@ -77,7 +77,7 @@ pub enum Op {
         /// 1 or 2.
         stride: usize,
     },
-    /// Batch normalisation: eps 1e-5, momentum 0.1, running variance from the unbiased batch variance.
+    /// Batch normalization: eps 1e-5, momentum 0.1, running variance from the unbiased batch variance.
     BatchNorm {
         /// Input.
         x: Id,
@@ -95,7 +95,7 @@ pub enum Op {
         /// Input.
         x: Id,
     },
-    /// Sum of two activations of one shape.
+    /// Sum of two activations of the same shape.
     Add {
         /// One summand.
         a: Id,
@@ -118,16 +118,16 @@ pub enum Op {
     },
 }
 
-/// A layer and the shape of what it makes.
+/// A layer and the shape of its activation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// What it computes.
+    /// Its operation.
     pub op: Op,
     /// Shape of its activation.
     pub shape: Shape,
 }
 
-/// Batch normalisation's epsilon, PyTorch's default.
+/// The epsilon of batch normalization, PyTorch's default.
 pub const BN_EPSILON: f32 = 1e-5;
 /// The weight of a new batch in the running statistics, PyTorch's default.
 pub const BN_MOMENTUM: f32 = 0.1;
@@ -135,7 +135,7 @@ pub const BN_MOMENTUM: f32 = 0.1;
 /// A network as a list of layers; nodes only read nodes before them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
-    /// What is done to images before the first layer.
+    /// The normalization of images before the first layer.
     pub normalise: Option<Normalise>,
     /// Layers in forward order; the first is [`Op::Input`].
     pub nodes: Vec<Node>,
@@ -145,7 +145,7 @@ pub struct Graph {
     pub state: Vec<Slot>,
     /// Activations whose attention maps (sum over channels of squares) the network also returns.
     pub taps: Vec<Id>,
-    /// The node that makes the logits.
+    /// The node of the logits.
     pub logits: Id,
 }
 
@@ -189,7 +189,7 @@ impl Graph {
         Id(self.nodes.len() - 1)
     }
 
-    /// Adds a convolution without bias to `channels`, padded by `kernel / 2`; He initialisation by fan-out.
+    /// Adds a convolution without bias to `channels`, padded by `kernel / 2`; He initialization by fan-out.
     pub fn conv(&mut self, name: &str, x: Id, channels: usize, kernel: usize, stride: usize) -> Id {
         let Shape { height, width, channels: cin } = self.shape(x);
         let std = (2.0 / (kernel * kernel * channels) as f32).sqrt();
@@ -199,7 +199,7 @@ impl Graph {
         self.push(Op::Conv { x, weight, kernel, stride }, Shape { height, width, channels })
     }
 
-    /// Adds a batch normalisation.
+    /// Adds a batch normalization.
     pub fn batch_norm(&mut self, name: &str, x: Id) -> Id {
         let shape = self.shape(x);
         let one = |value| (vec![shape.channels], Init::Constant(value));
@@ -217,7 +217,7 @@ impl Graph {
         self.push(Op::Relu { x }, self.shape(x))
     }
 
-    /// Adds the sum of two activations of one shape.
+    /// Adds the sum of two activations of the same shape.
     pub fn add(&mut self, a: Id, b: Id) -> Id {
         debug_assert_eq!(self.shape(a), self.shape(b));
         self.push(Op::Add { a, b }, self.shape(a))
@@ -229,7 +229,7 @@ impl Graph {
         self.push(Op::GlobalAvgPool { x }, Shape { height: 1, width: 1, channels })
     }
 
-    /// Adds a fully connected layer to `channels`, with PyTorch's default initialisation of its weight.
+    /// Adds a fully connected layer to `channels`, with PyTorch's default initialization of its weight.
     pub fn linear(&mut self, name: &str, x: Id, channels: usize) -> Id {
         let cin = self.shape(x).len();
         let init = Init::Uniform { bound: 1.0 / (cin as f32).sqrt() };
@@ -238,7 +238,7 @@ impl Graph {
         self.push(Op::Linear { x, weight, bias }, Shape { height: 1, width: 1, channels })
     }
 
-    /// Draws initial parameters and running statistics, as the slots say.
+    /// Draws initial parameters and running statistics by the slots.
     ///
     /// Each slot has its own stream (`"init"`, index = its number), so the values of one do not depend on the rest.
     pub fn init(&self, seed: u64) -> (Vec<f32>, Vec<f32>) {
@@ -248,7 +248,7 @@ impl Graph {
         (draw_all(&self.theta), draw_all(&self.state))
     }
 
-    /// What messages call a layer: its operation, its parameters' name if it has any, and its position.
+    /// The name of a layer in messages: its operation, its parameters' name if it has any, and its position.
     pub(super) fn name(&self, id: Id) -> String {
         let (op, weight) = match self.nodes[id.0].op {
             Op::Input => ("input", None),

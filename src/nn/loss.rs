@@ -1,4 +1,4 @@
-//! Losses that every defense shares, as differentiable candle expressions of any float type.
+//! Losses that all defenses share, as differentiable candle expressions of any float type.
 
 use candle_core::{Result, Tensor};
 use candle_nn::loss;

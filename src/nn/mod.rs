@@ -1,4 +1,4 @@
-//! Networks and losses: the functions that models and defenses are written in.
+//! Networks and losses: the functions that models and defenses use.
 //!
 //! A [`Network`] is one differentiable function of a flat parameter vector and a batch of images, so that a caller
 //! can put any candle expression where the parameters go. No file here knows data sets, files or training.
@@ -28,12 +28,12 @@ pub use backend::Backend;
 pub use normalise::Normalise;
 pub use pass::{Forward, Mode};
 
-/// A graph and what computes it.
+/// A graph and its backend.
 #[derive(Clone, Debug)]
 pub struct Network {
     graph: Arc<Graph>,
     backend: Backend,
-    /// The kernels made ready for the graph; none if candle computes it.
+    /// The kernels prepared for the graph; `None` if candle computes it.
     engine: Option<Arc<Engine>>,
 }
 
@@ -42,8 +42,8 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// An operation of the graph that the kernels do not cover, by name. Nothing else computes it instead: its numerics
-    /// would not be those that the keys hold.
+    /// An operation of the graph that the kernels do not support, by name. There is no fallback: its numerics would
+    /// differ from those in the keys.
     pub fn new(graph: Graph, backend: &Backend) -> Result<Self> {
         let (graph, backend) = (Arc::new(graph), backend.clone());
         let engine = match backend {
@@ -53,12 +53,12 @@ impl Network {
         Ok(Self { graph, backend, engine })
     }
 
-    /// What computes it.
+    /// The backend.
     pub fn backend(&self) -> &Backend {
         &self.backend
     }
 
-    /// Where the tensors that it reads must be.
+    /// The device of its input tensors.
     pub fn device(&self) -> &Device {
         self.backend.device()
     }
@@ -75,7 +75,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// Shapes or types that do not fit the graph.
+    /// Shapes or types that do not match the graph.
     pub fn forward(&self, theta: &Tensor, state: &Tensor, images: &Tensor, mode: Mode) -> Result<Forward> {
         let normalised =
             self.graph.normalise.as_ref().map(|normalise| normalise.apply(images)).transpose()?;
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::shape::Shape;
 
-    /// Why the kernels refuse a graph; candle's operations compute it.
+    /// The error of the kernels for a graph that candle's operations compute.
     fn refusal(build: impl Fn(&mut Graph, graph::Id)) -> String {
         let (mut graph, x) = Graph::new(Shape { height: 4, width: 4, channels: 3 });
         build(&mut graph, x);

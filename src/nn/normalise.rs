@@ -1,4 +1,4 @@
-//! What some networks want done to their images first: (x - mean) / std, channel by channel.
+//! The normalization of images, for networks that need it: (x - mean) / std, channel by channel.
 
 use candle_core::{Result, Tensor};
 use schemars::JsonSchema;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// (x - mean) / std for images of values in [0, 1], before the first layer.
 ///
-/// It is a part of the network, so that triggers and augmentation see images as they are; padding of the first
+/// It is a part of the network, so triggers and augmentation see the original images. The padding of the first
 /// convolution comes after it, as in PyTorch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,7 +18,7 @@ pub struct Normalise {
 }
 
 impl Normalise {
-    /// What is wrong with it for images of so many channels.
+    /// The problem with it for images of `channels` channels, if any.
     pub fn fault(&self, channels: usize) -> Option<String> {
         let Self { mean, std } = self;
         if [mean.len(), std.len()] != [channels; 2] {
@@ -27,10 +27,10 @@ impl Normalise {
         }
         let good =
             mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|std| std.is_normal() && *std > 0.0);
-        (!good).then(|| "means are numbers, and standard deviations are above 0".to_owned())
+        (!good).then(|| "means must be finite, and standard deviations above 0".to_owned())
     }
 
-    /// Normalises images, (B, height, width, channels).
+    /// Normalizes images, (B, height, width, channels).
     pub(super) fn apply(&self, images: &Tensor) -> Result<Tensor> {
         let per_channel = |values: &[f32]| {
             Tensor::from_slice(values, values.len(), images.device())?.to_dtype(images.dtype())
@@ -90,8 +90,8 @@ mod tests {
     #[test]
     fn faults_are_told() {
         assert_eq!(normalise([0.5; 2], [0.2; 2]).fault(2), None);
-        let told = normalise([0.5; 2], [0.2; 2]).fault(3).unwrap();
-        assert_eq!(told, "2 means and 2 standard deviations for 3 channels");
+        let problem = normalise([0.5; 2], [0.2; 2]).fault(3).unwrap();
+        assert_eq!(problem, "2 means and 2 standard deviations for 3 channels");
         assert!(normalise([f32::NAN; 2], [0.2; 2]).fault(2).is_some());
         assert!(normalise([0.5; 2], [0.2, 0.0]).fault(2).is_some());
     }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-/// How batch normalisation gets its statistics.
+/// The source of the statistics of batch normalization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// From the batch; new running statistics are returned.
@@ -11,7 +11,7 @@ pub enum Mode {
     Eval,
 }
 
-/// What a network returns for a batch of B images.
+/// The outputs of a network for a batch of B images.
 #[derive(Clone, Debug)]
 pub struct Forward {
     /// Class scores before the softmax, (B, classes).

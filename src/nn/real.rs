@@ -1,4 +1,4 @@
-//! What operations on f32 and f64 tensors share.
+//! Shared code of operations on f32 and f64 tensors.
 
 use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
 

@@ -1,8 +1,8 @@
-//! A network on candle's own differentiable operations: slow, exact in meaning, any float type.
+//! A network on candle's own differentiable operations: slow, a reference for the kernels, any float type.
 //!
-//! The kernels are checked against it, and it is the path for devices that have none. Inside, activations are NCHW
-//! as candle's convolution wants them; nothing of that shows outside. candle cannot differentiate a convolution of
-//! stride 2 on images of which one side is odd and the other even; it says so with a shape error.
+//! The kernels are checked against it, and it serves devices without kernels. Internally, activations are NCHW, as
+//! candle's convolution needs; inputs and outputs are not. candle cannot differentiate a convolution of stride 2 on
+//! images with one odd and one even side; it fails with a shape error.
 
 use candle_core::{D, Result, Tensor};
 
@@ -13,7 +13,7 @@ use super::{Forward, Mode};
 ///
 /// # Errors
 ///
-/// Shapes or types that do not fit the graph.
+/// Shapes or types that do not match the graph.
 pub fn forward(
     graph: &Graph,
     theta: &Tensor,
@@ -42,7 +42,7 @@ pub fn forward(
     Ok(Forward { logits, attention, state: pass.into_state()? })
 }
 
-/// What the layers of one forward pass share.
+/// The state that the layers of one forward pass share.
 struct Pass<'a> {
     graph: &'a Graph,
     theta: &'a Tensor,
@@ -72,7 +72,7 @@ impl Pass<'_> {
         x.flatten_from(1)?.matmul(&self.theta(weight)?)?.broadcast_add(&self.theta(bias)?)
     }
 
-    /// gamma (x - mean) / sqrt(variance + eps) + beta, the variance of the batch being the biased one.
+    /// gamma (x - mean) / sqrt(variance + eps) + beta, with the biased variance of the batch.
     fn batch_norm(&mut self, x: &Tensor, affine: [usize; 2], running: [usize; 2]) -> Result<Tensor> {
         let [gamma, beta] = [self.theta(affine[0])?, self.theta(affine[1])?];
         let [mean, variance] = match self.mode {
@@ -85,7 +85,8 @@ impl Pass<'_> {
         centred.broadcast_mul(&per_channel(&scale)?)?.broadcast_add(&per_channel(&beta)?)
     }
 
-    /// Mean and biased variance of each channel; notes the new running statistics (with the unbiased variance).
+    /// The mean and the biased variance of each channel; records the new running statistics (with the unbiased
+    /// variance).
     fn batch_statistics(&mut self, x: &Tensor, running: [usize; 2]) -> Result<[Tensor; 2]> {
         let mean = x.mean_keepdim((0, 2, 3))?;
         let variance = x.broadcast_sub(&mean)?.sqr()?.mean((0, 2, 3))?;
@@ -114,7 +115,7 @@ impl Pass<'_> {
     }
 }
 
-/// max(x, 0) with slope 0 at 0, as PyTorch has it (candle's own has slope 1 there).
+/// max(x, 0) with slope 0 at 0, as in PyTorch (candle's own has slope 1 there).
 fn relu(x: &Tensor) -> Result<Tensor> {
     let positive = x.detach().gt(0.0)?.to_dtype(x.dtype())?;
     x * positive

@@ -1,8 +1,8 @@
 //! Functions of each image's own values, computed in one pass and differentiated by hand.
 //!
-//! What defenses compare are small maps; as chains of candle operations they cost more in bookkeeping than in
-//! arithmetic. A function here sees one image at a time (a *row* of its tensors), so images are shared among threads
-//! and no sum depends on their number. f32 and f64. The formulas are checked against candle's operations.
+//! Defenses compare small maps. As chains of candle operations, these cost more overhead than arithmetic. A function
+//! here sees one image at a time (a *row* of its tensors). So threads share the images, and no sum depends on the
+//! number of threads. f32 and f64. The formulas are checked against candle's operations.
 
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ use rayon::prelude::*;
 
 use super::real::{Real, values};
 
-/// Scales each map of (B, ...) to x / (max(||x||, floor) + epsilon), where ||x|| = sqrt(sum x^2 + 1e-30): the tiny
-/// part keeps the gradient of an all-zero map finite, and is far below the rounding of any other.
+/// Scales each map of (B, ...) to x / (max(||x||, floor) + epsilon), where ||x|| = sqrt(sum x^2 + 1e-30): the small
+/// constant keeps the gradient of an all-zero map finite, and is far below the rounding of other maps.
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ pub fn square_distance(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 ///
-/// Shapes that do not fit, and types other than f32 and f64.
+/// Shapes that do not match, and types other than f32 and f64.
 pub fn dot(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (_, _, _, length) = a.dims4()?;
     of_two(Dot { length }, a, b)
@@ -65,13 +65,13 @@ enum Argument {
 trait Rowwise: Clone + Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// The shape of a row of the result, given those of the arguments; none if they do not fit.
+    /// The shape of a row of the result, from those of the arguments; `None` if they do not match.
     fn shape(&self, a: &[usize], b: &[usize]) -> Option<Vec<usize>>;
 
     /// Computes a row.
     fn value<T: Real>(&self, a: &[T], b: &[T], result: &mut [T]);
 
-    /// Computes the gradient of an argument, `to`, which is zero so far, from that of the result.
+    /// Computes the gradient of an argument, `to`, from that of the result. `to` is zero before.
     fn gradient<T: Real>(&self, of: Argument, a: &[T], b: &[T], result: &[T], to: &mut [T]);
 }
 
@@ -79,7 +79,7 @@ fn of_two<F: Rowwise>(function: F, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.contiguous()?.apply_op2(&b.contiguous()?, Value(function))
 }
 
-/// A function that looks at `a` alone.
+/// A function of `a` only.
 fn of_one<F: Rowwise>(function: F, a: &Tensor) -> Result<Tensor> {
     let nothing = Tensor::zeros((a.dim(0)?, 0), a.dtype(), a.device())?;
     of_two(function, a, &nothing)
@@ -204,7 +204,7 @@ impl<F: Rowwise> CustomOp3 for Gradient<F> {
     }
 }
 
-/// How many rows are worth handing to another thread.
+/// The least number of rows for another thread.
 fn at_once<T>(values: &[T], rows: usize) -> usize {
     const WORTHWHILE: usize = 1 << 14;
     (WORTHWHILE * rows / values.len().max(1)).max(1)
@@ -216,7 +216,7 @@ fn row_of<T>(values: &[T], rows: usize, i: usize) -> &[T] {
     &values[i * length..(i + 1) * length]
 }
 
-/// Adds up `term` of the pairs of `a` and `b`: eight sums side by side, which vectors can hold, then those.
+/// Sums `term` over the pairs of `a` and `b`: eight sums side by side, for vector registers, and then their sum.
 fn sum<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
     const LANES: usize = 8;
     let mut sums = [T::zero(); LANES];
@@ -238,7 +238,7 @@ struct Unit {
 }
 
 impl Unit {
-    /// The norm of `x`, what it is divided by, and whether that depends on `x`.
+    /// The norm of `x`, the divisor, and whether the divisor depends on `x`.
     fn scale<T: Real>(&self, x: &[T]) -> (T, T, bool) {
         let norm = (sum(x, x, |x, _| x * x) + T::from_f64(1e-30)).root();
         let floor = T::from_f64(self.floor);

@@ -1,4 +1,4 @@
-//! Files and folders, with errors that name them: what the rooms of the store share.
+//! Files and folders, with errors that name them: the shared code of the store's modules.
 //!
 //! In which order a commit takes these steps is its own, see [`super::commit`].
 

@@ -9,7 +9,7 @@ use super::Observer;
 pub struct Session<'a> {
     /// Names the random streams.
     pub seed: u64,
-    /// Gets the progress, and may stop the work.
+    /// Receives the progress, and may stop the work.
     pub observer: &'a dyn Observer,
     /// The folder of the checkpoints; it is created when needed. Each training needs its own folder.
     pub checkpoints: &'a Path,

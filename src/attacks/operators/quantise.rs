@@ -8,7 +8,7 @@ use crate::shape::Shape;
 /// x' = round(round(x/255 (levels - 1)) / (levels - 1) 255).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantise {
-    /// Values that a channel can have, at least 2.
+    /// The number of values of a channel, at least 2.
     pub levels: u32,
     /// Spread the error of each pixel over the pixels after it.
     pub dither: bool,

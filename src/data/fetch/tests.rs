@@ -13,9 +13,9 @@ use super::*;
 /// How the server answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Manners {
-    /// Takes no notice of `Range`.
+    /// Ignores `Range`.
     without_ranges: bool,
-    /// Breaks off the first answers after so many bytes.
+    /// Stops the first answers after this number of bytes.
     breaks_off: Option<(usize, usize)>,
     /// Answers 404.
     has_nothing: bool,
@@ -74,7 +74,7 @@ fn tar_gz(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(GzEncoder::new(vec![], Compression::fast()));
     for (name, content) in files {
         let mut header = tar::Header::new_gnu();
-        // Set as it is: the builder itself would refuse what the tests need.
+        // Set directly, because the builder rejects the paths that the tests need.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -149,7 +149,7 @@ fn a_data_set_is_fetched_once_and_leaves_nothing_else() {
         }
         let left: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["tiny"]);
-        assert!(!fetch(&dataset, &data, &url).unwrap(), "it is there");
+        assert!(!fetch(&dataset, &data, &url).unwrap(), "it exists");
         assert_eq!(requests.lock().unwrap().len(), 1);
     }
 }
@@ -193,7 +193,7 @@ fn a_file_that_is_not_the_published_one_is_refused_and_removed() {
     assert!(message.starts_with(&format!("{url}/tiny.gz: not the published file")), "{message}");
     assert!(error.help().unwrap().to_string().contains("--url"));
     assert!(!dataset.is_present(folder.path()));
-    // The next attempt does not go on with it.
+    // The next attempt does not resume it.
     let (url, requests) = serve(b"published".to_vec(), Manners::default());
     assert!(fetch(&dataset, folder.path(), &url).unwrap());
     assert_eq!(*requests.lock().unwrap(), [None]);
@@ -225,7 +225,7 @@ fn a_server_with_another_file_is_passed_over() {
     assert_eq!(error.to_string().matches(&named).count(), 2, "{error}");
     assert!(dataset.fetch(folder.path(), &[wrong, good.clone()], &mut |_| {}).unwrap());
 
-    // What a server left when it broke off may be the beginning of another file, too.
+    // The partial file of a failed server may be the start of another file, too.
     let folder = tempfile::tempdir().unwrap();
     let broken = Manners { breaks_off: Some((usize::MAX, 4)), without_ranges: true, ..Manners::default() };
     let (broken, _) = serve(b"something else".to_vec(), broken);

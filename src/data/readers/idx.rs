@@ -154,7 +154,7 @@ impl<const RANK: usize> IdxFile<RANK> {
         let announced = values.and_then(|values| values.checked_add(header));
         if announced != Some(bytes.len()) {
             let problem =
-                format!("the header announces {dimensions:?} values, but the file has another number");
+                format!("the header declares {dimensions:?} values, but the file has another number");
             let offset = announced.map_or(bytes.len(), |announced| announced.min(bytes.len()));
             return Err(DataError::damaged(&path, offset as u64, format!("{problem}; download it again")));
         }
@@ -250,7 +250,7 @@ mod tests {
         let labels = file(&[2], &[0, 10]);
         assert!(
             message("train-images-idx3-ubyte", &images[..20])
-                .contains("byte 20: the header announces [2, 2, 2]")
+                .contains("byte 20: the header declares [2, 2, 2]")
         );
         assert!(message("train-images-idx3-ubyte", &images[..9]).contains("byte 9: truncated"));
         assert!(message("train-images-idx3-ubyte", &labels).contains("byte 0: it starts with"));

@@ -2,7 +2,7 @@ use super::super::embedding::tests::{golden_maps, golden_parameters};
 use super::super::tests::{Setup, assert_close, scalar};
 use super::*;
 
-/// Compares terms with what is published with fewer digits than their sum.
+/// Compares terms with the published ones, which have fewer digits than their sum.
 fn assert_terms(found: &[Tensor], expected: [f64; 3], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().map(scalar).zip(expected) {

@@ -13,7 +13,7 @@ pub(super) struct Cost<'a> {
     up: usize,
     /// Failures in a row.
     down: usize,
-    /// Whether the weight has gone up, and down.
+    /// Whether the weight has risen, and whether it has fallen.
     moved: (bool, bool),
     /// Passes in a row without a smaller mask.
     stale: usize,

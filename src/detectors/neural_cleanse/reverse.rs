@@ -170,7 +170,7 @@ impl<'a> Search<'a> {
         Ok((ce.to_dtype(DType::F64)?.to_scalar()?, hits))
     }
 
-    /// The trigger as it is now.
+    /// The current trigger.
     fn found(&self, success: f64) -> Result<Reversal> {
         let values = |raw: &Var| unit(raw)?.flatten_all()?.to_vec1::<f32>();
         let (mask, pattern) = (values(&self.mask)?, values(&self.pattern)?);

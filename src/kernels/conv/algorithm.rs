@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use crate::kernels::Level;
 use crate::kernels::image::Bordered;
 
-/// A way to convolve images of one shape. Weights are packed once for a whole batch.
+/// A convolution algorithm for images of one shape. Weights are packed once for a whole batch.
 ///
-/// `room` is the calling thread's scratch memory: its content means nothing between calls.
+/// `room` is the calling thread's scratch memory: its content is arbitrary between calls.
 pub trait Convolution: Debug + Send + Sync {
     /// Values of a weight packed for the forward pass, and of its packed gradient.
     fn packed_len(&self) -> usize;
@@ -33,7 +33,7 @@ pub trait Convolution: Debug + Send + Sync {
         output: &mut [f32],
     );
 
-    /// Computes the gradient of one image's input from that of its output. `adds`: to what `output` holds.
+    /// Computes the gradient of one image's input from that of its output. `adds`: adds it to `output`.
     fn backward(
         &self,
         level: Level,
@@ -44,7 +44,7 @@ pub trait Convolution: Debug + Send + Sync {
         output: &mut [f32],
     );
 
-    /// Adds one image's share to a packed weight gradient; `input` is what the forward pass read, `gradient` the
+    /// Adds one image's part to a packed weight gradient; `input` is the input of the forward pass, `gradient` the
     /// gradient of its output.
     fn weight_gradient(
         &self,

@@ -1,17 +1,17 @@
-//! Convolution as it is written down, for any kernel and stride.
+//! Convolution by its definition, for any kernel and stride.
 //!
 //! Forward and input gradient are the same computation: for each pixel of the output, a sum over a few *runs* of
 //! consecutive values of a bordered input. Three taps of a kernel row times the channels lie next to each other, so a
 //! 3x3 convolution is three runs of `3 * channels` values. A [`Pass`] lists the runs and the pixels; strides only
-//! change the lists. The input gradient of stride 2 splits into four passes, one for each parity of row and column,
-//! so that no multiplication by an inserted zero is done.
+//! change the lists. The input gradient of stride 2 splits into four passes, one for each parity of row and column, so
+//! that there are no multiplications by inserted zeros.
 
 use super::{ConvShape, Convolution};
 use crate::kernels::image::Bordered;
 use crate::kernels::simd::{LANES, Simd, compiled_for_each_level};
 use crate::kernels::{Level, padded};
 
-/// Consecutive input values that meet consecutive weights.
+/// Consecutive input values that are multiplied with consecutive weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     /// Offset from a pixel's first input value.
@@ -230,14 +230,14 @@ fn packed_tap(kernel: usize, stride: usize, ky: usize, kx: usize) -> usize {
 compiled_for_each_level! {
     /// Runs a pass over one image: `output = sums (+ addend)`.
     ///
-    /// `packed` is the weight as [`Direct::pack_forward`] or [`Direct::pack_backward`] makes it; `addend` has the
-    /// layout of `output` and is added last.
+    /// `packed` is the weight from [`Direct::pack_forward`] or [`Direct::pack_backward`]; `addend` has the layout of
+    /// `output` and is added last.
     fn convolve(pass: &Pass, input: &Bordered, packed: &[f32], addend: Option<&[f32]>, output: &mut [f32]) =
         convolve_image
 }
 
 compiled_for_each_level! {
-    /// Runs a pass whose result is added to what `output` holds.
+    /// Runs a pass whose result is added to `output`.
     fn convolve_onto(pass: &Pass, input: &Bordered, packed: &[f32], output: &mut [f32]) = convolve_onto_image
 }
 
@@ -265,7 +265,7 @@ unsafe fn convolve_onto_image<S: Simd>(pass: &Pass, input: &Bordered, packed: &[
 }
 
 impl Pass {
-    /// Panics unless every offset lies inside the slices; kernels then go without bounds checks.
+    /// Panics unless every offset lies inside the slices; kernels then need no bounds checks.
     fn check(&self, input: &Bordered, packed: &[f32], output: &[f32]) {
         let blocks = self.channels_out / LANES;
         let reach = self.runs.iter().map(|run| run.input).max().unwrap_or(0) + self.length;
@@ -339,14 +339,15 @@ unsafe fn tile<S: Simd, const P: usize>(
 }
 
 compiled_for_each_level! {
-    /// Adds one image's share to a weight gradient in the packed form of the forward pass.
+    /// Adds one image's part to a weight gradient in the packed form of the forward pass.
     ///
-    /// `input` is what the forward pass read, `gradient` the gradient of its output.
+    /// `input` is the input of the forward pass, `gradient` the gradient of its output.
     fn weight_gradient(plan: &Direct, input: &Bordered, gradient: &Bordered, packed: &mut [f32]) =
         weight_gradient_image
 }
 
-/// Pixels whose inputs and gradients stay in the first-level cache while all weights meet them.
+/// The number of pixels whose inputs and gradients stay in the first-level cache while they are multiplied with all
+/// weights.
 const GRADIENT_PIXELS: usize = 128;
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Convolution of one NHWC image: forward, and the gradients of its input and its weight.
 //!
-//! [`convolution`] chooses the way for a shape: `winograd` for the 3x3 kernels of stride 1 that networks consist
-//! of, `direct` for everything else.
+//! [`convolution`] chooses the algorithm for a shape: `winograd` for most 3x3 kernels of stride 1, `direct` for
+//! everything else.
 
 mod algorithm;
 mod direct;
@@ -15,7 +15,7 @@ use direct::Direct;
 pub use shape::ConvShape;
 use winograd::Winograd;
 
-/// The fastest way to convolve images of a shape.
+/// The fastest algorithm for images of a shape.
 pub fn convolution(shape: ConvShape) -> Arc<dyn Convolution> {
     if Winograd::fits(&shape) { Arc::new(Winograd::new(shape)) } else { Arc::new(Direct::new(shape)) }
 }

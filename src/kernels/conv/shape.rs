@@ -30,8 +30,8 @@ impl ConvShape {
         self.width.div_ceil(self.stride)
     }
 
-    /// Floating-point operations of one image's forward pass as it is written down, a multiply-add counted as two; each
-    /// of the two gradients takes as many.
+    /// The floating-point operations of one image's forward pass by definition, with a multiply-add counted as two.
+    /// Each of the two gradients needs as many.
     pub fn flops(&self) -> usize {
         2 * self.kernel * self.kernel * self.cin * self.cout * self.out_height() * self.out_width()
     }

@@ -2,11 +2,11 @@
 //! where the direct sum takes 36.
 //!
 //! Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4.1. An input is cut into
-//! 4x4 *tiles* that overlap by two. For a tile `d` and a kernel `g`, the 2x2 output is
-//! `A'[(G g G') * (B' d B)]A`, where `*` multiplies the 16 *positions* one by one and sums over the input channels: 16
-//! products of matrices (tiles x channels in) and (channels in x channels out). The gradient of the kernel runs
-//! the same way backwards, `G'[(B' d B) * (A e A')]G` summed over the tiles, for the gradient `e` of a tile's output.
-//! All factors are 0, 1 and 1/2, so the results are as exact as the direct sums', though not the same bits.
+//! 4x4 *tiles* that overlap by two. For a tile `d` and a kernel `g`, the 2x2 output is `A'[(G g G') * (B' d B)]A`,
+//! where `*` multiplies the 16 *positions* one by one and sums over the input channels: 16 products of matrices (tiles
+//! x channels in) and (channels in x channels out). The gradient of the kernel runs the same way backwards, `G'[(B' d
+//! B) * (A e A')]G` summed over the tiles, for the gradient `e` of a tile's output. All factors are 0, 1 and 1/2, so
+//! the results are as exact as the direct sums', but do not have the same bits.
 
 mod products;
 mod transforms;
@@ -20,11 +20,11 @@ use transforms::{
     POSITIONS, gather_kernel, spread_gradient, transform_input, transform_kernel, transform_output,
 };
 
-/// Tiles whose products are computed together: their inputs stay in the first cache levels, and they are a multiple
-/// of what registers hold at every level.
+/// The number of tiles whose products are computed together. Their inputs stay in the first cache levels, and the
+/// number is a multiple of the register tiles at every level.
 const CHUNK: usize = 12;
 
-/// Tiles whose share in a weight's gradient is added up in registers.
+/// The number of tiles whose parts of a weight's gradient are summed in registers.
 const GRADIENT_CHUNK: usize = 32;
 
 /// A convolution's sizes as tiles.
@@ -118,7 +118,7 @@ impl Convolution for Winograd {
         }
     }
 
-    /// As for the forward pass of the kernel turned by 180 degrees, with input and output exchanged.
+    /// The same as for the forward pass of the kernel rotated by 180 degrees, with input and output exchanged.
     fn pack_backward(&self, weight: &[f32], packed: &mut [f32]) {
         let ConvShape { cin, cout, .. } = self.shape;
         packed.fill(0.0);
@@ -193,12 +193,12 @@ fn read_positions(packed: &[f32], pitch: usize, ci: usize, co: usize) -> [f32; P
     std::array::from_fn(|position| packed[at(pitch, position, ci, co)])
 }
 
-/// What is added to a convolution's sums.
+/// The addend of a convolution's sums.
 enum Addend<'a> {
     Nothing,
     /// An image of the output's layout.
     Image(&'a [f32]),
-    /// What the output holds.
+    /// The previous values of the output.
     Output,
 }
 
@@ -273,7 +273,7 @@ unsafe fn convolve_image<S: Simd>(
 }
 
 compiled_for_each_level! {
-    /// Adds one image's share to a packed weight gradient.
+    /// Adds one image's part to a packed weight gradient.
     fn weight_gradient(
         tiles: Tiles,
         room: &mut Vec<f32>,

@@ -364,7 +364,7 @@ mod tests {
         assert!(message("vgg").contains("wrn-16-1"));
         assert!(message("wrn-17-1").contains("6n + 4"));
         assert!(message("wrn-4-1").contains("10, 16"));
-        assert!(message("wrn-16-0").contains("1 to 32"));
+        assert!(message("wrn-16-0").contains("between 1 and 32"));
         assert!(message("wrn-16").contains("unknown model `wrn-16`"));
         assert!(message("wrn-16").ends_with("preactresnet18, or wrn-<depth>-<width> of another size"));
     }

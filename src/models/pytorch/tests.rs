@@ -6,7 +6,7 @@ use super::super::entry::{Entry, Values};
 use super::*;
 
 /// The same dict, written by PyTorch 2.15 in both containers: tensors that share a storage, one of them transposed, of
-/// every floating-point type, under `state_dict` and with the prefix of `DataParallel`, beside the state of an
+/// every floating-point type, under `state_dict` and with the prefix of `DataParallel`, next to the state of an
 /// optimizer.
 const ARCHIVE: &[u8] = include_bytes!("fixtures/torch-2.15.pth");
 const LEGACY: &[u8] = include_bytes!("fixtures/torch-2.15-legacy.pth");

@@ -1,9 +1,9 @@
 //! The backward pass over a batch, layer by layer from the end.
 //!
-//! For each convolution one pass over the images does everything: it adds up the gradient of the output (batch norm's
-//! own gradient included) in a bordered scratch image, multiplies it with the input for the weight and with the weight
-//! for the input, gates the latter by ReLU and sums it for the batch norm before. Gradients of whole activations are
-//! stored once.
+//! Each convolution needs one pass over the images. The pass sums the gradient of the output (with batch norm's own
+//! gradient) in a bordered scratch image. It multiplies this with the input for the weight's gradient, and with the
+//! weight for the input's gradient. It gates the latter by ReLU and sums it for the previous batch norm. Gradients of
+//! whole activations are stored once.
 
 use std::collections::HashMap;
 
@@ -19,26 +19,26 @@ use crate::kernels::image::Bordered;
 use crate::kernels::padded;
 use crate::kernels::pointwise::{self, GradientParts};
 
-/// Images whose weight gradients are summed before they meet the others'. Fixed, so that sums do not depend on the
-/// number of threads.
+/// The number of images whose weight gradients are summed first. It is fixed, so that sums do not depend on the number
+/// of threads.
 const GROUP: usize = 8;
 
-/// Which gradients somebody asks for.
+/// The requested gradients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub theta: bool,
     pub images: bool,
 }
 
-/// What a backward pass computes.
+/// The results of a backward pass.
 pub(super) struct Gradients {
-    /// Gradient of the parameters; without meaning if it was not asked for.
+    /// Gradient of the parameters; arbitrary if not requested.
     pub theta: Vec<f32>,
-    /// Gradient of the images, (batch, height, width, channels), if asked for.
+    /// Gradient of the images, (batch, height, width, channels), if requested.
     pub images: Option<Vec<f32>>,
 }
 
-/// A backward pass under way.
+/// An unfinished backward pass.
 struct Backward<'a> {
     setting: Setting<'a>,
     saved: &'a Saved,
@@ -97,7 +97,7 @@ impl<'a> Backward<'a> {
         image_of(&self.saved.activations, self.images, of, self.setting.plan.buffers[of].len(), i)
     }
 
-    /// Gradients of the linear layer; hands the average's gradient to every pixel.
+    /// Gradients of the linear layer; adds the average's gradient to every pixel.
     fn head(&mut self) {
         let (plan, graph) = (self.setting.plan, self.setting.graph);
         let (head, classes) = (plan.head, graph.classes());
@@ -135,7 +135,7 @@ impl<'a> Backward<'a> {
         }
     }
 
-    /// Where in `result` the gradient of a buffer's attention maps lies; none where it is all zero.
+    /// The place in `result` of the gradient of a buffer's attention maps; `None` if it is all zero.
     fn attention(&self, buffer: usize) -> Option<(std::ops::Range<usize>, bool)> {
         let plan = self.setting.plan;
         let (position, relu) = plan.buffers[buffer].tap?;
@@ -146,7 +146,7 @@ impl<'a> Backward<'a> {
         self.result[range.clone()].iter().any(|&g| g != 0.0).then_some((range, relu))
     }
 
-    /// Adds up one image's gradient of a stored activation.
+    /// Sums one image's gradient of a stored activation.
     fn settle(&self, parts: &Parts, buffer: usize, i: usize, to: &mut Bordered) {
         let of = &self.setting.plan.buffers[buffer];
         let at = i * of.len()..(i + 1) * of.len();
@@ -245,7 +245,7 @@ impl<'a> Backward<'a> {
         self.deliver(b, index, second);
     }
 
-    /// Takes a whole batch's gradient of a view from the step `reader`.
+    /// Receives a whole batch's gradient of a view from the step `reader`.
     fn deliver(&mut self, view: usize, reader: usize, mut gradient: Pooled) {
         let of = self.setting.plan.views[view];
         if of.is_plain() {
@@ -273,13 +273,13 @@ impl<'a> Backward<'a> {
         let of = self.setting.plan.views[view];
         let pitch = self.setting.plan.buffers[of.buffer].pitch;
         let coefficients = &self.saved.coefficients;
-        // Without a batch norm the second sum is not used; any mean will do.
+        // Without a batch norm, the second sum is not used, so the mean is arbitrary.
         let mean = of.norm.map_or(&x[..pitch], |norm| &coefficients[norm].mean[..]);
         let reads = self.setting.view(view, coefficients);
         pointwise::gate_and_sum(self.setting.level, gradient, x, pitch, reads, mean, sums);
     }
 
-    /// Keeps a view's gradient; when its sums are there, differentiates its batch norm.
+    /// Keeps a view's gradient. With its sums, differentiates its batch norm.
     fn store_target(&mut self, reader: usize, view: usize, gradient: Option<Pooled>, sums: Option<Pooled>) {
         let Some(gradient) = gradient else { return };
         let of = self.setting.plan.views[view];
@@ -297,7 +297,7 @@ impl<'a> Backward<'a> {
         }
     }
 
-    /// Adds gamma's and beta's gradients; returns `a`, `b`, `c` of the normalised activation's.
+    /// Adds gamma's and beta's gradients; returns `a`, `b`, `c` of the normalized activation's.
     fn differentiate(&mut self, norm: Option<usize>, buffer: usize, sums: &[f32]) -> [Vec<f32>; 3] {
         let (plan, graph) = (self.setting.plan, self.setting.graph);
         let buffer = &plan.buffers[buffer];
@@ -333,13 +333,13 @@ struct Parts {
     attention: Option<(std::ops::Range<usize>, bool)>,
 }
 
-/// Where a convolution's input gradient goes.
+/// The destination of a convolution's input gradient.
 struct Target<'c> {
     view: usize,
     conv: &'c dyn Convolution,
     packed: Pooled,
     wanted: bool,
-    /// Whether an earlier contribution is there to add to.
+    /// Whether to add to an earlier contribution.
     adds: bool,
     /// Whether this is the last contribution to a view that is not plain.
     completes: bool,
@@ -366,7 +366,7 @@ impl<'c> Target<'c> {
         }
     }
 
-    /// The length of an image's gradient, the batch's gradient as it is so far, and room for sums.
+    /// The length of an image's gradient, the batch's gradient so far, and space for sums.
     fn buffers(&self, pass: &mut Backward<'_>) -> (usize, Option<Pooled>, Option<Pooled>) {
         let of = pass.setting.plan.views[self.view];
         let buffer = &pass.setting.plan.buffers[of.buffer];
@@ -395,7 +395,7 @@ impl<'c> Target<'c> {
     }
 }
 
-/// Splits a batch into groups of `len` values for parallel work, or gives as many times nothing.
+/// Splits a batch into groups of `len` values for parallel work, or returns as many `None`s.
 fn split_optional(
     values: Option<&mut [f32]>,
     len: usize,

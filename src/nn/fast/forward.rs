@@ -1,4 +1,4 @@
-//! The forward pass: over a batch, layer by layer, keeping what the backward pass needs; or image by image.
+//! The forward pass: over a batch, layer by layer, with everything kept for the backward pass; or image by image.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::pool::{Pool, Pooled};
 use crate::kernels::image::Bordered;
 use crate::kernels::{Level, pointwise};
 
-/// What every pass needs to know.
+/// The inputs of every pass.
 #[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
     pub graph: &'a Graph,
@@ -22,7 +22,7 @@ pub(super) struct Setting<'a> {
     pub level: Level,
 }
 
-/// A thread's bordered images: what a convolution reads, and in the backward pass the gradient of its output.
+/// A thread's bordered images: the input of a convolution and, in the backward pass, the gradient of its output.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub input: Bordered,
@@ -40,7 +40,7 @@ pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(work)
 }
 
-/// What a forward pass over a batch leaves for the backward pass.
+/// The results of a forward pass over a batch that the backward pass needs.
 pub(super) struct Saved {
     pub batch: usize,
     pub mode: Mode,
@@ -55,7 +55,7 @@ pub(super) struct Saved {
     pub result: Vec<f32>,
 }
 
-/// A step's weight as the kernels read it; empty for sums.
+/// A step's weight in the layout of the kernels; empty for sums.
 pub(super) fn pack(setting: &Setting<'_>, step: &Step, theta: &[f32]) -> Pooled {
     match &step.make {
         Make::Conv { weight, conv, .. } => {
@@ -105,7 +105,7 @@ impl Setting<'_> {
         Saved { batch, mode, activations, coefficients, pooled, state, result }
     }
 
-    /// The coefficients that the running statistics give.
+    /// The coefficients from the running statistics.
     fn coefficients(&self, theta: &[f32], state: &[f32]) -> Vec<Coefficients> {
         let Graph { theta: slots, state: running, .. } = self.graph;
         let of = |norm: &super::plan::Norm| {
@@ -120,7 +120,7 @@ impl Setting<'_> {
         self.plan.norms.iter().map(of).collect()
     }
 
-    /// The coefficients that a batch gives; moves the running statistics.
+    /// The coefficients from a batch; updates the running statistics.
     fn normalise(
         &self,
         norm: usize,
@@ -184,7 +184,7 @@ impl Setting<'_> {
         }
     }
 
-    /// How a view reads, with a batch's coefficients.
+    /// A view with a batch's coefficients.
     pub fn view<'b>(&self, view: usize, coefficients: &'b [Coefficients]) -> pointwise::View<'b> {
         let view = self.plan.views[view];
         match view.norm {
@@ -252,7 +252,7 @@ impl Setting<'_> {
         }
     }
 
-    /// Runs images one by one, each through all layers while its activations are in the cache; keeps nothing.
+    /// Runs images one by one, each through all layers while its activations are in the cache. Keeps no activations.
     ///
     /// Batch norm uses the running statistics. Returns logits of all images, then each tap's maps.
     pub fn infer(&self, theta: &[f32], state: &[f32], images: &[f32]) -> Vec<f32> {
@@ -285,7 +285,7 @@ impl Setting<'_> {
         self.gather(&by_image, batch)
     }
 
-    /// Turns results by image into logits of all images, then each tap's maps.
+    /// Reorders results by image to logits of all images, then each tap's maps.
     fn gather(&self, by_image: &[f32], batch: usize) -> Vec<f32> {
         let parts = std::iter::once(self.graph.classes());
         let parts = parts.chain(self.plan.taps.iter().map(|&tap| self.plan.buffers[tap].pixels()));

@@ -1,7 +1,7 @@
 //! A network on the project's CPU kernels, as one differentiable candle operation.
 //!
-//! candle sees a function of (parameters, images) to a flat vector of logits and attention maps: its autograd goes
-//! through it in one step, and nothing of an activation's size ever passes through candle's single-threaded
+//! candle sees a function of (parameters, images) to a flat vector of logits and attention maps: its autograd
+//! differentiates it in one step. So no tensor of an activation's size passes through candle's single-threaded
 //! gradient sums.
 
 mod backward;
@@ -23,7 +23,7 @@ use forward::{Saved, Setting};
 use plan::Plan;
 use pool::Pool;
 
-/// A graph made ready for the kernels.
+/// A graph prepared for the kernels.
 #[derive(Debug)]
 pub(super) struct Engine {
     graph: Arc<Graph>,
@@ -37,7 +37,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// An operation that the kernels do not cover, by name.
+    /// An operation that the kernels do not support, by name.
     pub fn new(graph: Arc<Graph>, level: Level) -> Result<Self> {
         Ok(Self { plan: Plan::new(&graph)?, graph, pool: Arc::default(), level })
     }
@@ -86,16 +86,16 @@ impl Engine {
         let (batch, height, width, channels) = images.dims4()?;
         if (height, width, channels) != (shape.height, shape.width, shape.channels) {
             let wanted = (shape.height, shape.width, shape.channels);
-            bail!("images are {:?}, the network reads {wanted:?}", (height, width, channels));
+            bail!("images are {:?}, the network expects {wanted:?}", (height, width, channels));
         }
         let lens = (theta.dims1()?, state.dims1()?);
         if lens != (self.graph.theta_len(), self.graph.state_len()) {
             let wanted = (self.graph.theta_len(), self.graph.state_len());
-            bail!("parameters and running statistics have {lens:?} values, the network {wanted:?}");
+            bail!("parameters and running statistics have {lens:?} values, the network expects {wanted:?}");
         }
         for tensor in [theta, state, images] {
             if tensor.dtype() != DType::F32 || !tensor.device().is_cpu() {
-                bail!("the kernels compute f32 on the CPU; candle computes anything else");
+                bail!("the kernels compute only f32 on the CPU; use candle's operations");
             }
         }
         Ok(batch)
@@ -117,7 +117,7 @@ impl Engine {
     }
 }
 
-/// One forward pass, and what its backward pass needs.
+/// One forward pass, and the inputs of its backward pass.
 struct NetworkOp {
     engine: Arc<Engine>,
     state: Vec<f32>,
@@ -163,7 +163,7 @@ impl CustomOp2 for NetworkOp {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let Some(saved) = self.saved.get() else {
-            bail!("a network operation kept nothing to differentiate")
+            bail!("a network operation kept no activations to differentiate")
         };
         let gradient = gradient.contiguous()?;
         let gradients = with_values(theta, |theta| {

@@ -1,4 +1,4 @@
-//! Batch normalisation between the sums over one image and the coefficients that readers apply.
+//! Batch normalization between the sums over one image and the coefficients that readers apply.
 //!
 //! Sums over images are added in the order of the images, in `f64`.
 
@@ -41,8 +41,8 @@ impl Coefficients {
 
 /// Mean and biased variance by channel of a batch.
 ///
-/// `sums` holds (2, pitch) per image as [`pointwise::statistics`] makes it; `x` the images, whose first pixels are
-/// the shifts. Images are combined as Chan, Golub and LeVeque do (1979).
+/// `sums` holds (2, pitch) per image from [`pointwise::statistics`], and `x` the images, whose first pixels are the
+/// shifts. Images are combined as Chan, Golub and LeVeque do (1979).
 pub(super) fn moments(
     sums: &[f32],
     x: &[f32],
@@ -70,7 +70,7 @@ pub(super) fn moments(
     [means, variances]
 }
 
-/// Moves a running statistic towards a batch's, times `factor`.
+/// Moves a running statistic toward a batch's, times `factor`.
 pub(super) fn update_running(running: &mut [f32], batch: &[f32], factor: f32) {
     for (old, &new) in running.iter_mut().zip(batch) {
         *old += BN_MOMENTUM * (new * factor - *old);
@@ -87,8 +87,8 @@ pub(super) struct Gradients {
 
 /// Differentiates a batch norm.
 ///
-/// `sums` holds (2, pitch) per image as [`pointwise::gate_and_sum`] makes it. `batch` is the number of values per
-/// channel if the statistics came from the batch, `None` if they were constants.
+/// `sums` holds (2, pitch) per image from [`pointwise::gate_and_sum`]. `batch` is the number of values per channel if
+/// the statistics came from the batch, `None` if they were constants.
 pub(super) fn differentiate(
     coefficients: &Coefficients,
     sums: &[f32],

@@ -1,8 +1,8 @@
-//! From a graph to steps: which activations are stored, and how each step reads them.
+//! Plans the steps of a graph: which activations are stored, and how each step reads them.
 //!
-//! Only convolutions and sums store what they make. Batch norm and ReLU cost no pass over memory of their own: they
-//! are *views* that the next reader applies while it loads. A sum whose one side is a convolution that nothing else
-//! reads is made by that convolution.
+//! Only convolutions and sums store their outputs. Batch norm and ReLU need no separate pass over memory: they are
+//! *views* that the next reader applies while it loads. A convolution computes a sum itself if the sum is its only
+//! reader.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::kernels::conv::{ConvShape, Convolution, convolution};
 use crate::kernels::image::pitch;
 use crate::shape::Shape;
 
-/// What a planner says of an operation: why the kernels do not cover it, if so.
+/// The planner's result for an operation. The error is the reason why the kernels do not support it.
 type Covered<T> = Result<T, &'static str>;
 
 /// A stored activation.
 #[derive(Clone, Debug)]
 pub(super) struct Buffer {
     pub shape: Shape,
-    /// Channels as stored.
+    /// Stored channels.
     pub pitch: usize,
-    /// The batch norm that normalises it.
+    /// The batch norm that normalizes it.
     pub norm: Option<usize>,
     /// Its one view that is not the activation itself.
     pub view: Option<usize>,
@@ -41,7 +41,7 @@ impl Buffer {
     }
 }
 
-/// How steps read a stored activation.
+/// How a step reads a stored activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct View {
     pub buffer: usize,
@@ -65,7 +65,7 @@ pub(super) struct Norm {
     pub variance: usize,
 }
 
-/// What makes a stored activation. `input`, `a` and `b` are views.
+/// The step that computes a stored activation. `input`, `a` and `b` are views.
 #[derive(Clone, Debug)]
 pub(super) enum Make {
     Conv {
@@ -105,7 +105,7 @@ pub(super) struct Plan {
     pub head: Head,
     /// Buffer of each tap.
     pub taps: Vec<usize>,
-    /// For each view, the first step that reads it: where its gradient is complete (`steps.len()`: the head).
+    /// For each view, the first step that reads it, where its gradient is complete (`steps.len()`: the head).
     pub first_reader: Vec<usize>,
 }
 
@@ -114,11 +114,13 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// An operation that the kernels do not cover where it stands; candle's own operations do.
+    /// An operation that the kernels do not support at its place. candle's own operations support it.
     pub fn new(graph: &Graph) -> candle_core::Result<Self> {
         let uncovered = |id| {
             let name = graph.name(id);
-            move |why| Error::Msg(format!("the kernels do not cover {name}: {why}; candle's operations do"))
+            move |why| {
+                Error::Msg(format!("the kernels do not support {name}: {why}; use candle's operations"))
+            }
         };
         let mut planner = Planner::new(graph);
         for id in (0..graph.nodes.len()).map(Id) {
@@ -139,7 +141,7 @@ impl Plan {
 struct Planner<'a> {
     graph: &'a Graph,
     plan: Plan,
-    /// How each node is read, once placed.
+    /// The view of each placed node.
     seen_as: Vec<Option<View>>,
     readers: Vec<usize>,
 }
@@ -193,7 +195,7 @@ impl<'a> Planner<'a> {
             Op::BatchNorm { x, weight, bias, mean, variance } => {
                 let view = self.view_of(x)?;
                 if !view.is_plain() || view.buffer == 0 || self.plan.buffers[view.buffer].norm.is_some() {
-                    return Err("they normalize a convolution's or a sum's output, once");
+                    return Err("they normalize only the output of a convolution or a sum, and only once");
                 }
                 self.plan.norms.push(Norm { buffer: view.buffer, weight, bias, mean, variance });
                 let norm = self.plan.norms.len() - 1;
@@ -208,7 +210,7 @@ impl<'a> Planner<'a> {
             }
             Op::Linear { x, weight, bias } => {
                 if !matches!(self.graph.nodes[x.0].op, Op::GlobalAvgPool { .. }) || id != self.graph.logits {
-                    return Err("they compute one linear layer, after the average pool");
+                    return Err("they compute only one linear layer, after the average pool");
                 }
                 let input = self.plan.head.input;
                 self.plan.first_reader[input] = self.plan.first_reader[input].min(self.plan.steps.len());
@@ -243,7 +245,7 @@ impl<'a> Planner<'a> {
         if !view.is_plain() {
             let buffer = &mut self.plan.buffers[view.buffer];
             if view.buffer == 0 || buffer.view.is_some() {
-                return Err("they read an activation as it is and in one other way");
+                return Err("they read an activation unchanged and in at most one other way");
             }
             buffer.view = Some(index);
         }
@@ -279,11 +281,11 @@ impl<'a> Planner<'a> {
         Ok(self.make(Make::Add { a, b }, shape, a))
     }
 
-    /// Notes that the attention map of an activation is wanted.
+    /// Requests the attention map of an activation.
     fn tap(&mut self, position: usize, tap: Id) -> Covered<()> {
         let view = self.view_of(tap)?;
         if view.norm.is_some() || view.buffer == 0 {
-            return Err("they tap convolutions and sums, before batch norm");
+            return Err("they have attention maps only of convolutions and sums, before batch norm");
         }
         self.plan.buffers[view.buffer].tap = Some((position, view.relu));
         self.plan.taps.push(view.buffer);
@@ -292,7 +294,7 @@ impl<'a> Planner<'a> {
 
     fn finish(self) -> Covered<Plan> {
         match self.view_of(self.graph.logits) {
-            Ok(_) => Err("they compute networks that end in a linear layer"),
+            Ok(_) => Err("they compute only networks that end in a linear layer"),
             Err(_) => Ok(self.plan),
         }
     }

@@ -1,4 +1,4 @@
-//! Buffers that are used again from step to step, so that training asks the system for no memory.
+//! Buffers that are reused from step to step, so that training does not allocate memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Pool(Mutex<HashMap<usize, Vec<Vec<f32>>>>);
 
 impl Pool {
-    /// A buffer of `len` values, which are whatever they are.
+    /// A buffer of `len` arbitrary values.
     pub fn take(self: &Arc<Self>, len: usize) -> Pooled {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let values = free.get_mut(&len).and_then(Vec::pop);

@@ -1,4 +1,4 @@
-//! Into the 16 positions and back: the constant matrices A, B and G of the algorithm, written out.
+//! The transforms to and from the 16 positions: the constant matrices A, B and G of the algorithm, expanded.
 //!
 //! The functions on raw pointers work on one tile and 16 channels; their callers have checked all offsets.
 
