@@ -391,7 +391,7 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         let message = TensorFile::open(&path).err().unwrap().to_string();
-        assert!(message.contains(&format!("announces {} bytes", bytes.len())), "{message}");
+        assert!(message.contains(&format!("declares {} bytes", bytes.len())), "{message}");
         std::fs::write(&path, b"abc").unwrap();
         assert!(TensorFile::open(&path).err().unwrap().to_string().contains("byte 3: the file ends"));
         std::fs::write(&path, [255; 64]).unwrap();

@@ -55,7 +55,7 @@ fn a_model_of_a_task_is_exported_by_the_name_of_its_file() {
     }
     workspace.run(&format!("model export {} c.pth", trained.display())).with(0, &[]);
     assert_eq!(fs::read(workspace.path("a.pth")).unwrap(), fs::read(workspace.path("c.pth")).unwrap());
-    export("a.safetensors").with(0, &["parameters in a.safetensors"]);
+    export("a.safetensors").with(0, &["parameters to a.safetensors"]);
     assert_eq!(fs::read(workspace.path("a.safetensors")).unwrap(), fs::read(&trained).unwrap());
     export("a.pth").with(2, &["a.pth already exists"]);
 }

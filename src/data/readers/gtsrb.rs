@@ -11,8 +11,8 @@ use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
 
 const CLASSES: u32 = 43;
-const HINT: &str = "`path` must be the folder that GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and \
-                    GTSRB_Final_Test_GT.zip were unpacked in";
+const HINT: &str = "set `path` to the folder into which GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and \
+                    GTSRB_Final_Test_GT.zip were unpacked";
 
 /// GTSRB, the German Traffic Sign Recognition Benchmark: PPM images of 43 classes, listed in CSV files; 39,209
 /// training and 12,630 test images, scaled to one size. It uses the whole images, not the bounding boxes.

@@ -13,7 +13,7 @@ use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images, InvalidParam};
 use crate::shape::Shape;
 
-const HINT: &str = "`path` must be a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
+const HINT: &str = "set `path` to a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
                     t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each with or without .gz";
 
 /// IDX files, as of MNIST and Fashion-MNIST: gray images and their labels, compressed by gzip or not.
@@ -255,7 +255,7 @@ mod tests {
         assert!(message("train-images-idx3-ubyte", &images[..9]).contains("byte 9: truncated"));
         assert!(message("train-images-idx3-ubyte", &labels).contains("byte 0: it starts with"));
         assert!(message("train-labels-idx1-ubyte", &labels).contains("byte 9: label 10"));
-        assert!(message("train-labels-idx1-ubyte", &labels[..9]).contains("announces"));
+        assert!(message("train-labels-idx1-ubyte", &labels[..9]).contains("declares"));
         assert!(
             message("train-labels-idx1-ubyte", &file(&[1], &[1])).contains("byte 4: 1 labels for 2 images")
         );

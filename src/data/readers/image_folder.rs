@@ -10,7 +10,7 @@ use super::{Reader, image_files};
 use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
 
-const HINT: &str = "give a folder with `train` and `test`, each with one folder of images per class";
+const HINT: &str = "set `path` to a folder with `train` and `test`, each with one folder of images per class";
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// A folder of JPEG and PNG files in torchvision's `ImageFolder` convention: `train/<class>/...` and
