@@ -7,7 +7,6 @@
 //! results.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -148,7 +147,7 @@ impl<'a> Dispatcher<'a> {
         for (index, state) in states.into_iter().enumerate() {
             let id = TaskId(index);
             match state {
-                State::Cached(record) => self.cached(id, record),
+                State::Cached(record) => self.succeeded(id, Ending::Cached(record)),
                 State::ToRun(keyed) => drop(self.ready.insert(id, Some(keyed.key))),
                 State::Failed(TaskError::Withheld) => self.withheld(id),
                 State::Failed(error) => self.failed(id, None, error),
@@ -255,11 +254,11 @@ impl<'a> Dispatcher<'a> {
         let key = self.running.remove(&id).and_then(|running| running.key);
         match result {
             Ok(Ended::Cached(record)) => {
-                self.cached(id, record);
+                self.succeeded(id, Ending::Cached(record));
                 self.release_dependents(id);
             }
             Ok(Ended::Finished(record)) => {
-                self.finished(id, record);
+                self.succeeded(id, Ending::Finished(record));
                 self.release_dependents(id);
             }
             Ok(Ended::Busy) => drop(self.put_back.insert(id)),
@@ -273,28 +272,19 @@ impl<'a> Dispatcher<'a> {
         self.journal.save();
     }
 
-    fn cached(&mut self, id: TaskId, record: Arc<Record>) {
-        self.report(Event::Cached {
-            task: self.label(id),
-            key: record.key.to_string(),
-            metrics: record.metrics.clone(),
-            seconds: record.exec.seconds,
-        });
-        self.journal.done(&self.label(id).to_string(), record.key);
-        self.report_if_nondeterministic(id, &record);
-        self.endings[id.0] = Some(Ending::Cached(record));
-    }
-
-    fn finished(&mut self, id: TaskId, record: Arc<Record>) {
-        self.report(Event::Finished {
-            task: self.label(id),
-            key: record.key.to_string(),
-            metrics: record.metrics.clone(),
-            seconds: record.exec.seconds,
-        });
-        self.journal.done(&self.label(id).to_string(), record.key);
-        self.report_if_nondeterministic(id, &record);
-        self.endings[id.0] = Some(Ending::Finished(record));
+    /// Ends a task that has a record.
+    fn succeeded(&mut self, id: TaskId, ending: Ending) {
+        if let Some(record) = ending.record() {
+            let (task, key) = (self.label(id), record.key.to_string());
+            let (metrics, seconds) = (record.metrics.clone(), record.exec.seconds);
+            self.journal.done(&task.to_string(), record.key);
+            (self.on_event)(match ending {
+                Ending::Finished(_) => Event::Finished { task, key, metrics, seconds },
+                _ => Event::Cached { task, key, metrics, seconds },
+            });
+            self.report_if_nondeterministic(id, record);
+        }
+        self.endings[id.0] = Some(ending);
     }
 
     /// Reports a non-deterministic record.
