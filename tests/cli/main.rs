@@ -17,4 +17,5 @@ mod results;
 mod runs;
 mod sharing;
 mod status;
+#[path = "../support/workspace.rs"]
 mod workspace;

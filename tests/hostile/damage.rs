@@ -1,0 +1,1 @@
+//! Caches that are damaged, planted, read-only or shared by two users.

@@ -1,0 +1,1 @@
+//! Downloads from servers that stall, never end, or are interrupted.
