@@ -1,9 +1,11 @@
-//! Source data that changes while it is read.
+//! What surrounds a manifest: data that changes while it is read, and repositories of others.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
@@ -122,4 +124,77 @@ fn a_checkpoint_that_changes_between_the_key_and_the_read_is_not_kept() {
     }
     workspace.run("run outside.yaml tiny").with(0, &["1 cached"]);
     swap(&workspace, "theirs", "theirs.pth", "local");
+}
+
+/// A workspace in a repository, or `None` without git.
+fn repository() -> Option<Workspace> {
+    let workspace = Workspace::cheap();
+    workspace.write(".gitattributes", "cheap.yaml filter=evil\n");
+    let commands = ["init -q", "add cheap.yaml .gitattributes", "commit -q -m x"];
+    commands.iter().all(|arguments| git(&workspace, arguments)).then_some(workspace)
+}
+
+fn git(workspace: &Workspace, arguments: &str) -> bool {
+    let identity = ["-c", "user.name=x", "-c", "user.email=x@y"];
+    let mut command = Command::new("git");
+    let command = command.current_dir(workspace.root()).args(identity).args(arguments.split(' '));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Writes a script that leaves the file `ran`.
+fn script(workspace: &Workspace, name: &str, then: &str) -> PathBuf {
+    let (path, ran) = (workspace.path(name), workspace.path("ran"));
+    workspace.write(name, &format!("#!/bin/sh\ntouch '{}'\n{then}\n", ran.display()));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// The state of the repository in the newest run file.
+fn recorded(workspace: &Workspace) -> Value {
+    let runs = fs::read_dir(workspace.path("cache/v1/runs")).unwrap().map(|entry| entry.unwrap().path());
+    let newest = runs.max_by_key(|run| fs::metadata(run).unwrap().modified().unwrap()).unwrap();
+    let run: Value = serde_json::from_str(&fs::read_to_string(newest.join("run.json")).unwrap()).unwrap();
+    run["git"].clone()
+}
+
+#[test]
+fn nothing_that_a_repository_configures_runs() {
+    let Some(workspace) = repository() else { return };
+    let (monitor, filter) = (script(&workspace, "monitor", "exit 1"), script(&workspace, "filter", "cat"));
+    git(&workspace, &format!("config core.fsmonitor {}", monitor.display()));
+    for kind in ["clean", "smudge", "process"] {
+        git(&workspace, &format!("config filter.evil.{kind} {}", filter.display()));
+    }
+    // Other times: git must read the file to see whether it has changed.
+    let touched = SystemTime::now() + Duration::from_secs(10);
+    File::options().write(true).open(workspace.path("cheap.yaml")).unwrap().set_modified(touched).unwrap();
+    let index = || fs::read(workspace.path(".git/index")).unwrap();
+    let before = index();
+
+    workspace.run("run cheap.yaml images").with(0, &[]);
+    assert_eq!(recorded(&workspace)["dirty"], false);
+    assert_eq!(recorded(&workspace)["commit"].as_str().unwrap().len(), 40);
+    fs::remove_dir_all(workspace.path("cache")).unwrap();
+    workspace.write("cheap.yaml", &(super::workspace::CHEAP.to_owned() + "# changed\n"));
+    workspace.run("run cheap.yaml images").with(0, &[]);
+    assert_eq!(recorded(&workspace)["dirty"], true);
+
+    assert!(!workspace.path("ran").exists(), "the repository's script ran");
+    assert!(index() == before, "the index was written");
+    assert!(git(&workspace, "status") && workspace.path("ran").exists(), "the test shows nothing");
+}
+
+#[test]
+fn a_git_that_hangs_does_not_stop_a_run() {
+    let Some(workspace) = repository() else { return };
+    fs::create_dir(workspace.path("bin")).unwrap();
+    script(&workspace, "bin/git", "sleep 600");
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", workspace.path("bin").display());
+    let start = Instant::now();
+    let run = workspace.program().args(["run", "cheap.yaml", "images"]).env("PATH", path).output().unwrap();
+    assert!(run.status.success() && start.elapsed() < Duration::from_secs(10));
+    assert!(workspace.path("ran").exists(), "the test shows nothing");
+    assert_eq!(recorded(&workspace)["commit"].as_str().unwrap().len(), 40);
+    assert_eq!(recorded(&workspace)["dirty"], Value::Null);
 }
