@@ -37,7 +37,7 @@ const FORMAT_VERSION: u32 = 1;
 
 impl Plan {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let (prepared, _) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
         show(&prepared, self.json, ui)
     }
 }

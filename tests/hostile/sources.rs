@@ -1,13 +1,15 @@
-//! What surrounds a manifest: data that changes while it is read, and repositories of others.
+//! What surrounds a manifest: data that changes while it is read, repositories of others, signals.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use image::{Rgb, RgbImage};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::workspace::Workspace;
@@ -197,4 +199,109 @@ fn a_git_that_hangs_does_not_stop_a_run() {
     assert!(workspace.path("ran").exists(), "the test shows nothing");
     assert_eq!(recorded(&workspace)["commit"].as_str().unwrap().len(), 40);
     assert_eq!(recorded(&workspace)["dirty"], Value::Null);
+}
+
+/// A running program. It ends with the test.
+struct Running(Child);
+
+impl Running {
+    /// Starts a program, with nothing to read its outputs.
+    fn start(mut program: Command) -> Self {
+        Self(program.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
+fn wait_until(what: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !what() {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_signal_stops_a_run_that_hashes_its_sources() {
+    let workspace = workspace();
+    // Hashing it takes seconds, and it takes no space.
+    File::create(workspace.path("theirs.pth")).unwrap().set_len(40 << 30).unwrap();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let _ = fs::remove_dir_all(workspace.path("cache"));
+        let mut program = workspace.program();
+        program.args(["run", "outside.yaml", "theirs"]);
+        let mut run = Running::start(program);
+        wait_until(|| fs::read_dir(workspace.path("cache/v1/runs")).is_ok_and(|runs| runs.count() > 0));
+        thread::sleep(Duration::from_millis(200));
+        let stopped = Instant::now();
+        run.send(signal);
+        assert_eq!(run.code(), Some(75));
+        assert!(stopped.elapsed() < Duration::from_secs(1), "{:?}", stopped.elapsed());
+    }
+}
+
+/// Starts a run that trains for long, and waits until it does.
+fn training(workspace: &Workspace, mut program: Command) -> Running {
+    program.args(["run", "tiny.yaml", "--set", "matrix.epochs=[500]"]).current_dir(workspace.root());
+    let run = Running::start(program);
+    let is_training =
+        |log: &PathBuf| fs::read_to_string(log).is_ok_and(|log| log.contains("started trained"));
+    wait_until(|| workspace.path("cache/v1/logs").is_dir() && workspace.kept("logs").iter().any(is_training));
+    run
+}
+
+#[test]
+fn a_closed_terminal_stops_a_run_with_a_checkpoint() {
+    let workspace = Workspace::new();
+    let mut run = training(&workspace, workspace.program());
+    // The kernel and the shell both send it.
+    run.send(Signal::HUP);
+    run.send(Signal::HUP);
+    assert_eq!(run.code(), Some(75));
+    let mut tasks =
+        fs::read_dir(workspace.path("cache/v1/partial")).unwrap().map(|entry| entry.unwrap().path());
+    assert!(tasks.any(|task| fs::read_dir(task).unwrap().count() > 0), "no checkpoint");
+}
+
+#[test]
+fn a_closed_terminal_does_not_stop_a_run_with_nohup() {
+    let workspace = Workspace::new();
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(workspace.program().get_program());
+    let mut run = training(&workspace, nohup);
+    run.send(Signal::HUP);
+    thread::sleep(Duration::from_millis(500));
+    assert!(run.is_running());
+    run.send(Signal::INT);
+    assert_eq!(run.code(), Some(75));
+}
+
+#[test]
+fn a_folder_that_links_make_endless_is_refused_at_once() {
+    let workspace = workspace();
+    let level = |n: usize| workspace.path("data").join(format!("level-{n}"));
+    (0..23).for_each(|n| fs::create_dir(level(n)).unwrap());
+    for n in 0..22 {
+        ["left", "right"].iter().for_each(|name| symlink(level(n + 1), level(n).join(name)).unwrap());
+    }
+    let start = Instant::now();
+    let words = ["images: cannot hash `data/", "links lead to this folder in more than 100 ways", "help: "];
+    workspace.run("run outside.yaml images").with(4, &words);
+    assert!(start.elapsed() < Duration::from_secs(2));
 }

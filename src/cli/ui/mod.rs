@@ -7,6 +7,7 @@ mod bars;
 pub(super) mod card;
 pub(super) mod format;
 pub(super) mod graph;
+mod hashing;
 mod lines;
 mod log;
 mod pace;
@@ -16,6 +17,7 @@ pub(super) mod table;
 mod watcher;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
@@ -24,8 +26,10 @@ use miette::Diagnostic;
 use super::error::CliError;
 use super::options::Color;
 use crate::pipeline::{Event, TaskRef};
+use crate::store::HashWatch;
 
 use graph::Graph;
+use hashing::Hashing;
 use report::Reporter;
 use style::Style;
 pub(super) use watcher::Watcher;
@@ -87,8 +91,7 @@ impl Ui {
 
     /// Writes lines to standard error.
     pub(super) fn say(&self, text: &str) {
-        // A closed standard error is not an error.
-        self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
+        say(&self.bars, text);
     }
 
     /// Prints the line of an event, if it has one at this verbosity.
@@ -122,6 +125,11 @@ impl Ui {
         self.say(&text);
     }
 
+    /// Shows the progress of hashing, if it takes long, until the watch is dropped. Once `stop` is set, hashing stops.
+    pub(super) fn hashing(&self, stop: Option<Arc<AtomicBool>>) -> Arc<dyn HashWatch> {
+        Arc::new(Hashing::new(self, stop))
+    }
+
     /// A bar for work that is measured in bytes; the caller clears it at the end.
     pub(super) fn bytes(&self, what: &str, total: u64) -> ProgressBar {
         bars::bytes(&self.bars, what, total)
@@ -131,4 +139,10 @@ impl Ui {
     pub(super) fn watch<'a>(&'a self, stop: &'a AtomicBool) -> Watcher<'a> {
         Watcher::new(self, stop)
     }
+}
+
+/// Writes lines to standard error, above the bars.
+fn say(bars: &MultiProgress, text: &str) {
+    // A closed standard error is not an error.
+    bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
 }

@@ -105,7 +105,8 @@ impl Repository {
         let ours = self.without_configuration(commit).ok()?;
         let changes = tempfile::tempfile().ok()?;
         let mut command = Command::new("git");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_"))
+        {
             command.env_remove(name);
         }
         command
