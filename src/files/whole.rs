@@ -1,20 +1,10 @@
 //! Files that are replaced atomically.
 
-use std::fs::{self, File, Permissions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// How safe a written file is against a power cut. Other processes always see the old file or the new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Nothing is synced: a power cut may leave an empty file. For files whose loss costs little.
-    Unsynced,
-    /// The content is synced before the rename: a power cut leaves the old file or the new one.
-    Content,
-    /// The folder is synced as well, after the rename: a power cut cannot bring the old file back.
-    Name,
-}
+use super::beneath::{Durability, Folder};
 
 /// Writes `bytes` to `path`; see [`write_whole_with`].
 ///
@@ -35,26 +25,15 @@ pub fn write_whole_with(
     durability: Durability,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    // Temporary files are private by default; these are not (the umask still applies).
-    let mut file = tempfile::Builder::new()
-        .prefix(".new.")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    write(file.as_file_mut())?;
-    if durability != Durability::Unsynced {
-        file.as_file().sync_all()?;
-    }
-    file.persist(path)?;
-    match durability {
-        Durability::Unsynced | Durability::Content => Ok(()),
-        Durability::Name => File::open(folder)?.sync_all(),
-    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Folder::create(folder)?.write_whole_with(path, durability, write)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const ALL: [Durability; 3] = [Durability::Unsynced, Durability::Content, Durability::Name];
