@@ -12,7 +12,7 @@ mod pytorch;
 mod spec;
 
 pub use architectures::{Architecture, FAMILIES, Family, Known, UnknownArchitecture, names};
-pub use export::{ExportError, Format, export};
+pub use export::{ExportError, Format, export, write};
 pub use import::{ImportError, import};
 pub use model::{Model, ModelError, Weights};
 pub use spec::Spec;

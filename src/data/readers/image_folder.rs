@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reader, image_files};
 use crate::data::fetch::{PublicDataset, find};
-use crate::data::{DataError, Dataset, Images};
+use crate::data::{ClassList, DataError, Dataset, Images};
 
 const HINT: &str = "set `path` to a folder with `train` and `test`, each with one folder of images per class";
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// A folder of JPEG and PNG files in torchvision's `ImageFolder` convention: `train/<class>/...` and
-/// `test/<class>/...`. Classes are numbered in the order of their folders' names; images are read as RGB.
+/// `test/<class>/...`. Classes are numbered in the order of their folders' names; images are read as RGB. An exported data
+/// set has a list of its classes, `argd-pipe-classes.json`, from which their names are read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {
@@ -39,27 +40,53 @@ impl Reader for ImageFolder {
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
         let (train, test) = (self.path.join("train"), self.path.join("test"));
-        let classes = class_names(&train)?;
-        let test_classes = class_names(&test)?;
-        let differs = |class: &&String| classes.contains(class) != test_classes.contains(class);
-        if let Some(class) = classes.iter().chain(&test_classes).find(differs) {
-            let problem =
-                format!("class `{class}` is in only one of `train` and `test`; add or remove its folder");
-            return Err(DataError::damaged(&self.path, None, problem));
+        let (train_classes, test_classes) = (class_names(&train)?, class_names(&test)?);
+        let Some(listed) = ClassList::read(&self.path)? else {
+            let differs = |class: &&String| train_classes.contains(class) != test_classes.contains(class);
+            return match train_classes.iter().chain(&test_classes).find(differs) {
+                Some(class) => Err(self.refused(class, "is in only one of `train` and `test`")),
+                None => self.dataset(&train_classes, &train_classes, Class::HasImages),
+            };
+        };
+        let folders: Vec<String> = listed.iter().map(|class| class.folder.clone()).collect();
+        match train_classes.iter().chain(&test_classes).find(|class| !folders.contains(class)) {
+            Some(class) => Err(self.refused(class, "is not in `argd-pipe-classes.json`")),
+            None => {
+                let names: Vec<String> = listed.into_iter().map(|class| class.name).collect();
+                self.dataset(&names, &folders, Class::MayBeEmpty)
+            }
         }
-        let train = self.images(&train, &classes)?;
-        Dataset::new(classes.clone(), train, self.images(&test, &classes)?)
     }
 }
 
+/// Whether a class needs images.
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    /// A folder without images was made by mistake.
+    HasImages,
+    /// A list names the classes: one without images, or without its folder, keeps its number.
+    MayBeEmpty,
+}
+
 impl ImageFolder {
-    fn images(&self, folder: &Path, classes: &[String]) -> Result<Images, DataError> {
+    fn refused(&self, class: &str, why: &str) -> DataError {
+        DataError::damaged(&self.path, None, format!("class `{class}` {why}; add or remove its folder"))
+    }
+
+    fn dataset(&self, names: &[String], folders: &[String], class: Class) -> Result<Dataset, DataError> {
+        let train = self.images("train", folders, class)?;
+        Dataset::new(names.to_vec(), train, self.images("test", folders, class)?)
+    }
+
+    fn images(&self, part: &str, folders: &[String], class: Class) -> Result<Images, DataError> {
         let (mut files, mut labels) = (vec![], vec![]);
-        for (label, class) in classes.iter().enumerate() {
-            let folder = folder.join(class);
+        for (label, folder) in folders.iter().enumerate() {
+            let folder = self.path.join(part).join(folder);
             let before = files.len();
-            collect_files(&folder, &mut files)?;
-            if files.len() == before {
+            if class == Class::HasImages || folder.exists() {
+                collect_files(&folder, &mut files)?;
+            }
+            if class == Class::HasImages && files.len() == before {
                 return Err(DataError::damaged(
                     &folder,
                     None,
