@@ -47,9 +47,9 @@ pub(super) fn show(prepared: &Prepared, json: bool, ui: &Ui) -> Result<(), CliEr
     let Prepared { plan, store } = prepared;
     let survey = pipeline::survey(plan, store, &mut |task, damage| ui.show(&Event::damaged(task, damage)))?;
     if json {
-        ui.data(&format!("{:#}\n", document(plan, &survey)))?;
+        ui.json(&document(plan, &survey))?;
     } else {
-        ui.data(&table::of_plan(plan, &survey))?;
+        ui.print(&table::of_plan(plan, &survey))?;
     }
     let Counts { cached, to_run, pending, failed } = survey.counts();
     let tasks = format::count(plan.len(), "task");

@@ -49,7 +49,7 @@ impl Show {
             ui.show(&Event::damaged(task, damage))
         })?;
         let look = Look { prepared: &prepared, status: &status, task: prepared.plan.task(task) };
-        ui.data(&if self.json { format!("{:#}\n", look.document()) } else { look.card() })
+        if self.json { ui.json(&look.document()) } else { ui.print(&look.card()) }
     }
 }
 

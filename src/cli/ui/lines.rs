@@ -4,6 +4,7 @@ use super::Verbosity;
 use super::format::{duration, metrics};
 use super::style::{Style, Tone};
 use crate::pipeline::Event;
+use crate::plain::visible;
 
 /// The line of an event, if it has one at this verbosity. The bars show progress, and failures are reports of several
 /// lines.
@@ -53,7 +54,7 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
             (Verbosity::Normal, tone, word, format!("in {}: {}", duration(*seconds), counts.join(", ")))
         }
     };
-    (verbosity >= least).then(|| style.headed(tone, word, &rest))
+    (verbosity >= least).then(|| style.headed(tone, word, &visible(&rest)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use super::format::duration;
 use crate::pipeline::results::{self, BASELINE, Change, Comparison, Group, Pair, Spread, Summary};
 use crate::pipeline::{Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
+use crate::plain::visible;
 use crate::stages::metrics::{ACC, ASR, DIGITS, Metric};
 use crate::store::Record;
 
@@ -108,7 +109,7 @@ pub(in crate::cli) fn of_plan(plan: &Plan, survey: &Survey) -> String {
 /// A Markdown table.
 pub(in crate::cli) fn markdown<'r>(header: &[String], rows: impl Iterator<Item = &'r [String]>) -> String {
     let line = |fields: &[String]| {
-        let fields: Vec<String> = fields.iter().map(|field| field.replace('|', "\\|")).collect();
+        let fields: Vec<String> = fields.iter().map(|field| visible(field).replace('|', "\\|")).collect();
         format!("| {} |\n", fields.join(" | "))
     };
     let rule = format!("|{}\n", "---|".repeat(header.len()));
@@ -164,9 +165,11 @@ pub(in crate::cli) fn of_status(plan: &Plan, tasks: &[&TaskStatus], why: bool) -
     let rows = tasks.iter().map(|status| {
         let key = status.key.map(|key| key.short()).unwrap_or_default();
         let own = name(plan, &status.task).chain([status.standing.name().to_owned(), key]);
-        own.chain(why.then(|| reasons(status).join("\n"))).collect()
+        let own = own.map(|field| visible(&field).into_owned());
+        let reasons = reasons(status).iter().map(|reason| visible(reason).into_owned()).collect::<Vec<_>>();
+        own.chain(why.then(|| reasons.join("\n"))).collect()
     });
-    draw(header.collect(), rows.collect(), ..0)
+    lay_out(header.collect(), rows.collect(), ..0)
 }
 
 /// Why a task is not cached, one line per reason.
@@ -176,6 +179,7 @@ pub(in crate::cli) fn reasons(status: &TaskStatus) -> Vec<String> {
         Standing::Failed => format!("it failed last time: {note}"),
         _ => note.clone(),
     });
+    let note = note.flat_map(|note| note.lines().map(str::to_owned).collect::<Vec<_>>());
     // The changes since its last success do not explain why a task failed.
     let keys = status.reasons.iter().filter(|_| status.standing != Standing::Failed);
     note.chain(keys.map(ToString::to_string)).collect()
@@ -222,6 +226,16 @@ pub(in crate::cli) fn of_rows(
 }
 
 fn draw(header: Vec<String>, rows: Vec<Vec<String>>, numbers: impl std::ops::RangeBounds<usize>) -> String {
+    let line = |row: Vec<String>| row.iter().map(|field| visible(field).into_owned()).collect();
+    lay_out(line(header), rows.into_iter().map(line).collect(), numbers)
+}
+
+/// Draws fields that have no control characters. They may have several lines.
+fn lay_out(
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+    numbers: impl std::ops::RangeBounds<usize>,
+) -> String {
     if rows.is_empty() {
         return String::new();
     }
