@@ -19,6 +19,7 @@ use super::fetch::PublicDataset;
 use super::{DataError, Dataset, InvalidParam};
 use crate::methods::registry;
 
+pub use image_folder::passed_over;
 pub use pictures::read_pictures;
 
 /// A source of images with its parameters.
@@ -39,6 +40,11 @@ pub trait Reader {
 
     /// The public data set that it can read.
     fn public(&self) -> Option<&'static PublicDataset> {
+        None
+    }
+
+    /// A warning about pictures that it passes over, because it does not read their formats.
+    fn passed_over(&self) -> Option<String> {
         None
     }
 
