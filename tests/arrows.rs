@@ -37,7 +37,15 @@ const HOUSE: &[Floors] = &[
     },
     Floors {
         of: &["pipeline"],
-        floors: &[&["results"], &["record"], &["run"], &["state"], &["job"], &["error"], &["plan"]],
+        floors: &[
+            &["results"],
+            &["record", "forecast"],
+            &["run"],
+            &["state"],
+            &["job"],
+            &["error"],
+            &["plan"],
+        ],
     },
 ];
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::format::{self, duration};
+use super::format;
 use super::pace::Pace;
 use crate::pipeline::{Event, TaskId};
 use crate::plain::visible;
@@ -30,7 +30,7 @@ impl Bars {
         Self { screen, run, tasks: HashMap::new() }
     }
 
-    pub(super) fn observe(&mut self, event: &Event, pace: &Pace, now: Instant) {
+    pub(super) fn observe(&mut self, event: &Event, pace: &mut Pace<'_>, now: Instant) {
         match event {
             Event::RunStarted { pipeline, tasks, .. } => {
                 self.run.set_prefix(visible(pipeline).into_owned());
@@ -76,17 +76,14 @@ pub(super) fn bytes(screen: &MultiProgress, what: &str, total: u64) -> ProgressB
     bar
 }
 
-fn summary(pace: &Pace, now: Instant) -> String {
+fn summary(pace: &mut Pace<'_>, now: Instant) -> String {
     let mut text = String::new();
     for (count, what) in [(pace.cached, "cached"), (pace.failed, "failed or skipped")] {
         if count > 0 {
             text += &format!(", {count} {what}");
         }
     }
-    if let Some(seconds) = pace.seconds_left_in_run(now) {
-        text += &format!(", about {} left", duration(seconds));
-    }
-    text
+    text + &pace.left(now).map_or_else(String::new, |left| format!(", {left}"))
 }
 
 /// The templates are constants of this file. If indicatif refused one, the default style would be used.

@@ -27,7 +27,7 @@ use serde_json::Value;
 
 use super::error::CliError;
 use super::options::Color;
-use crate::pipeline::{Event, TaskRef};
+use crate::pipeline::{Event, Forecast, TaskRef};
 use crate::plain;
 
 use graph::Graph;
@@ -149,7 +149,7 @@ impl Ui {
     }
 
     /// Shows the progress of a run, until the watcher is dropped.
-    pub(super) fn watch<'a>(&'a self, stop: &'a AtomicBool) -> Watcher<'a> {
-        Watcher::new(self, stop)
+    pub(super) fn watch<'a>(&'a self, stop: &'a AtomicBool, forecast: Forecast<'a>) -> Watcher<'a> {
+        Watcher::new(self, stop, forecast)
     }
 }

@@ -9,7 +9,8 @@ use super::format::duration;
 use crate::pipeline::results::{self, BASELINE, Change, Comparison, Group, Pair, Spread, Summary};
 use crate::pipeline::{Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
 use crate::plain::visible;
-use crate::stages::metrics::{ACC, ASR, DIGITS, Metric};
+use crate::stages::metrics::{ACC, ASR, DIGITS, Metric, VALID};
+use crate::stages::why_not_valid;
 use crate::store::Record;
 
 /// How a task got its result.
@@ -44,7 +45,11 @@ pub(in crate::cli) fn of_results(
         Metric::titled().filter_map(|(metric, title)| Some((column(results, metric.name)?, title))).collect();
     let header = head(plan).chain(shown.iter().map(|(_, shown)| (*shown).to_owned()));
     let rows = results.rows.iter().map(|row| {
-        let metrics = shown.iter().map(|(column, _)| row.fields.get(*column).cloned().unwrap_or_default());
+        let valid = column(results, VALID);
+        let metrics = shown.iter().map(|(column, _)| match row.fields.get(*column) {
+            Some(_) if Some(*column) == valid => validity(plan, row),
+            field => field.cloned().unwrap_or_default(),
+        });
         let own: Vec<Executed> = of_cell(plan, row.task.id).into_iter().filter_map(&executed).collect();
         let time = duration(own.iter().map(|executed| executed.seconds).sum());
         let cached = if own.iter().all(|executed| executed.cached) { "cached" } else { "" };
@@ -52,6 +57,16 @@ pub(in crate::cli) fn of_results(
     });
     let first_number = 1 + plan.axes().len();
     draw(header.chain(["time".to_owned(), String::new()]).collect(), rows.collect(), first_number..)
+}
+
+/// Whether a result is valid, and why not.
+fn validity(plan: &Plan, row: &results::Row) -> String {
+    let why = why_not_valid(&plan.task(row.task.id).bound.params(), &row.metrics);
+    match (why, row.metrics.get(VALID)) {
+        (Some(why), _) => format!("no ({why})"),
+        (None, Some(_)) => "yes".to_owned(),
+        (None, None) => String::new(),
+    }
 }
 
 /// A table of the results over seeds: stage, axes, number of seeds, mean and standard deviation of each metric, and the
