@@ -73,7 +73,7 @@ impl Export {
             CliError::NotComputed { what: format!("{label} has no result yet"), hint }
         })?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let written = report::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
+        let written = report::export(output.makes, &prepared.store.artifact(digest)?, &self.path, limit)?;
         ui.say(&format!("wrote {written} to {}", self.path.display()));
         Ok(())
     }
