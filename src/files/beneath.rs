@@ -172,12 +172,15 @@ impl Folder {
         &self.path
     }
 
-    /// Opens a folder below this one.
+    /// Opens a folder below this one, or this one again.
     ///
     /// # Errors
     ///
     /// It is missing or not a folder, or a link is on the way.
     pub fn folder(&self, path: &Path) -> io::Result<Self> {
+        if path == self.path {
+            return self.again();
+        }
         let dir = self.walk(path, &mut |_, _| Err(Errno::NOENT))?;
         Ok(Self { dir, path: path.to_owned() })
     }
@@ -188,6 +191,9 @@ impl Folder {
     ///
     /// It cannot be created or is not a folder, or a link is on the way.
     pub fn create_folder(&self, path: &Path) -> io::Result<Self> {
+        if path == self.path {
+            return self.again();
+        }
         let dir = self.walk(path, &mut |parent, name| match mkdirat(parent, name, FOLDER_MODE) {
             // Another process was faster.
             Err(Errno::EXIST) => Ok(()),
@@ -293,7 +299,7 @@ impl Folder {
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> io::Result<()> {
         self.names(path)?;
-        let parent = self.create_folder_of(path)?;
+        let parent = self.create_folder(path.parent().unwrap_or(&self.path))?;
         let (temporary, mut file) = parent.create_unique(TEMPORARY)?;
         let written = write(&mut file)
             .and_then(|()| if durability == Durability::Unsynced { Ok(()) } else { file.sync_all() })
@@ -380,18 +386,10 @@ impl Folder {
         Ok(self.parent(path)?.0)
     }
 
-    fn create_folder_of(&self, path: &Path) -> io::Result<Self> {
-        match path.parent() {
-            Some(parent) if parent != self.path => self.create_folder(parent),
-            _ => self.again(),
-        }
-    }
-
     /// Opens the folder that a path is in, and returns the last name of the path.
     fn parent<'p>(&self, path: &'p Path) -> io::Result<(Self, &'p OsStr)> {
         self.names(path)?;
         match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) if parent == self.path => Ok((self.again()?, name)),
             (Some(parent), Some(name)) => Ok((self.folder(parent)?, name)),
             _ => Err(Unfit::Outside(path.to_owned()).into()),
         }

@@ -206,7 +206,7 @@ fn until_stopped(context: &mut Context<'_>) -> Result<Outcome, StageError> {
     for epoch in 0.. {
         context.observer.progress(&Progress { epoch, ..Progress::default() });
         if context.stopped() {
-            fs::write(context.partial.join("checkpoint"), epoch.to_string()).unwrap();
+            fs::write(context.partial.path().join("checkpoint"), epoch.to_string()).unwrap();
             break;
         }
         thread::sleep(Duration::from_millis(1));
