@@ -62,7 +62,7 @@ pub(super) fn show(prepared: &Prepared, json: bool, ui: &Ui) -> Result<(), CliEr
             gravest = gravest.max(Some(error.class()));
         }
     }
-    gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: failed, class }))
+    gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: format!("{failed} of {tasks}"), class }))
 }
 
 /// The plan as JSON, each task after its inputs.

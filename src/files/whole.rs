@@ -41,7 +41,8 @@ pub fn write_whole_with(
     let mut file = tempfile::Builder::new()
         .prefix(".new.")
         .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
+        .tempfile_in(folder)
+        .map_err(without_path)?;
     write(file.as_file_mut())?;
     if durability != Durability::Unsynced {
         file.as_file().sync_all()?;
@@ -51,6 +52,12 @@ pub fn write_whole_with(
         Durability::Unsynced | Durability::Content => Ok(()),
         Durability::Name => File::open(folder)?.sync_all(),
     }
+}
+
+/// An error of a temporary file, without the file's name: nobody knows it. The caller names the file itself.
+fn without_path(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|error| error.source()?.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]
@@ -82,6 +89,15 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "the disk is full");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_error_does_not_name_the_temporary_file() {
+        // Not even root can create files there.
+        let failed = write_whole(Path::new("/proc/self/fdinfo/x"), Durability::Content, b"");
+        let error = failed.unwrap_err();
+        assert!(!error.to_string().contains(".new."), "{error}");
+        assert!(error.raw_os_error().is_some(), "{error}");
     }
 
     #[test]
