@@ -14,6 +14,7 @@ mod lines;
 mod log;
 mod pace;
 mod report;
+mod skipped;
 mod style;
 pub(super) mod table;
 mod watcher;
@@ -32,6 +33,7 @@ use crate::plain;
 
 use graph::Graph;
 use report::Reporter;
+use skipped::Group;
 use style::Style;
 pub(super) use watcher::Watcher;
 
@@ -121,6 +123,13 @@ impl Ui {
                     self.block(&line);
                 }
             }
+        }
+    }
+
+    /// Prints the line of the tasks that one failed task skips. With `-v`, each of them has had its own.
+    fn skipped(&self, group: &Group) {
+        if self.verbosity == Verbosity::Normal {
+            lines::of_skipped(group, self.style).iter().for_each(|line| self.block(line));
         }
     }
 
