@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Reader, image_files};
 use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
+use crate::files::names;
 
 const CLASSES: u32 = 43;
 const HINT: &str = "set `path` to the folder into which GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and \
@@ -88,7 +89,7 @@ fn list(
                 format!("{error}; download it again"),
             )
         })?;
-        if class >= CLASSES || Path::new(&file).components().count() != 1 {
+        if class >= CLASSES || !names::is_component(&file) {
             let problem = format!("its row for `{file}` of class {class} is invalid; download it again");
             return Err(DataError::damaged(path, None, problem));
         }
@@ -151,6 +152,7 @@ mod tests {
         for (row, why) in [
             ("00000.ppm;53;54;6;5;48;49;43\n", "`00000.ppm` of class 43"),
             ("../00000.ppm;53;54;6;5;48;49;4\n", "`../00000.ppm` of class 4"),
+            ("..;53;54;6;5;48;49;4\n", "`..` of class 4"),
             ("00000.ppm;53;54;6\n", "GT-final_test.csv, byte"),
             ("00002.ppm;53;54;6;5;48;49;4\n", "00002.ppm: not found"),
         ] {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::tfrecord::{scalar_event, version_event, write_record};
 use super::{Sink, now};
+use crate::files::{check_writable, names};
 use crate::pipeline::{Event, TaskId, TaskRef};
 use crate::stages::Progress;
 use crate::store;
@@ -28,16 +29,17 @@ struct Curve {
 }
 
 impl TensorBoard {
-    /// Creates the folder.
+    /// Creates the folder, and checks that it can be written.
     pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
+        check_writable(&folder.join("task"))?;
         Ok(Self { folder: folder.to_owned(), tasks: HashMap::new() })
     }
 
     /// The file of a task. It is created before the first write.
     fn curve(&mut self, task: &TaskRef) -> io::Result<&mut Curve> {
         if !self.tasks.contains_key(&task.id) {
-            let folder = self.folder.join(task.to_string().replace('/', "_"));
+            let folder = self.folder.join(names::component(&task.to_string()));
             fs::create_dir_all(&folder)?;
             let time = now();
             let name = format!("events.out.tfevents.{:010}.{}", time as u64, store::host());
@@ -115,7 +117,10 @@ mod tests {
         let metrics = Map::from_iter([("acc".to_owned(), json!(50.0)), ("name".to_owned(), json!("x"))]);
         sink.observe(&Event::Finished { task, key: String::new(), metrics, seconds: 1.0 }).unwrap();
 
-        let files = fs::read_dir(folder.path().join("trained@data=a_b")).unwrap();
+        let folders = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let folders: Vec<_> = folders.collect();
+        assert!(folders[0].file_name().unwrap().to_str().unwrap().starts_with("trained@data=a_b~"));
+        let files = fs::read_dir(&folders[0]).unwrap();
         let files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
         assert_eq!(files.len(), 1);
         assert!(files[0].file_name().unwrap().to_str().unwrap().starts_with("events.out.tfevents.1"));
