@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,19 +16,27 @@ const SEED: &str = "ARGD_PIPE_ENDURANCE_SEED";
 /// Selects a single case.
 const CASE: &str = "ARGD_PIPE_ENDURANCE_CASE";
 
-/// The draws of one case.
-pub struct Draw(ChaCha8Rng);
+/// The draws of one case, and what it did with them.
+pub struct Draw {
+    stream: ChaCha8Rng,
+    told: String,
+}
 
 impl Draw {
     fn new(seed: u64, case: usize) -> Self {
         let mut stream = ChaCha8Rng::seed_from_u64(seed);
         stream.set_stream(case as u64);
-        Self(stream)
+        Self { stream, told: String::new() }
+    }
+
+    /// Remembers what the case does, to be printed if it fails.
+    pub fn tell(&mut self, what: impl Display) {
+        self.told += &format!("--- {what}\n");
     }
 
     /// A number from 0 that is less than `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.0.next_u64() % end as u64) as usize
+        (self.stream.next_u64() % end as u64) as usize
     }
 
     /// A number from 0 that is less than 1.
@@ -43,7 +52,7 @@ impl Draw {
     /// Random bytes, at most `most` and at least one.
     pub fn bytes(&mut self, most: usize) -> Vec<u8> {
         let mut bytes = vec![0; 1 + self.below(most)];
-        self.0.fill_bytes(&mut bytes);
+        self.stream.fill_bytes(&mut bytes);
         bytes
     }
 }
@@ -67,10 +76,11 @@ pub fn each(part: &str, few: usize, many: usize, case: impl Fn(&mut Draw) -> Str
     let count = if long() { many } else { few };
     let (mut ends, mut failed) = (BTreeMap::<String, usize>::new(), vec![]);
     for number in chosen.map_or(0..count, |case| case..case + 1) {
-        match catch_unwind(AssertUnwindSafe(|| case(&mut Draw::new(seed, number)))) {
+        let mut draw = Draw::new(seed, number);
+        match catch_unwind(AssertUnwindSafe(|| case(&mut draw))) {
             Ok(end) => *ends.entry(end).or_default() += 1,
             Err(_) => {
-                eprintln!("^ {part}, case {number}; repeat it with {SEED}={seed} {CASE}={number}");
+                eprintln!("{}^ {part}, case {number}; {SEED}={seed} {CASE}={number} repeats it", draw.told);
                 failed.push(number);
             }
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::cases::{Draw, each};
 use super::interposer::Interposer;
-use super::site::{Site, Undisturbed, names, tree};
+use super::site::{Left, RUN, Site, Undisturbed, names, tree};
 
 /// What happens to a file.
 const CORRUPTIONS: [&str; 9] =
@@ -67,27 +67,27 @@ fn corrupt(draw: &mut Draw, path: &Path) -> &'static str {
     corruption
 }
 
-#[expect(clippy::print_stderr, reason = "libtest shows it after a failure")]
 fn case(draw: &mut Draw, undisturbed: &Undisturbed, stopped: Option<&Site>) -> String {
     let site = stopped.filter(|_| draw.below(2) == 0).unwrap_or(&undisturbed.site).copy();
     let cache = site.0.path("cache/v1");
     let path = victim(draw, &cache);
     let corruption = corrupt(draw, &path);
     let shown = path.strip_prefix(&cache).unwrap();
-    eprintln!("--- {corruption}: {}", shown.display());
+    draw.tell(format!("{corruption}: {}", shown.display()));
 
     if draw.below(3) == 0 {
         let verified = site.run("cache verify");
-        eprintln!("{}", verified.all());
+        draw.tell(verified.all());
         assert!(matches!(verified.code, Some(0 | 6)), "exit code {:?}", verified.code);
     }
     // One flipped bit in the number of a record's format makes it a record of a newer argd-pipe, which is left alone.
-    let newer = site.run("run tiny.yaml");
+    let newer = site.run(RUN);
+    draw.tell(newer.all());
     if newer.code == Some(6) && newer.stderr.contains("newer argd-pipe") && shown.starts_with("records") {
         fs::remove_file(&path).unwrap();
     }
     site.ends_like(undisturbed);
-    site.run("cache gc").with(0, &[]);
+    site.is_clean(Left::Nothing);
     assert_eq!(names(&cache.join("corrupt")), [""; 0]);
     let kind = shown.iter().next().unwrap().to_string_lossy();
     format!("{corruption}: {kind}")

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::cases::{each, long};
-use super::site::{RUN, Site, TASKS, Undisturbed, end_of};
+use super::site::{Left, RUN, Site, TASKS, Undisturbed, end_of};
 
 /// Sets a flag when it is dropped, also by a panic.
 struct SetAtEnd<'a>(&'a AtomicBool);
@@ -43,7 +43,7 @@ fn case(undisturbed: &Undisturbed) -> String {
     assert!(beside.iter().all(|times| *times > 0));
     site.ends_like(undisturbed);
     site.computed_once();
-    site.is_clean();
+    site.is_clean(Left::Nothing);
     format!("{processes} processes")
 }
 

@@ -172,6 +172,7 @@ ssize_t copy_file_range(int in, off64_t *from, int fd, off64_t *to, size_t size,
 
 MAY_FAIL(int, fsync, (int fd), (fd), -1, SYNC, fd, NULL)
 MAY_FAIL(int, fdatasync, (int fd), (fd), -1, SYNC, fd, NULL)
+MAY_FAIL(int, syncfs, (int fd), (fd), -1, SYNC, fd, NULL)
 // Renames and links count by where the file shall be.
 MAY_FAIL(int, rename, (const char *from, const char *to), (from, to), -1, RENAME, AT_FDCWD, to)
 MAY_FAIL(int, renameat, (int in, const char *from, int at, const char *to), (in, from, at, to), -1, RENAME, at, to)
@@ -199,6 +200,8 @@ MAY_FAIL(int, fstatat64, (int at, const char *path, struct stat64 *found, int fl
          *path ? path : NULL)
 MAY_FAIL(int, statx, (int at, const char *path, int flags, unsigned mask, struct statx *found), (at, path, flags, mask, found),
          -1, STAT, at, path && *path ? path : NULL)
+MAY_FAIL(int, access, (const char *path, int mode), (path, mode), -1, STAT, AT_FDCWD, path)
+MAY_FAIL(int, faccessat, (int at, const char *path, int mode, int flags), (at, path, mode, flags), -1, STAT, at, path)
 MAY_FAIL(int, chmod, (const char *path, mode_t mode), (path, mode), -1, MODE, AT_FDCWD, path)
 MAY_FAIL(int, fchmod, (int fd, mode_t mode), (fd, mode), -1, MODE, fd, NULL)
 MAY_FAIL(int, futimens, (int fd, const struct timespec times[2]), (fd, times), -1, MODE, fd, NULL)

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::cases::{Draw, each};
 use super::interposer::{FAMILIES, Fault, How, Interposer};
-use super::site::{EXPORTS, RUN, Site, Undisturbed, ended};
+use super::site::{EXPORTS, Left, RUN, Site, Undisturbed, ended};
 
 /// What a command finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,8 +107,8 @@ impl Bench {
         let mut program = site.command(command);
         let counts = self.interposer.load(&mut program, site.0.root(), Some(&fault));
         let ended = ended(program, command);
-        let what = format!("{command} ({start:?}), {:?} x{}: {:?}", fault.how, fault.times, counts.fault());
-        eprintln_on_failure(&what, &ended.all());
+        draw.tell(format!("{command} ({start:?}), {:?} x{}: {:?}", fault.how, fault.times, counts.fault()));
+        draw.tell(ended.all());
 
         let code = ended.code.unwrap();
         assert!(code == 0 || FAILED.contains(&code), "exit code {code}");
@@ -124,19 +124,11 @@ impl Bench {
         if !damaged && !next.stderr.contains("damaged") {
             site.computed_once();
         }
-        // A file that cannot be removed stays.
-        if FAMILIES[fault.family].0 != "unlink" {
-            site.is_clean();
-        }
+        let cannot_remove = FAMILIES[fault.family].0 == "unlink";
+        site.is_clean(if cannot_remove { Left::Temporary } else { Left::Nothing });
         let met = if counts.fault().is_some() { "" } else { ", fault not met" };
         format!("exit code {code}{met}")
     }
-}
-
-/// Says what the case is; libtest shows it if the case fails.
-#[expect(clippy::print_stderr, reason = "libtest shows it after a failure")]
-fn eprintln_on_failure(what: &str, output: &str) {
-    eprintln!("--- {what}\n{output}");
 }
 
 #[test]
