@@ -10,8 +10,17 @@ use super::interposer::Interposer;
 use super::site::{Left, RUN, Site, Undisturbed, names, tree};
 
 /// What happens to a file.
-const CORRUPTIONS: [&str; 9] =
-    ["flip a bit", "flip a bit", "cut", "extend", "blank", "remove", "mix up", "replace by a folder", "empty"];
+const CORRUPTIONS: [&str; 9] = [
+    "flip a bit",
+    "flip a bit",
+    "cut",
+    "extend",
+    "blank",
+    "remove",
+    "mix up",
+    "replace by a folder",
+    "empty",
+];
 
 /// A random file of the cache; every kind of file is as likely as the others.
 fn victim(draw: &mut Draw, cache: &Path) -> PathBuf {

@@ -86,6 +86,13 @@ static int path_of(int fd, char path[4096]) {
   return length >= 0;
 }
 
+// A name, or NULL if there is none. `statx` is declared never to get a null pointer, but the standard library of Rust
+// passes one; the assembly keeps the compiler from trusting the declaration.
+static const char *named(const char *name) {
+  __asm__("" : "+r"(name));
+  return name && *name ? name : NULL;
+}
+
 // Counts a call on `name` in the open folder `at`, or on the open file `at` if there is no name.
 static enum effect count(enum family f, int at, const char *name, const char *function) {
   if (!counts) return NOTHING;
@@ -197,9 +204,9 @@ MAY_FAIL(int, stat64, (const char *path, struct stat64 *found), (path, found), -
 MAY_FAIL(int, lstat64, (const char *path, struct stat64 *found), (path, found), -1, STAT, AT_FDCWD, path)
 MAY_FAIL(int, fstat64, (int fd, struct stat64 *found), (fd, found), -1, STAT, fd, NULL)
 MAY_FAIL(int, fstatat64, (int at, const char *path, struct stat64 *found, int flags), (at, path, found, flags), -1, STAT, at,
-         *path ? path : NULL)
+         named(path))
 MAY_FAIL(int, statx, (int at, const char *path, int flags, unsigned mask, struct statx *found), (at, path, flags, mask, found),
-         -1, STAT, at, path && *path ? path : NULL)
+         -1, STAT, at, named(path))
 MAY_FAIL(int, access, (const char *path, int mode), (path, mode), -1, STAT, AT_FDCWD, path)
 MAY_FAIL(int, faccessat, (int at, const char *path, int mode, int flags), (at, path, mode, flags), -1, STAT, at, path)
 MAY_FAIL(int, chmod, (const char *path, mode_t mode), (path, mode), -1, MODE, AT_FDCWD, path)

@@ -110,7 +110,7 @@ impl Bench {
         draw.tell(format!("{command} ({start:?}), {:?} x{}: {:?}", fault.how, fault.times, counts.fault()));
         draw.tell(ended.all());
 
-        let code = ended.code.unwrap();
+        let Some(code) = ended.code else { panic!("a signal ended it") };
         assert!(code == 0 || FAILED.contains(&code), "exit code {code}");
         if code == 0 && (command.starts_with("run") || command.starts_with("results")) {
             assert_eq!(site.0.csv(), self.undisturbed.csv, "the table of a run that says it is done");

@@ -11,7 +11,15 @@ use super::site::{RUN, Site, ended, names};
 
 /// The families of calls, and how each can fail. In the order of `faults.c`.
 pub const FAMILIES: [(&str, &[How]); 14] = [
-    ("open", &[How::Error(Errno::IO), How::Error(Errno::MFILE), How::Error(Errno::ACCESS), How::Error(Errno::NOSPC)]),
+    (
+        "open",
+        &[
+            How::Error(Errno::IO),
+            How::Error(Errno::MFILE),
+            How::Error(Errno::ACCESS),
+            How::Error(Errno::NOSPC),
+        ],
+    ),
     ("read", &[How::Error(Errno::IO), How::Half, How::Error(Errno::INTR)]),
     ("write", &[How::Error(Errno::IO), How::Error(Errno::NOSPC), How::Half, How::Error(Errno::INTR)]),
     ("sync", &[How::Error(Errno::IO), How::Error(Errno::NOSPC)]),
@@ -65,8 +73,7 @@ impl Interposer {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/harness/faults.c");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let (_, made) = NamedTempFile::new_in(folder).unwrap().keep().unwrap();
-        // `statx` is declared never to get a null pointer, but the standard library passes one.
-        let arguments = ["-shared", "-fPIC", "-O1", "-fno-delete-null-pointer-checks", "-o"];
+        let arguments = ["-shared", "-fPIC", "-O1", "-o"];
         let compiled = Command::new("cc").args(arguments).arg(&made).arg(source).status();
         if !compiled.is_ok_and(|status| status.success()) {
             eprintln!("skipped: `cc` cannot compile tests/hostile/harness/faults.c");

@@ -11,18 +11,8 @@ use super::interposer::{FAMILIES, Fault, How, Interposer};
 use super::site::{EXPORTS, Left, RUN, Site, Undisturbed, end_of, ended};
 
 /// The commands that are killed. Those that write most come most often.
-const COMMANDS: [&str; 10] = [
-    RUN,
-    RUN,
-    RUN,
-    RUN,
-    RUN,
-    "cache gc",
-    "cache verify",
-    "results tiny.yaml",
-    EXPORTS[0],
-    EXPORTS[3],
-];
+const COMMANDS: [&str; 10] =
+    [RUN, RUN, RUN, RUN, RUN, "cache gc", "cache verify", "results tiny.yaml", EXPORTS[0], EXPORTS[3]];
 
 /// Kills in one workspace, before a run ends there.
 const KILLS: usize = 5;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::workspace::{Ended, Workspace};
+use crate::workspace::{Ended, Workspace, copy};
 
 /// Hardly any training, but checkpoints, results that two tasks share, and outputs of every kind.
 const MANIFEST: &str = "\
@@ -59,7 +59,7 @@ impl Site {
     /// Another workspace with the same files.
     pub fn copy(&self) -> Self {
         let copied = Self::new();
-        for folder in ["cache", "results"] {
+        for folder in ["cache", "results"].iter().filter(|folder| self.0.path(folder).exists()) {
             copy(&self.0.path(folder), &copied.0.path(folder));
         }
         copied
@@ -104,7 +104,8 @@ impl Site {
         }
         let hidden = there.iter().filter(|path| path.split('/').any(|name| name.starts_with('.')));
         assert_eq!(hidden.collect::<Vec<_>>(), [""; 0], "files under temporary names are left");
-        let belongs = |path: &&String| ["cache/v1/", "results/tiny."].iter().any(|known| path.starts_with(known));
+        let belongs =
+            |path: &&String| ["cache/v1/", "results/tiny."].iter().any(|known| path.starts_with(known));
         let others: Vec<&String> = there.iter().filter(|path| !belongs(path)).collect();
         assert_eq!(others, ["bystander", "tiny.yaml"]);
     }
@@ -222,13 +223,4 @@ pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         }
     }
     files
-}
-
-fn copy(from: &Path, to: &Path) {
-    if from.is_file() {
-        fs::copy(from, to).unwrap();
-    } else if from.is_dir() {
-        fs::create_dir(to).unwrap();
-        names(from).iter().for_each(|name| copy(&from.join(name), &to.join(name)));
-    }
 }
