@@ -15,7 +15,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -231,7 +230,9 @@ long syscall(long number, ...) {
   for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
   va_end(list);
   enum effect effect = NOTHING;
+#ifdef SYS_openat2
   if (number == SYS_openat2) effect = count(OPEN, (int)a[0], (const char *)a[1], "openat2");
+#endif
   if (number == SYS_renameat2) effect = count(RENAME, (int)a[2], (const char *)a[3], "renameat2");
   if (effect == FAIL) return -1;
   long result = NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);

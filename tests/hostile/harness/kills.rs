@@ -53,7 +53,7 @@ fn case(draw: &mut Draw, undisturbed: &Undisturbed, interposer: Option<&Interpos
     }
     site.ends_like(undisturbed);
     site.computed_once();
-    // Files under temporary names stay: whoever would remove them cannot know that their process is dead.
+    // Nobody else may remove a file beside the results or an export: its process may be alive.
     site.is_clean(Left::Temporary);
     format!("resumed after {KILLS} kills")
 }

@@ -1,12 +1,12 @@
 //! A workspace that something happens to, and the undisturbed one that it is compared with.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -18,7 +18,7 @@ name: tiny
 seed: 2
 matrix: {ratio: [0.5, 1]}
 stages:
-  images:   {kind: dataset, with: {source: synthetic, train: 48, test: 24, size: 16}}
+  images:   {kind: dataset, with: {source: synthetic, train: 32, test: 16, size: 16}}
   poisoned: {kind: poison, needs: {dataset: images}, with: {attack: badnets, target: 0, rate: 0.1}}
   trained:  {kind: train, needs: {dataset: images, poison: poisoned}, with: {model: wrn-10-1, epochs: 3, batch: 16}}
   clean:    {kind: split, needs: {dataset: images}, with: {ratio: \"${matrix.ratio}\"}}
@@ -96,14 +96,20 @@ impl Site {
     /// there.
     #[track_caller]
     pub fn is_clean(&self, left: Left) {
+        let cache = self.0.path("cache/v1");
+        // A collection leaves files under temporary names alone for an hour: their process may be alive.
+        let hours_ago = SystemTime::now() - Duration::from_secs(7200);
+        for path in tree(&cache).into_keys().filter(|path| is_temporary(path)) {
+            File::open(cache.join(path)).unwrap().set_modified(hours_ago).unwrap();
+        }
         self.run("cache gc").with(0, &[]);
         assert_eq!(names(&self.0.path("cache/v1/live")), [""; 0], "marks of processes that are left");
         let mut there: Vec<String> = tree(self.0.root()).into_keys().collect();
         if left == Left::Temporary {
-            there.retain(|path| !path.split('/').any(|name| name.starts_with(".new.")));
+            there.retain(|path| path.starts_with("cache/") || !is_temporary(path));
         }
-        let hidden = there.iter().filter(|path| path.split('/').any(|name| name.starts_with('.')));
-        assert_eq!(hidden.collect::<Vec<_>>(), [""; 0], "files under temporary names are left");
+        let temporary = there.iter().filter(|path| is_temporary(path));
+        assert_eq!(temporary.collect::<Vec<_>>(), [""; 0], "files under temporary names are left");
         let belongs =
             |path: &&String| ["cache/v1/", "results/tiny."].iter().any(|known| path.starts_with(known));
         let others: Vec<&String> = there.iter().filter(|path| !belongs(path)).collect();
@@ -124,8 +130,13 @@ impl Site {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     Nothing,
-    /// Files under temporary names.
+    /// Files under temporary names, outside of the cache.
     Temporary,
+}
+
+/// Whether a file, or a folder that it is in, has a temporary name.
+fn is_temporary(path: &str) -> bool {
+    path.split('/').any(|name| name.starts_with(".new."))
 }
 
 /// A complete run that nothing happened to.
