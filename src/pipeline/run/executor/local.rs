@@ -123,7 +123,12 @@ impl Attempt<'_> {
     fn compute(&self, keyed: Keyed, sources: &[Source], lock: &KeyLock) -> Result<Ended, TaskError> {
         let (task, threads, memory) = (&self.job.label, self.job.threads, &self.local.memory);
         (self.report)(Report::Started { started: keyed.key });
-        let log = TaskLog::open(&self.local.store.log(&keyed.key), task, threads);
+        let file = match self.local.store.append_log(lock) {
+            // Somebody planted a link or a FIFO, which no task may write to.
+            Err(error) if error.unfit() => return Err(error.into()),
+            opened => opened,
+        };
+        let log = TaskLog::open(file, task, threads);
         memory.start(task.id);
         let ended = catch_unwind(AssertUnwindSafe(|| self.run_stage(keyed, sources, lock, &log)))
             .unwrap_or_else(|panic| Err(panicked(self.job, &*panic)));
@@ -162,6 +167,7 @@ impl Attempt<'_> {
             pipeline: job.pipeline.clone(),
             task: job.label.to_string(),
             peak_bytes: self.local.memory.stop(job.label.id),
+            warnings: observer.into_warnings(),
             ..clock.stop(job.threads)
         };
         let draft = RecordDraft { components: keyed.components.to_value(), outputs, metrics, exec };
@@ -213,11 +219,17 @@ struct Reporter<'a> {
     log: &'a TaskLog,
     /// The time and the epoch of the last reported progress.
     last: Mutex<Option<(Instant, usize)>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl<'a> Reporter<'a> {
     fn new(task: TaskRef, report: &'a OnReport<'a>, log: &'a TaskLog) -> Self {
-        Self { task, report, log, last: Mutex::new(None) }
+        Self { task, report, log, last: Mutex::new(None), warnings: Mutex::new(vec![]) }
+    }
+
+    /// The warnings of the stage, for its record.
+    fn into_warnings(self) -> Vec<String> {
+        self.warnings.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether to report progress in `epoch` at `now`. If so, remembers it as the last report.
@@ -245,18 +257,25 @@ impl Observer for Reporter<'_> {
         let (task, line) = (self.task.clone(), line.to_owned());
         (self.report)(Report::Event(Event::Note { task, line }));
     }
+
+    fn warn(&self, line: &str) {
+        self.log.line(&format!("warning: {line}"));
+        let (task, line) = (self.task.clone(), line.to_owned());
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        (self.report)(Report::Event(Event::Warning { task, line }));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pipeline::plan::{Label, TaskId};
+    use crate::store::StoreError;
 
     #[test]
     fn progress_is_reported_10_times_per_second_and_at_every_epoch() {
         let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
-        let folder = tempfile::tempdir().unwrap();
-        let log = TaskLog::open(&folder.path().join("log"), &task, 1);
+        let log = TaskLog::open(Err(StoreError::SourceMissing("log".into())), &task, 1);
         let reporter = Reporter::new(task, &|_| (), &log);
         let start = Instant::now();
         let at = |epoch, milliseconds| reporter.is_due(epoch, start + Duration::from_millis(milliseconds));
