@@ -17,5 +17,7 @@ mod results;
 mod runs;
 mod sharing;
 mod status;
+mod time;
+mod warnings;
 #[path = "../support/workspace.rs"]
 mod workspace;

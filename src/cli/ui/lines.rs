@@ -15,8 +15,12 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
         | Event::Failed { .. } => {
             return None;
         }
-        Event::Cached { task, key, .. } => {
-            (Verbosity::Notes, Tone::Quiet, "cached", format!("{task}  {}", key.get(..12).unwrap_or(key)))
+        Event::Cached { task, key, warnings, .. } => {
+            let mut text = format!("{task}  {}", key.get(..12).unwrap_or(key));
+            for line in warnings {
+                text = text + "\n" + &style.headed(Tone::Warning, "warning:", &format!("{task}: {line}"));
+            }
+            (Verbosity::Notes, Tone::Quiet, "cached", text)
         }
         Event::Note { task, line } => (Verbosity::Notes, Tone::Quiet, "note", format!("{task}: {line}")),
         Event::Warning { task, line } => {
@@ -106,6 +110,14 @@ mod tests {
             warnings: vec![],
         };
         assert_eq!(plain(&cached, Verbosity::Normal), None);
+        let mut warned = cached.clone();
+        if let Event::Cached { warnings, .. } = &mut warned {
+            warnings.push("1 image".to_owned());
+        }
+        let lines = "   cached erased@defense=argd  abababababab\n warning: erased@defense=argd: 1 image";
+        assert_eq!(plain(&warned, Verbosity::Notes).unwrap(), lines);
+        let warning = Event::Warning { task: task(), line: "1 image".to_owned() };
+        assert_eq!(plain(&warning, Verbosity::Normal).unwrap(), " warning: erased@defense=argd: 1 image");
         assert_eq!(plain(&cached, Verbosity::Notes).unwrap(), "   cached erased@defense=argd  abababababab");
     }
 }
