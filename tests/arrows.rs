@@ -32,7 +32,7 @@ const HOUSE: &[Floors] = &[
             &["models", "data"],
             &["nn"],
             &["kernels"],
-            &["files", "shape", "rng", "in_order", "methods"],
+            &["files", "shape", "rng", "in_order", "methods", "plain"],
         ],
     },
     Floors {

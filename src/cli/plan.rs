@@ -83,9 +83,9 @@ pub(super) fn show(
             let Estimate { seconds, unknown } = &estimate;
             json!({"seconds": seconds, "jobs": jobs, "threads": threads, "unknown": unknown})
         });
-        ui.data(&format!("{:#}\n", document(plan, &survey, estimate)))?;
+        ui.json(&document(plan, &survey, estimate))?;
     } else {
-        ui.data(&table::of_plan(plan, &survey))?;
+        ui.print(&table::of_plan(plan, &survey))?;
     }
     let Counts { cached, to_run, pending, failed } = survey.counts();
     let tasks = format::count(plan.len(), "task");
@@ -101,7 +101,7 @@ pub(super) fn show(
             gravest = gravest.max(Some(error.class()));
         }
     }
-    gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: failed, class }))
+    gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: format!("{failed} of {tasks}"), class }))
 }
 
 /// Writes `about 4m 10s of work with -j 2`, and names the stages without an estimate.

@@ -12,6 +12,7 @@ use clap::{Args, ValueHint};
 use super::error::CliError;
 use super::prepare::Prepared;
 use super::ui::{Ui, format};
+use crate::files::Folder;
 use crate::manifest::Override;
 use crate::pipeline::record::sinks::{JsonLines, Sink, TensorBoard};
 use crate::pipeline::record::{
@@ -146,11 +147,12 @@ const RUN_FILE: &str = "run.json";
 /// The `run.json` of a run, named by this file, by its folder, or by the name of its folder in the cache. `None` if the
 /// path is something else.
 pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
-    let in_cache = Store::run_in(cache, named);
+    let in_cache = || if named.exists() { None } else { Store::run_in(cache, named, RUN_FILE) };
     match () {
         () if named.is_dir() => Some(named.join(RUN_FILE)),
-        () if !named.exists() && in_cache.is_dir() => Some(in_cache.join(RUN_FILE)),
-        () => (named.file_name() == Some(OsStr::new(RUN_FILE))).then(|| named.to_owned()),
+        () => {
+            in_cache().or_else(|| (named.file_name() == Some(OsStr::new(RUN_FILE))).then(|| named.to_owned()))
+        }
     }
 }
 
@@ -158,7 +160,7 @@ pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
 /// nothing depends on it.
 pub(super) struct RunFile {
     record: RunRecord,
-    path: Option<PathBuf>,
+    folder: Option<Folder>,
 }
 
 impl RunFile {
@@ -184,9 +186,8 @@ impl RunFile {
             tasks: record::task_records(plan),
         };
         let folder = prepared.store.run_folder(&format!("{}-{}", started.compact(), plan.name()));
-        let path = folder.map(|folder| folder.join(RUN_FILE));
-        let path = path.inspect_err(|error| ui.say(&format!("cannot write run.json: {error}"))).ok();
-        let file = Self { record, path };
+        let folder = folder.inspect_err(|error| ui.say(&format!("cannot write run.json: {error}"))).ok();
+        let file = Self { record, folder };
         file.write(ui);
         file
     }
@@ -198,9 +199,9 @@ impl RunFile {
     }
 
     fn write(&self, ui: &Ui) {
-        if let Some(path) = &self.path
-            && let Err(error) = self.record.write(path)
-        {
+        let Some(folder) = &self.folder else { return };
+        let path = folder.path().join(RUN_FILE);
+        if let Err(error) = self.record.write(folder, &path) {
             ui.say(&format!("cannot write `{}`: {error}", path.display()));
         }
     }

@@ -51,7 +51,7 @@ impl Show {
             ui.show(&Event::damaged(task, damage))
         })?;
         let look = Look { prepared: &prepared, status: &status, task: prepared.plan.task(task) };
-        ui.data(&if self.json { format!("{:#}\n", look.document()) } else { look.card() })
+        if self.json { ui.json(&look.document()) } else { ui.print(&look.card()) }
     }
 }
 
@@ -114,7 +114,7 @@ impl Look<'_> {
     }
 
     fn artifact(&self, port: &str, from: Option<String>, digest: Digest) -> Artifact {
-        let size = std::fs::metadata(self.prepared.store.object(&digest)).ok().map(|metadata| metadata.len());
+        let size = self.prepared.store.artifact_size(&digest);
         Artifact { port: port.to_owned(), from, digest, size }
     }
 
@@ -142,8 +142,9 @@ impl Look<'_> {
                 card.line("warning", "non-deterministic: computing this key twice gave different outputs");
             }
         }
-        let log = status.key.or(status.last).map(|key| self.prepared.store.log(&key));
-        log.iter().filter(|log| log.is_file()).for_each(|log| card.line("log", &log.display().to_string()));
+        let store = &self.prepared.store;
+        let logged = status.key.or(status.last).filter(|key| matches!(store.open_log(key), Ok(Some(_))));
+        logged.iter().for_each(|key| card.line("log", &store.log(key).display().to_string()));
         card.text()
     }
 

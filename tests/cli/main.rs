@@ -19,5 +19,6 @@ mod sharing;
 mod status;
 mod time;
 mod warnings;
+mod words;
 #[path = "../support/workspace.rs"]
 mod workspace;

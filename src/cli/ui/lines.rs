@@ -2,8 +2,10 @@
 
 use super::Verbosity;
 use super::format::{self, duration, metrics};
+use super::skipped::Group;
 use super::style::{Style, Tone};
 use crate::pipeline::Event;
+use crate::plain::visible;
 
 /// The line of an event, if it has one at this verbosity. The bars show progress, and failures are reports of several
 /// lines.
@@ -15,12 +17,8 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
         | Event::Failed { .. } => {
             return None;
         }
-        Event::Cached { task, key, warnings, .. } => {
-            let mut text = format!("{task}  {}", key.get(..12).unwrap_or(key));
-            for line in warnings {
-                text = text + "\n" + &style.headed(Tone::Warning, "warning:", &format!("{task}: {line}"));
-            }
-            (Verbosity::Notes, Tone::Quiet, "cached", text)
+        Event::Cached { task, key, .. } => {
+            (Verbosity::Notes, Tone::Quiet, "cached", format!("{task}  {}", key.get(..12).unwrap_or(key)))
         }
         Event::Note { task, line } => (Verbosity::Notes, Tone::Quiet, "note", format!("{task}: {line}")),
         Event::Warning { task, line } => {
@@ -47,7 +45,7 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
         }
         Event::Skipped { task, ancestor, .. } => {
             let what = format!("{task}: it needs {ancestor}, which has no result");
-            (Verbosity::Normal, Tone::Warning, "skipped", what)
+            (Verbosity::Notes, Tone::Warning, "skipped", what)
         }
         Event::Stopped { task } => (Verbosity::Normal, Tone::Warning, "stopped", task.to_string()),
         Event::RunFinished { ran, cached, failed, skipped, unfinished, warnings, seconds } => {
@@ -61,7 +59,28 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
             (Verbosity::Normal, tone, word, format!("in {}: {}", duration(*seconds), counts.join(", ")))
         }
     };
-    (verbosity >= least).then(|| style.headed(tone, word, &rest))
+    (verbosity >= least).then(|| style.headed(tone, word, &visible(&rest)) + &kept_warnings(event, style))
+}
+
+/// The lines of the warnings that a cached result has.
+fn kept_warnings(event: &Event, style: Style) -> String {
+    let Event::Cached { task, warnings, .. } = event else { return String::new() };
+    let text = |line: &String| visible(&format!("{task}: {line}")).into_owned();
+    warnings
+        .iter()
+        .map(|line| format!("\n{}", style.headed(Tone::Warning, "warning:", &text(line))))
+        .collect()
+}
+
+/// The line of the tasks that one failed task skips.
+pub(super) fn of_skipped(Group { first, tasks }: &Group, style: Style) -> Option<String> {
+    match first {
+        Event::Skipped { ancestor, .. } if *tasks > 1 => {
+            let what = format!("{tasks} tasks: they need {ancestor}, which has no result");
+            Some(style.headed(Tone::Warning, "skipped", &visible(&what)))
+        }
+        _ => of(first, Verbosity::Notes, style),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::files::{Durability, write_whole};
+use crate::files::{Durability, Folder};
 use crate::pipeline::plan::{Label, Plan, Task, TaskRef};
 use crate::pipeline::run::{Ending, Run, Settings};
 use crate::store::{Digest, Key, Record};
@@ -249,10 +249,10 @@ pub fn keys(path: &Path) -> io::Result<Vec<Key>> {
 }
 
 impl RunRecord {
-    /// Writes the record as JSON. The file is replaced atomically.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
+    /// Writes the record as JSON to a file in `folder`. The file is replaced atomically.
+    pub fn write(&self, folder: &Folder, path: &Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        write_whole(path, Durability::Content, text.as_bytes())
+        folder.write_whole(path, Durability::Content, text.as_bytes())
     }
 
     /// Adds the end of the run.
