@@ -104,6 +104,17 @@ pub(super) enum CliError {
     #[error("`{}` already exists", .0.display())]
     #[diagnostic(help("name another file, or remove this one first"))]
     Exists(PathBuf),
+    /// The results CSV holds other results.
+    #[error("`{}` holds {holds}", path.display())]
+    #[diagnostic(help(
+        "`--set results.csv=results/NAME.csv` writes another file; `--overwrite` replaces this one"
+    ))]
+    OtherResults {
+        /// The CSV.
+        path: PathBuf,
+        /// What it holds.
+        holds: String,
+    },
     /// A file that the command creates cannot be written.
     #[error("cannot write `{}`: {source}", path.display())]
     Write {
@@ -235,6 +246,7 @@ impl CliError {
             | Self::Compare(_)
             | Self::Unknown { .. }
             | Self::Exists(_)
+            | Self::OtherResults { .. }
             | Self::Export(ExportError::Exists(_) | ExportError::Format { .. }) => Exit::Usage,
             Self::Import(_) | Self::Model(_) | Self::Export(_) | Self::ExportModel(_) => Exit::StageFailed,
             Self::Setup(_) | Self::Output(_) | Self::Read { .. } | Self::Write { .. } => Exit::StageFailed,
