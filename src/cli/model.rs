@@ -140,7 +140,7 @@ fn shape(text: &str) -> Result<Shape, String> {
     let sides = text.split('x').map(|side| side.parse::<u16>().ok().filter(|&side| side > 0));
     match sides.collect::<Option<Vec<_>>>().as_deref() {
         Some(&[height, width, channels]) => {
-            Ok(Shape { height: height.into(), width: width.into(), channels: channels.into() })
+            Shape::try_from([height, width, channels].map(usize::from)).map_err(|error| error.to_string())
         }
         _ => Err("write height, width and channels, such as 32x32x3".to_owned()),
     }

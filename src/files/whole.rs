@@ -9,16 +9,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// How safe a written file is against a power cut. Other processes always see the old file or the new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Nothing is synced: a power cut may leave an empty file. For files whose loss costs little.
-    Unsynced,
-    /// The content is synced before the rename: a power cut leaves the old file or the new one.
-    Content,
-    /// The folder is synced as well, after the rename: a power cut cannot bring the old file back.
-    Name,
-}
+use super::beneath::{Durability, Folder, TEMPORARY};
 
 /// Writes `bytes` to `path`; see [`write_whole_with`].
 ///
@@ -40,13 +31,8 @@ pub fn write_whole_with(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     refuse_special(path)?;
-    let folder = folder_of(path);
-    fs::create_dir_all(folder)?;
-    filled(folder, durability, write)?.persist(path)?;
-    match durability {
-        Durability::Unsynced | Durability::Content => Ok(()),
-        Durability::Name => File::open(folder)?.sync_all(),
-    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Folder::create(folder)?.write_whole_with(path, durability, write)
 }
 
 /// Creates the file `path` with `bytes`; see [`create_whole_with`].
@@ -66,7 +52,7 @@ pub fn create_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// `path` exists, or the file cannot be written. Then nothing is left behind.
 pub fn create_whole_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     within(folder_of(path), |folder| {
-        filled(folder, Durability::Content, write)?.persist_noclobber(path)?;
+        filled(folder, write)?.persist_noclobber(path)?;
         File::open(folder)?.sync_all()
     })
 }
@@ -80,7 +66,7 @@ pub fn create_whole_with(path: &Path, write: impl FnOnce(&mut File) -> io::Resul
 pub fn create_whole_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     within(folder_of(path), |around| {
         let open_to_others = Permissions::from_mode(0o777);
-        let made = tempfile::Builder::new().prefix(".new.").permissions(open_to_others).tempdir_in(around);
+        let made = tempfile::Builder::new().prefix(TEMPORARY).permissions(open_to_others).tempdir_in(around);
         // This error has the temporary name in its text.
         let made = made.map_err(|error| io::Error::from(error.kind()))?;
         // It is opened before the first write: a later sync then reports the errors of all of them.
@@ -128,20 +114,14 @@ fn within<T>(folder: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Re
     done
 }
 
-/// A temporary file in `folder` with its content.
-fn filled(
-    folder: &Path,
-    durability: Durability,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<NamedTempFile> {
+/// A temporary file in `folder` with its content, synced.
+fn filled(folder: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<NamedTempFile> {
     // Temporary files are private by default; these are not (the umask still applies).
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(".new.").make_in(folder, |path| options.open(path))?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).make_in(folder, |path| options.open(path))?;
     write(file.as_file_mut())?;
-    if durability != Durability::Unsynced {
-        file.as_file().sync_all()?;
-    }
+    file.as_file().sync_all()?;
     Ok(file)
 }
 
@@ -159,6 +139,9 @@ fn refuse_special(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const ALL: [Durability; 3] = [Durability::Unsynced, Durability::Content, Durability::Name];

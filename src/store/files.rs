@@ -6,8 +6,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::StoreError;
 use super::error::Tried;
-use super::{Digest, StoreError};
 use crate::files::{Durability, write_whole};
 
 /// Creates a folder and its parents, unless they exist.
@@ -48,14 +48,6 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
 /// Replaces a file that costs little to lose. A reader sees the old one or the new one; a power cut may leave none.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
     write_whole(path, Durability::Unsynced, text.as_bytes()).tried("replace", path)
-}
-
-/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks kills the process.
-pub(super) fn hash_file(path: &Path) -> Result<Digest, StoreError> {
-    let mut hasher = blake3::Hasher::new();
-    let file = File::open(path).tried("read", path)?;
-    hasher.update_reader(file).tried("read", path)?;
-    Ok(hasher.finalize().into())
 }
 
 /// The files in a folder and the folders below it. Other processes may remove files meanwhile.

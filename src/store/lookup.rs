@@ -110,7 +110,8 @@ impl Store {
     /// Checks an artifact, and sets it aside if it is corrupt.
     fn check(&self, output: &OutputRecord) -> Result<Option<Damage>, StoreError> {
         let path = self.object(&output.digest);
-        let found = match self.objects.hash(&path) {
+        let _begun = self.watched.begin(&path, output.size);
+        let found = match self.objects.hash(&path, &self.watched) {
             Ok(found) => found,
             Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Ok(Some(Damage { path, fault: Fault::Missing, set_aside: None }));

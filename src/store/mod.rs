@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod flock;
 mod gc;
+mod hashing;
 mod inventory;
 mod journal;
 mod layout;
@@ -31,23 +32,28 @@ mod sources;
 mod traces;
 mod uses;
 mod verify;
+mod walk;
 mod work;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use commit::{FAIL_POINT_VARIABLE, FAIL_POINTS};
 pub use digest::{Digest, Key, NotAHash};
 pub use error::{StoreError, disk_is_full};
 pub use flock::host;
 pub use gc::{Collection, Policy};
+pub use hashing::HashWatch;
 pub use inventory::{Amount, Entry, Kept, Sizes};
 pub use journal::{Failure, Journal, Past};
 pub use locks::{Holder, KeyLock};
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
+pub use sources::{Change, Source};
 pub use verify::{Lost, Verification};
 pub use work::Work;
 
+use hashing::Watched;
 use layout::Layout;
 use memo::Memo;
 use uses::Uses;
@@ -62,6 +68,8 @@ pub struct Store {
     sources: Memo,
     /// The keys that this process uses, for the collector.
     uses: Uses,
+    /// Receives the progress of hashing.
+    watched: Watched,
 }
 
 impl Store {
@@ -70,9 +78,20 @@ impl Store {
         let layout = Layout::create(cache)?;
         let memo = |name| Memo::new(layout.memo(name), layout.lock(&format!("{name}.memo")));
         let uses = Uses::new(layout.live(), layout.lock("gc"));
-        let store = Self { objects: memo("objects"), sources: memo("sources"), uses, layout };
+        let store = Self {
+            objects: memo("objects"),
+            sources: memo("sources"),
+            uses,
+            watched: Watched::default(),
+            layout,
+        };
         store.clean_work()?;
         Ok(store)
+    }
+
+    /// Lets `watch` receive the progress of hashing, and stop it.
+    pub fn watch(&mut self, watch: Arc<dyn HashWatch>) {
+        self.watched = Watched::by(watch);
     }
 
     /// The path of an artifact, if the store has it. The file is read-only and must not change.

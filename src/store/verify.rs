@@ -5,8 +5,8 @@ use std::fs;
 use rayon::prelude::*;
 
 use super::error::Tried;
-use super::files::hash_file;
 use super::files::remove;
+use super::hashing::hash_file;
 use super::inventory::{Amount, Entry, Kept, Object};
 use super::{Damage, Fault, Key, Record, Store, StoreError};
 
@@ -67,7 +67,7 @@ impl Store {
     /// names it.
     fn check_object(&self, object: &Object) -> Result<Option<Damage>, StoreError> {
         let path = object.path.clone();
-        match hash_file(&path) {
+        match hash_file(&path, &self.watched) {
             Ok(digest) if digest == object.digest => Ok(None),
             Ok(_) => {
                 let set_aside = Some(self.set_aside(&path)?);

@@ -1,6 +1,5 @@
 //! GTSRB, the German Traffic Sign Recognition Benchmark, in the layout of its archives.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Reader, image_files};
 use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
-use crate::files::names;
+use crate::files::{names, open_regular};
 
 const CLASSES: u32 = 43;
 const HINT: &str = "set `path` to the folder into which GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and \
@@ -79,7 +78,7 @@ fn list(
     files: &mut Vec<PathBuf>,
     labels: &mut Vec<u32>,
 ) -> Result<(), DataError> {
-    let file = File::open(path).map_err(DataError::open(path, HINT))?;
+    let file = open_regular(path).map_err(DataError::open(path, HINT))?;
     let mut rows = csv::ReaderBuilder::new().delimiter(b';').from_reader(file);
     for row in rows.deserialize() {
         let Listed { file, class } = row.map_err(|error| {

@@ -1,5 +1,6 @@
 //! Image folders in torchvision's convention: `train/<class>/*.jpg`, `test/<class>/*.png`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ use crate::data::{ClassList, DataError, Dataset, Images};
 
 const HINT: &str = "set `path` to a folder with `train` and `test`, each with one folder of images per class";
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Formats of pictures that are not read.
+const OTHERS: [&str; 14] =
+    ["avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpe", "jxl", "pgm", "ppm", "tif", "tiff", "webp"];
 
 /// A folder of JPEG and PNG files in torchvision's `ImageFolder` convention: `train/<class>/...` and
 /// `test/<class>/...`. Classes are numbered in the order of their folders' names; images are read as RGB. An exported data
@@ -36,6 +40,10 @@ impl Reader for ImageFolder {
     /// The folder of a public data set usually has its name.
     fn public(&self) -> Option<&'static PublicDataset> {
         find(self.path.file_name()?.to_str()?)
+    }
+
+    fn passed_over(&self) -> Option<String> {
+        passed_over(&self.path)
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
@@ -128,6 +136,29 @@ pub(super) fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(
     Ok(())
 }
 
+/// A warning about the pictures below a folder whose formats are not read: their number by format.
+pub fn passed_over(folder: &Path) -> Option<String> {
+    let mut formats = BTreeMap::new();
+    count_others(folder, &mut formats);
+    let all: usize = formats.values().sum();
+    let formats: Vec<String> = formats.iter().map(|(format, count)| format!("{count} .{format}")).collect();
+    let files = if all == 1 { "picture" } else { "pictures" };
+    let only = "only .jpg, .jpeg and .png files are read, so convert them";
+    (all > 0).then(|| format!("passed over {all} {files} ({}): {only}", formats.join(", ")))
+}
+
+/// Counts the pictures of other formats. A folder that cannot be read was an error before.
+fn count_others(folder: &Path, formats: &mut BTreeMap<&'static str, usize>) {
+    for path in entries(folder).unwrap_or_default() {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            count_others(&path, formats);
+        } else if let Some(format) = OTHERS.iter().find(|known| extension.eq_ignore_ascii_case(known)) {
+            *formats.entry(format).or_default() += 1;
+        }
+    }
+}
+
 /// The entries of `folder`, sorted.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let listed = fs::read_dir(folder).map_err(DataError::open(folder, HINT))?;
@@ -177,6 +208,18 @@ mod tests {
         assert_eq!(reds, [30, 20, 10]);
         assert_eq!(dataset.shape(), Shape { height: 4, width: 4, channels: 3 });
         assert_eq!(dataset.test.len(), 2);
+    }
+
+    #[test]
+    fn pictures_of_other_formats_are_counted() {
+        let folder = folder();
+        assert_eq!(passed_over(folder.path()), None);
+        for name in ["train/cat/a.webp", "train/cat/b.WebP", "test/ant/c.gif", "test/ant/list.csv"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let warning = passed_over(folder.path()).unwrap();
+        assert!(warning.starts_with("passed over 3 pictures (1 .gif, 2 .webp): only .jpg"), "{warning}");
+        assert_eq!(read(folder.path(), 0).unwrap().train.len(), 3);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! cache what they made. The file of a large run is compressed, as `run.json.gz`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::files::{Durability, write_whole, write_whole_with};
+use crate::files::{Durability, open_regular, write_whole, write_whole_with};
 use crate::pipeline::plan::{Label, Plan, Task, TaskRef};
 use crate::pipeline::run::{Ending, Run, Settings};
 use crate::store::{Digest, Key, Record};
@@ -299,7 +299,7 @@ impl RunRecord {
     /// # Errors
     /// If the file cannot be read, or is not one of a run.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let mut file = open_regular(path)?;
         let mut magic = [0; 2];
         let compressed = file.read(&mut magic)? == 2 && magic == [0x1f, 0x8b];
         file.rewind()?;
