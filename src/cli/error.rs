@@ -31,10 +31,10 @@ pub(super) enum CliError {
     #[diagnostic(transparent)]
     Run(#[from] RunError),
     /// Tasks cannot run; the cause of each has been reported.
-    #[error("{tasks} of the tasks cannot run")]
+    #[error("{tasks} cannot run")]
     CannotRun {
-        /// How many.
-        tasks: usize,
+        /// How many, of how many.
+        tasks: String,
         /// The gravest kind of failure among them.
         class: Class,
     },
@@ -95,11 +95,11 @@ pub(super) enum CliError {
     #[diagnostic(help("results that depend on it cannot be reproduced"))]
     Nondeterministic(String),
     /// Manifests have errors; each has been reported.
-    #[error("{0} of the manifests cannot be used")]
-    Invalid(usize),
+    #[error("{0} cannot be used")]
+    Invalid(String),
     /// Manifests cannot be read; the cause of each has been reported.
-    #[error("{0} of the manifests cannot be read")]
-    Unreadable(usize),
+    #[error("{0} cannot be read")]
+    Unreadable(String),
     /// A file that the command would create already exists.
     #[error("`{}` already exists", .0.display())]
     #[diagnostic(help("name another file, or remove this one first"))]

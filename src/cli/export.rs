@@ -62,7 +62,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, id) = one_task(&self.manifest, &self.task, global)?;
+        let (prepared, id) = one_task(&self.manifest, &self.task, global, ui)?;
         let task = prepared.plan.task(id);
         let output = self.output(task)?;
         let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |task, damage| {
@@ -76,9 +76,9 @@ impl Export {
             CliError::NotComputed { what: format!("{label} has no result yet"), hint }
         })?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let dataset =
-            clean_dataset(&prepared.plan, task, &survey).map(|digest| prepared.store.object(digest));
-        let from = prepared.store.object(digest);
+        let store = &prepared.store;
+        let dataset = clean_dataset(&prepared.plan, task, &survey).map(|digest| store.artifact(digest));
+        let (dataset, from) = (dataset.transpose()?, store.artifact(digest)?);
         let export =
             report::Export { artifact: output.makes, from: &from, dataset: dataset.as_deref(), limit };
         let written = report::export(&export, &self.path)?;

@@ -59,7 +59,7 @@ const FORMAT_VERSION: u32 = 1;
 
 impl Plan {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let (prepared, _) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.room.threads.map_or_else(cores, NonZeroUsize::get);
         show(&prepared, self.room.jobs.get(), threads, self.json, ui)
@@ -101,7 +101,7 @@ pub(super) fn show(
             gravest = gravest.max(Some(error.class()));
         }
     }
-    gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: failed, class }))
+    gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: format!("{failed} of {tasks}"), class }))
 }
 
 /// Writes `about 4m 10s of work with -j 2`, and names the stages without an estimate.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::SystemTime;
 
@@ -11,6 +10,7 @@ use clap::{Args, ValueHint};
 use super::error::CliError;
 use super::prepare::Prepared;
 use super::ui::{Ui, format};
+use crate::files::Folder;
 use crate::manifest::Override;
 use crate::pipeline::record::sinks::{JsonLines, Sink, TensorBoard};
 use crate::pipeline::record::{Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord, Utc};
@@ -148,11 +148,11 @@ fn unfit(path: &Path, option: &'static str) -> impl FnOnce(io::Error) -> CliErro
 /// The `run.json` of a run, named by this file, by its folder, or by the name of its folder in the cache. `None` if the
 /// path is something else.
 pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
-    let in_cache = Store::run_in(cache, named);
+    let in_run = |file: &&str| Store::run_in(cache, named, file);
+    let in_cache = || if named.exists() { None } else { RunRecord::FILES.iter().find_map(in_run) };
     match () {
         () if named.is_dir() => Some(RunRecord::file_in(named)),
-        () if !named.exists() && in_cache.is_dir() => Some(RunRecord::file_in(&in_cache)),
-        () => RunRecord::is_named(named).then(|| named.to_owned()),
+        () => in_cache().or_else(|| RunRecord::is_named(named).then(|| named.to_owned())),
     }
 }
 
@@ -161,7 +161,7 @@ pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
 pub(super) struct RunFile<'p> {
     plan: &'p Plan,
     record: RunRecord,
-    folder: Option<PathBuf>,
+    folder: Option<Folder>,
 }
 
 impl<'p> RunFile<'p> {
@@ -184,7 +184,7 @@ impl<'p> RunFile<'p> {
             results: plan.results().map(|results| results.from.clone()),
             settings: settings.into(),
             program: program(),
-            git: git(Path::new(&source.name)),
+            git: Git::of(Path::new(&source.name)),
             machine: machine(),
             started: started.to_string(),
             finished: None,
@@ -208,7 +208,7 @@ impl<'p> RunFile<'p> {
         if let Some(folder) = &self.folder
             && let Err(error) = self.record.write(folder)
         {
-            ui.say(&format!("cannot write run.json in `{}`: {error}", folder.display()));
+            ui.say(&format!("cannot write run.json in `{}`: {error}", folder.path().display()));
         }
     }
 }
@@ -226,16 +226,4 @@ fn machine() -> Machine {
         architecture: std::env::consts::ARCH.to_owned(),
         processors: available_parallelism().map_or(1, Into::into),
     }
-}
-
-/// The state of the repository that a file is in; `None` without one, or without git.
-fn git(file: &Path) -> Option<Git> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let ask = |arguments: &[&str]| {
-        let answer = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;
-        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).trim().to_owned())
-    };
-    let commit = ask(&["rev-parse", "--verify", "HEAD"])?;
-    let dirty = !ask(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Some(Git { commit, dirty })
 }

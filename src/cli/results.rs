@@ -75,7 +75,7 @@ fn column_and_value(text: &str) -> Result<(String, String), String> {
 
 impl Results {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let prepared = prepare(&self.manifest, global)?;
+        let prepared = prepare(&self.manifest, global, ui)?;
         let (plan, store) = (&prepared.plan, &prepared.store);
         let whole = self.format.is_none() && self.filter.is_empty() && self.sort.is_none();
         if whole {
@@ -99,7 +99,8 @@ impl Results {
             Format::Table => show(plan, &table, executed, ui),
             Format::Csv => ui.data(&String::from_utf8_lossy(&table.to_csv()?)),
             Format::Md => {
-                ui.print(&table::markdown(&table.header, table.rows.iter().map(|row| row.fields.as_slice())))
+                let rows = table.rows.iter().map(|row| row.fields.as_slice());
+                ui.print(&table::markdown(&table.header, rows))
             }
             Format::Json => ui.json(&document(plan, &table)),
         };

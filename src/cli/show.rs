@@ -46,7 +46,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
+        let (prepared, task) = one_task(&self.manifest, &self.task, global, ui)?;
         let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
             ui.show(&Event::damaged(task, damage))
         })?;
@@ -60,8 +60,9 @@ pub(super) fn one_task(
     manifest: &ManifestArgs,
     target: &Target,
     global: &Global,
+    ui: &Ui,
 ) -> Result<(Prepared, pipeline::TaskId), CliError> {
-    let prepared = prepare(manifest, global)?;
+    let prepared = prepare(manifest, global, ui)?;
     prepared.plan.picked_one(target)?;
     let (prepared, picked) = prepared.narrow(std::slice::from_ref(target), false)?;
     let task = picked.first().copied();
@@ -114,7 +115,7 @@ impl Look<'_> {
     }
 
     fn artifact(&self, port: &str, from: Option<String>, digest: Digest) -> Artifact {
-        let size = std::fs::metadata(self.prepared.store.object(&digest)).ok().map(|metadata| metadata.len());
+        let size = self.prepared.store.artifact_size(&digest);
         Artifact { port: port.to_owned(), from, digest, size }
     }
 
@@ -142,8 +143,9 @@ impl Look<'_> {
                 card.line("warning", "non-deterministic: computing this key twice gave different outputs");
             }
         }
-        let log = status.key.or(status.last).map(|key| self.prepared.store.log(&key));
-        log.iter().filter(|log| log.is_file()).for_each(|log| card.line("log", &log.display().to_string()));
+        let store = &self.prepared.store;
+        let logged = status.key.or(status.last).filter(|key| matches!(store.open_log(key), Ok(Some(_))));
+        logged.iter().for_each(|key| card.line("log", &store.log(key).display().to_string()));
         card.text()
     }
 

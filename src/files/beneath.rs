@@ -172,12 +172,15 @@ impl Folder {
         &self.path
     }
 
-    /// Opens a folder below this one.
+    /// Opens a folder below this one, or this one again.
     ///
     /// # Errors
     ///
     /// It is missing or not a folder, or a link is on the way.
     pub fn folder(&self, path: &Path) -> io::Result<Self> {
+        if path == self.path {
+            return self.again();
+        }
         let dir = self.walk(path, &mut |_, _| Err(Errno::NOENT))?;
         Ok(Self { dir, path: path.to_owned() })
     }
@@ -188,6 +191,9 @@ impl Folder {
     ///
     /// It cannot be created or is not a folder, or a link is on the way.
     pub fn create_folder(&self, path: &Path) -> io::Result<Self> {
+        if path == self.path {
+            return self.again();
+        }
         let dir = self.walk(path, &mut |parent, name| match mkdirat(parent, name, FOLDER_MODE) {
             // Another process was faster.
             Err(Errno::EXIST) => Ok(()),
@@ -263,9 +269,8 @@ impl Folder {
     /// Finds a name that `create` accepts.
     fn unique<T>(&self, prefix: &str, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
         let here = |path: &Path| self.path.join(path.file_name().unwrap_or_default());
-        let named =
-            tempfile::Builder::new().prefix(prefix).make_in(&self.path, |path| create(&here(path)))?;
-        let (made, path) = named.into_parts();
+        let named = tempfile::Builder::new().prefix(prefix).make_in(&self.path, |path| create(&here(path)));
+        let (made, path) = named.map_err(without_path)?.into_parts();
         // It is ours to remove: that would follow a link in the path of the folder.
         let path = path.keep().map_err(|error| error.error)?;
         Ok((here(&path), made))
@@ -293,7 +298,7 @@ impl Folder {
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> io::Result<()> {
         self.names(path)?;
-        let parent = self.create_folder_of(path)?;
+        let parent = self.create_folder(path.parent().unwrap_or(&self.path))?;
         let (temporary, mut file) = parent.create_unique(TEMPORARY)?;
         let written = write(&mut file)
             .and_then(|()| if durability == Durability::Unsynced { Ok(()) } else { file.sync_all() })
@@ -380,18 +385,10 @@ impl Folder {
         Ok(self.parent(path)?.0)
     }
 
-    fn create_folder_of(&self, path: &Path) -> io::Result<Self> {
-        match path.parent() {
-            Some(parent) if parent != self.path => self.create_folder(parent),
-            _ => self.again(),
-        }
-    }
-
     /// Opens the folder that a path is in, and returns the last name of the path.
     fn parent<'p>(&self, path: &'p Path) -> io::Result<(Self, &'p OsStr)> {
         self.names(path)?;
         match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) if parent == self.path => Ok((self.again()?, name)),
             (Some(parent), Some(name)) => Ok((self.folder(parent)?, name)),
             _ => Err(Unfit::Outside(path.to_owned()).into()),
         }
@@ -444,6 +441,12 @@ fn explain(error: Errno, dir: BorrowedFd<'_>, name: &OsStr, path: &Path) -> io::
         Ok(Kind::Folder | Kind::Other) if error != Errno::NOTDIR => Unfit::NotAFile.into(),
         _ => error.into(),
     }
+}
+
+/// An error of a temporary file, without the file's name: nobody knows it. The caller names the file itself.
+pub(super) fn without_path(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|error| error.source()?.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 /// The names of files that are being written begin with this.

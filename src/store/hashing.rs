@@ -14,12 +14,12 @@ const CHUNK: usize = 1 << 16;
 
 /// Watches a store while it hashes files. It is called from any thread.
 pub trait HashWatch: Send + Sync {
-    /// The store starts to hash a file or folder of this size.
-    fn begins(&self, path: &Path, bytes: u64);
+    /// The store starts to hash a file or folder of this size. It can be a part of work that has begun before.
+    fn begins(&self, _path: &Path, _bytes: u64) {}
     /// It has hashed so many more bytes, or knew their hash.
-    fn hashed(&self, bytes: u64);
+    fn hashed(&self, _bytes: u64) {}
     /// It is done with a file or folder.
-    fn ends(&self);
+    fn ends(&self) {}
     /// Whether to stop: hashing then fails with [`StoreError::Stopped`].
     fn stopped(&self) -> bool;
 }
@@ -56,8 +56,9 @@ impl Watched {
     }
 }
 
-/// Work that has been reported.
-pub(super) struct Begun<'a>(&'a Watched);
+/// Work that has been reported to the watch of a store; dropping it reports its end.
+#[must_use]
+pub struct Begun<'a>(&'a Watched);
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
@@ -73,10 +74,10 @@ impl fmt::Debug for Watched {
     }
 }
 
-/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks kills the process.
-pub(super) fn hash_file(path: &Path, watched: &Watched) -> Result<Digest, StoreError> {
+/// Hashes the content of an open file; `path` names it in errors. It is read, not mapped: a mapped file that shrinks
+/// kills the process.
+pub(super) fn hash(mut file: &File, path: &Path, watched: &Watched) -> Result<Digest, StoreError> {
     let mut hasher = blake3::Hasher::new();
-    let mut file = File::open(path).tried("read", path)?;
     let mut chunk = vec![0; CHUNK];
     loop {
         watched.check()?;

@@ -6,17 +6,19 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::error::Tried;
 use super::files::replace;
 use super::flock::try_lock_file;
-use super::hashing::{Watched, hash_file};
+use super::hashing::{Watched, hash};
 use super::{Digest, StoreError};
+use crate::files::{Folder, open_regular};
 
 /// A file must be unchanged for this many nanoseconds before its digest is remembered.
 const RACY: i128 = 2_000_000_000;
@@ -74,6 +76,7 @@ pub(super) struct Hashed {
 /// Remembered digests, kept in a file between processes.
 #[derive(Debug)]
 pub(super) struct Memo {
+    root: Arc<Folder>,
     file: PathBuf,
     lock: PathBuf,
     state: Mutex<State>,
@@ -88,8 +91,8 @@ struct State {
 
 impl Memo {
     /// A memo in `file`; `lock` is held while it is saved.
-    pub(super) fn new(file: PathBuf, lock: PathBuf) -> Self {
-        Self { file, lock, state: Mutex::default() }
+    pub(super) fn new(root: Arc<Folder>, file: PathBuf, lock: PathBuf) -> Self {
+        Self { root, file, lock, state: Mutex::default() }
     }
 
     /// The size and the digest of a file, remembered if the file is unchanged.
@@ -100,23 +103,47 @@ impl Memo {
             watched.hashed(before.size);
             return Ok(Hashed { size: before.size, digest });
         }
-        let digest = hash_file(path, watched)?;
-        if stamp()? == before && before.settled(SystemTime::now()) {
+        let file = open_regular(path).tried("read", path)?;
+        let digest = hash(&file, path, watched)?;
+        self.remember_settled(before, stamp()?, digest);
+        Ok(Hashed { size: before.size, digest })
+    }
+
+    /// The size and the digest of an open file, remembered if the file is unchanged.
+    pub(super) fn hash_open(
+        &self,
+        file: &File,
+        path: &Path,
+        watched: &Watched,
+    ) -> Result<Hashed, StoreError> {
+        let stamp = || file.metadata().map(|metadata| Stamp::of(&metadata)).tried("read", path);
+        let before = stamp()?;
+        if let Some(digest) = self.recall(&before) {
+            watched.hashed(before.size);
+            return Ok(Hashed { size: before.size, digest });
+        }
+        let digest = hash(file, path, watched)?;
+        self.remember_settled(before, stamp()?, digest);
+        Ok(Hashed { size: before.size, digest })
+    }
+
+    /// Remembers the digest of a file, unless the file changed while it was hashed or just before.
+    fn remember_settled(&self, before: Stamp, after: Stamp, digest: Digest) {
+        if after == before && before.settled(SystemTime::now()) {
             self.remember(before, digest);
         }
-        Ok(Hashed { size: before.size, digest })
     }
 
     fn recall(&self, stamp: &Stamp) -> Option<Digest> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = state.entries.get_or_insert_with(|| read(&self.file));
+        let entries = state.entries.get_or_insert_with(|| read(&self.root, &self.file));
         let (known, digest) = entries.get(&(stamp.device, stamp.inode))?;
         (known == stamp).then_some(*digest)
     }
 
     fn remember(&self, stamp: Stamp, digest: Digest) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = state.entries.get_or_insert_with(|| read(&self.file));
+        let entries = state.entries.get_or_insert_with(|| read(&self.root, &self.file));
         entries.insert((stamp.device, stamp.inode), (stamp, digest));
         state.grown = true;
     }
@@ -125,7 +152,7 @@ impl Memo {
     pub(super) fn save(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { entries: Some(entries), grown: true } = &*state else { return };
-        match merge_into(&self.file, &self.lock, entries) {
+        match merge_into(&self.root, &self.file, &self.lock, entries) {
             Ok(()) => state.grown = false,
             Err(error) => tracing::debug!("{error}"),
         }
@@ -133,21 +160,21 @@ impl Memo {
 }
 
 /// Writes `entries` to `file`, and keeps those that other processes have written meanwhile.
-fn merge_into(file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreError> {
-    let Some(_lock) = try_lock_file(lock)? else { return Ok(()) };
-    let mut merged = read(file);
+fn merge_into(root: &Folder, file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreError> {
+    let Some(_lock) = try_lock_file(root, lock)? else { return Ok(()) };
+    let mut merged = read(root, file);
     merged.extend(entries);
     let text = merged.values().fold(String::new(), |mut text, (stamp, digest)| {
         let Stamp { device, inode, size, modified, changed } = stamp;
         let _ = writeln!(text, "{device} {inode} {size} {modified} {changed} {digest}");
         text
     });
-    replace(file, &text)
+    replace(root, file, &text)
 }
 
 /// Reads a memo. Invalid lines are skipped, and a missing file counts as empty.
-fn read(file: &Path) -> Entries {
-    let text = fs::read_to_string(file).unwrap_or_default();
+fn read(root: &Folder, file: &Path) -> Entries {
+    let text = root.read(file).and_then(io::read_to_string).unwrap_or_default();
     text.lines()
         .filter_map(parse_line)
         .map(|(stamp, digest)| ((stamp.device, stamp.inode), (stamp, digest)))
@@ -168,13 +195,14 @@ fn parse_line(line: &str) -> Option<(Stamp, Digest)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{File, FileTimes};
+    use std::fs::FileTimes;
     use std::time::Duration;
 
     use super::*;
 
     fn memo(folder: &Path) -> Memo {
-        Memo::new(folder.join("test.memo"), folder.join("lock"))
+        let root = Arc::new(Folder::open(folder).unwrap());
+        Memo::new(root, folder.join("test.memo"), folder.join("lock"))
     }
 
     #[test]

@@ -42,6 +42,10 @@ struct Listed {
 }
 
 impl Reader for Gtsrb {
+    fn classes(&self) -> Option<usize> {
+        Some(CLASSES as usize)
+    }
+
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }

@@ -4,7 +4,6 @@
 //! cache what they made. The file of a large run is compressed, as `run.json.gz`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,8 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::files::{Durability, open_regular, write_whole, write_whole_with};
+use super::git::Git;
+use crate::files::{Durability, Folder, open_regular};
 use crate::pipeline::plan::{Label, Plan, Task, TaskRef};
 use crate::pipeline::run::{Ending, Run, Settings};
 use crate::store::{Digest, Key, Record};
@@ -112,15 +112,6 @@ pub struct Program {
     pub version: String,
     /// Its arguments.
     pub arguments: Vec<String>,
-}
-
-/// The state of a repository.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Git {
-    /// The commit.
-    pub commit: String,
-    /// Whether files have uncommitted changes.
-    pub dirty: bool,
 }
 
 /// A machine.
@@ -283,6 +274,9 @@ pub fn keys(path: &Path) -> io::Result<Vec<Key>> {
 }
 
 impl RunRecord {
+    /// The names of the file of a run: the first that exists is the last that was written.
+    pub const FILES: [&str; 2] = [COMPRESSED, PLAIN];
+
     /// The file of a run in its folder.
     pub fn file_in(folder: &Path) -> PathBuf {
         let compressed = folder.join(COMPRESSED);
@@ -311,20 +305,20 @@ impl RunRecord {
     }
 
     /// Writes the record into the folder of its run. The file is replaced atomically.
-    pub fn write(&self, folder: &Path) -> io::Result<()> {
-        let plain = folder.join(PLAIN);
+    pub fn write(&self, folder: &Folder) -> io::Result<()> {
+        let plain = folder.path().join(PLAIN);
         if self.tasks.len() <= FEW {
             let text = serde_json::to_string_pretty(self)? + "\n";
-            return write_whole(&plain, Durability::Content, text.as_bytes());
+            return folder.write_whole(&plain, Durability::Content, text.as_bytes());
         }
-        let compressed = folder.join(COMPRESSED);
-        write_whole_with(&compressed, Durability::Content, |file| {
+        let compressed = folder.path().join(COMPRESSED);
+        folder.write_whole_with(&compressed, Durability::Content, |file| {
             let mut packed = GzEncoder::new(io::BufWriter::new(file), Compression::default());
             serde_json::to_writer(&mut packed, self)?;
             packed.finish()?.flush()
         })?;
         // It was written when the run began.
-        match fs::remove_file(&plain) {
+        match folder.remove(&plain) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

@@ -116,11 +116,12 @@ impl Stage for Fake {
 
     fn bind(&self, with: &Value) -> Result<Box<dyn Bound>, Vec<ParamError>> {
         let params: Params = serde_json::from_value(with.clone())
-            .map_err(|error| vec![ParamError { path: vec![], message: error.to_string() }])?;
+            .map_err(|error| vec![ParamError { path: vec![], message: error.to_string(), help: None }])?;
         if params.text == "forbidden" {
             return Err(vec![ParamError {
                 path: vec!["text".into()],
                 message: "this text is forbidden".into(),
+                help: None,
             }]);
         }
         Ok(Box::new(BoundFake { fake: self.clone(), params }))
@@ -152,6 +153,14 @@ impl Bound for BoundFake {
 
     fn sources(&self) -> Vec<PathBuf> {
         self.params.file.iter().cloned().collect()
+    }
+
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
+    fn check_classes(&self, _classes: usize) -> Vec<ParamError> {
+        vec![]
     }
 
     fn advice(&self, _stage: &str) -> Option<String> {
@@ -206,7 +215,7 @@ fn until_stopped(context: &mut Context<'_>) -> Result<Outcome, StageError> {
     for epoch in 0.. {
         context.observer.progress(&Progress { epoch, ..Progress::default() });
         if context.stopped() {
-            fs::write(context.partial.join("checkpoint"), epoch.to_string()).unwrap();
+            fs::write(context.partial.path().join("checkpoint"), epoch.to_string()).unwrap();
             break;
         }
         thread::sleep(Duration::from_millis(1));

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use serde_json::{Value, json};
 
 use crate::data::Dataset;
+use crate::files::Folder;
 use crate::nn::Backend;
 use crate::stages::kind::boxed;
 pub(crate) use crate::stages::kinds::dataset::DatasetStage;
@@ -38,7 +39,7 @@ pub(crate) fn run_observed<K: Kind>(
         seed: 1,
         inputs: inputs.collect::<BTreeMap<_, _>>(),
         work: folder,
-        partial: folder,
+        partial: &Folder::open(folder).unwrap(),
         backend: &Backend::default(),
         observer,
         stop: &AtomicBool::new(false),

@@ -123,7 +123,12 @@ impl Attempt<'_> {
     fn compute(&self, keyed: Keyed, sources: &[Source], lock: &KeyLock) -> Result<Ended, TaskError> {
         let (task, threads, memory) = (&self.job.label, self.job.threads, &self.local.memory);
         (self.report)(Report::Started { started: keyed.key });
-        let log = TaskLog::open(&self.local.store.log(&keyed.key), task, threads);
+        let file = match self.local.store.append_log(lock) {
+            // Somebody planted a link or a FIFO, which no task may write to.
+            Err(error) if error.unfit() => return Err(error.into()),
+            opened => opened,
+        };
+        let log = TaskLog::open(file, task, threads);
         memory.start(task.id);
         let ended = catch_unwind(AssertUnwindSafe(|| self.run_stage(keyed, sources, lock, &log)))
             .unwrap_or_else(|panic| Err(panicked(self.job, &*panic)));
@@ -265,12 +270,12 @@ impl Observer for Reporter<'_> {
 mod tests {
     use super::*;
     use crate::pipeline::plan::{Label, TaskId};
+    use crate::store::StoreError;
 
     #[test]
     fn progress_is_reported_10_times_per_second_and_at_every_epoch() {
         let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
-        let folder = tempfile::tempdir().unwrap();
-        let log = TaskLog::open(&folder.path().join("log"), &task, 1);
+        let log = TaskLog::open(Err(StoreError::SourceMissing("log".into())), &task, 1);
         let reporter = Reporter::new(task, &|_| (), &log);
         let start = Instant::now();
         let at = |epoch, milliseconds| reporter.is_due(epoch, start + Duration::from_millis(milliseconds));
