@@ -150,7 +150,9 @@ pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
     let in_cache = || if named.exists() { None } else { Store::run_in(cache, named, RUN_FILE) };
     match () {
         () if named.is_dir() => Some(named.join(RUN_FILE)),
-        () => in_cache().or_else(|| (named.file_name() == Some(OsStr::new(RUN_FILE))).then(|| named.to_owned())),
+        () => {
+            in_cache().or_else(|| (named.file_name() == Some(OsStr::new(RUN_FILE))).then(|| named.to_owned()))
+        }
     }
 }
 

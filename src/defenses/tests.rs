@@ -3,7 +3,6 @@
 mod parameters;
 mod setup;
 
-
 use serde_json::{Value, json};
 
 use super::*;

@@ -16,7 +16,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::error::Tried;
-use super::files::{create_shard, hash, sync_parent, write_synced};
+use super::files::{create_shard, sync_parent, write_synced};
+use super::hashing::{Watched, hash};
 use super::records::{self, DraftOutput, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
 use super::{KeyLock, Store, StoreError, Work};
 
@@ -94,7 +95,8 @@ impl Store {
             other => other.tried("read", &path)?,
         };
         let size = file.metadata().tried("read", &path)?.len();
-        let digest = hash(&file, &path)?;
+        // A stop does not undo what is computed.
+        let digest = hash(&file, &path, &Watched::default())?;
         file.sync_data().tried("write", &path)?;
         fail_point("object-synced");
         file.set_permissions(Permissions::from_mode(0o444)).tried("write-protect", &path)?;

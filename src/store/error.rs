@@ -34,6 +34,9 @@ pub enum StoreError {
         /// The cause.
         why: &'static str,
     },
+    /// The watch of the store stopped it while it hashed files.
+    #[error("stopped while hashing files")]
+    Stopped,
     /// A stage succeeded but did not write one of its outputs.
     #[error("output `{port}` was not written: there is no file `{}`", path.display())]
     OutputMissing {
@@ -88,7 +91,9 @@ impl Diagnostic for StoreError {
                 "update argd-pipe, or choose another folder with --cache-dir".to_owned()
             }
             Self::CannotCollect { .. } => "collect with the newer argd-pipe".to_owned(),
-            Self::SourceMissing(_) | Self::SourceUnfit { .. } | Self::OutputMissing { .. } => return None,
+            Self::SourceUnfit { .. } => "name another file or folder".to_owned(),
+            Self::Stopped => "run the same command again to resume".to_owned(),
+            Self::SourceMissing(_) | Self::OutputMissing { .. } => return None,
         };
         Some(Box::new(hint))
     }

@@ -3,12 +3,11 @@
 //! Everything is reached through the open folder of the store, so no link below it is followed; see [`Folder`]. In which
 //! order a commit takes these steps is its own, see [`super::commit`].
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::StoreError;
 use super::error::Tried;
-use super::{Digest, StoreError};
 use crate::files::{Durability, Facts, Folder, Kind};
 
 /// Creates the folder of a file, and syncs it to the disk.
@@ -44,13 +43,6 @@ pub(super) fn remove(root: &Folder, path: &Path) -> Result<(), StoreError> {
 /// Replaces a file that costs little to lose. A reader sees the old one or the new one; a power cut may leave none.
 pub(super) fn replace(root: &Folder, path: &Path, text: &str) -> Result<(), StoreError> {
     root.write_whole(path, Durability::Unsynced, text.as_bytes()).tried("replace", path)
-}
-
-/// Hashes the content of an open file. It is read, not mapped: a mapped file that shrinks kills the process.
-pub(super) fn hash(file: &File, path: &Path) -> Result<Digest, StoreError> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).tried("read", path)?;
-    Ok(hasher.finalize().into())
 }
 
 /// The files in a folder and the folders below it. Other processes may remove files meanwhile.

@@ -113,6 +113,7 @@ impl Store {
     /// Checks an artifact, and sets it aside if it is corrupt.
     fn check(&self, output: &OutputRecord) -> Result<Option<Damage>, StoreError> {
         let path = self.object(&output.digest);
+        let _begun = self.watched.begin(&path, output.size);
         let file = match self.root.read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -124,7 +125,7 @@ impl Store {
             }
             Err(error) => return Err(error).tried("read", &path),
         };
-        let found = self.objects.hash_open(&file, &path)?;
+        let found = self.objects.hash_open(&file, &path, &self.watched)?;
         let fault = if found.size != output.size {
             Fault::Size { recorded: output.size, found: found.size }
         } else if found.digest != output.digest {

@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod flock;
 mod gc;
+mod hashing;
 mod inventory;
 mod journal;
 mod layout;
@@ -31,6 +32,7 @@ mod sources;
 mod traces;
 mod uses;
 mod verify;
+mod walk;
 mod work;
 
 use std::fs::File;
@@ -43,17 +45,20 @@ pub use digest::{Digest, Key, NotAHash};
 pub use error::{StoreError, disk_is_full};
 pub use flock::host;
 pub use gc::{Collection, Policy};
+pub use hashing::HashWatch;
 pub use inventory::{Amount, Entry, Kept, Sizes};
 pub use journal::{Failure, Journal, Past};
 pub use locks::{Holder, KeyLock};
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
+pub use sources::{Change, Source};
 pub use verify::{Lost, Verification};
 pub use work::Work;
 
 use crate::files::Folder;
 use error::Tried;
-use files::{hash, unless_gone};
+use files::unless_gone;
+use hashing::{Watched, hash};
 use layout::Layout;
 use memo::Memo;
 use uses::Uses;
@@ -70,6 +75,8 @@ pub struct Store {
     sources: Memo,
     /// The keys that this process uses, for the collector.
     uses: Uses,
+    /// Receives the progress of hashing.
+    watched: Watched,
 }
 
 impl Store {
@@ -81,10 +88,21 @@ impl Store {
         let memo = |name: &str| {
             Memo::new(Arc::clone(&root), layout.memo(name), layout.lock(&format!("{name}.memo")))
         };
-        let uses = Uses::new(Arc::clone(&root), layout.live(), layout.lock("gc"));
-        let store = Self { objects: memo("objects"), sources: memo("sources"), uses, layout, root };
+        let store = Self {
+            objects: memo("objects"),
+            sources: memo("sources"),
+            uses: Uses::new(Arc::clone(&root), layout.live(), layout.lock("gc")),
+            watched: Watched::default(),
+            layout,
+            root,
+        };
         store.clean_work()?;
         Ok(store)
+    }
+
+    /// Lets `watch` receive the progress of hashing, and stop it.
+    pub fn watch(&mut self, watch: Arc<dyn HashWatch>) {
+        self.watched = Watched::by(watch);
     }
 
     /// The path of an artifact, if the store has it. The file is read-only and must not change. Read it through
@@ -111,7 +129,7 @@ impl Store {
     pub fn is_intact(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.object(digest);
         let Some(file) = unless_gone(self.root.read(&path)).tried("read", &path)? else { return Ok(false) };
-        Ok(hash(&file, &path)? == *digest)
+        Ok(hash(&file, &path, &self.watched)? == *digest)
     }
 
     /// Marks a key as used by this process, as a lookup does, but reads nothing.

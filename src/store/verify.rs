@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use rayon::prelude::*;
 
 use super::error::Tried;
-use super::files::{hash, remove, unless_gone};
+use super::files::{remove, unless_gone};
+use super::hashing::hash;
 use super::inventory::{Amount, Entry, Kept, Object};
 use super::{Damage, Fault, Key, Record, Store, StoreError};
 use crate::files::Unfit;
@@ -68,7 +69,7 @@ impl Store {
     fn check_object(&self, object: &Object) -> Result<Option<Damage>, StoreError> {
         let path = object.path.clone();
         let fault = match self.root.read(&path) {
-            Ok(file) if hash(&file, &path)? == object.digest => return Ok(None),
+            Ok(file) if hash(&file, &path, &self.watched)? == object.digest => return Ok(None),
             Ok(_) => Fault::Content,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) if Unfit::of(&error).is_some() => Fault::Unfit(error.to_string()),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Tried;
-use super::files::{hash, list};
+use super::files::list;
+use super::hashing::{Watched, hash};
 use super::layout::Layout;
 use super::{Digest, Key, KeyLock, Store, StoreError};
 use crate::files::{Folder, Unfit};
@@ -34,7 +35,7 @@ impl Work {
     /// The digest of the file that was written for an output port.
     pub fn digest(&self, port: &str) -> Result<Digest, StoreError> {
         let path = self.path().join(port);
-        hash(&self.folder.read(&path).tried("read", &path)?, &path)
+        hash(&self.folder.read(&path).tried("read", &path)?, &path, &Watched::default())
     }
 }
 

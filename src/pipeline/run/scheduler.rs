@@ -20,7 +20,7 @@ use crate::pipeline::error::{RunError, TaskError};
 use crate::pipeline::job::{JobSpec, Resources};
 use crate::pipeline::plan::{Plan, Task, TaskId, TaskRef};
 use crate::pipeline::state::{State, key, survey};
-use crate::store::{Journal, Key, Record, Store};
+use crate::store::{Journal, Key, Record, Store, StoreError};
 
 /// The limits of a run. They do not change its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ enum Message {
 /// Runs the tasks of a plan that are not cached, and passes events to `on_event` on this thread.
 ///
 /// Once `stop` is set, no task starts. `executor` checks the same flag: running stages write checkpoints, and then the
-/// run ends. A task's failure is an [`Ending`], not an error of the run; see [`Run::complete`].
+/// run ends. The watch of `store` must stop it by the same flag. A task's failure is an [`Ending`], not an error of the run; see [`Run::complete`].
 pub fn run(
     plan: &Plan,
     store: &Store,
@@ -65,11 +65,16 @@ pub fn run(
     let started = Instant::now();
     let &Settings { jobs, threads, .. } = settings;
     on_event(Event::RunStarted { pipeline: plan.name().to_owned(), tasks: plan.len(), jobs, threads });
-    let survey = survey(plan, store, &mut |task, damage| on_event(Event::damaged(task, damage)))?;
+    let surveyed = survey(plan, store, &mut |task, damage| on_event(Event::damaged(task, damage)));
+    let states = match surveyed {
+        // No task starts, because the same flag stops the run.
+        Err(StoreError::Stopped) => plan.tasks().map(|_| State::Pending).collect(),
+        surveyed => surveyed?.into_states(),
+    };
     let journal = store.journal(plan.name());
     let budget = settings.memory.map(|bytes| MemoryBudget::new(bytes, plan, store)).transpose()?;
     let mut dispatcher = Dispatcher::new(plan, settings, budget, journal, on_event);
-    dispatcher.begin(survey.into_states());
+    dispatcher.begin(states);
     dispatcher.work_off(executor, stop);
     Ok(dispatcher.finish(started))
 }

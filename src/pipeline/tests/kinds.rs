@@ -32,6 +32,8 @@ pub enum Act {
 pub struct Lab {
     ran: Mutex<Vec<&'static str>>,
     acts: Mutex<HashMap<&'static str, Act>>,
+    /// What happens elsewhere while a stage with an outside file runs.
+    meanwhile: Mutex<Option<Box<dyn FnMut() + Send>>>,
 }
 
 impl Lab {
@@ -39,7 +41,12 @@ impl Lab {
         self.acts.lock().unwrap().insert(kind, act);
     }
 
+    pub fn meanwhile(&self, act: impl FnMut() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(act));
+    }
+
     pub fn heal(&self) {
+        self.meanwhile.lock().unwrap().take();
         self.acts.lock().unwrap().clear();
     }
 
@@ -162,6 +169,9 @@ impl Bound for BoundFake {
             Some(Act::UntilStopped) => return until_stopped(context),
             Some(Act::Slow(milliseconds)) => thread::sleep(Duration::from_millis(milliseconds)),
             Some(Act::Waver) | None => {}
+        }
+        if let (Some(_), Some(act)) = (&self.params.file, &mut *lab.meanwhile.lock().unwrap()) {
+            act();
         }
         // Reading the inputs shows that they exist. `work` is empty and private.
         let inputs: Vec<(String, String)> = context

@@ -18,7 +18,7 @@ use crate::pipeline::run::task_log::TaskLog;
 use crate::pipeline::state::key::Subject;
 use crate::pipeline::state::{Keyed, survey};
 use crate::stages::{Observer, Progress, Stage, StageError};
-use crate::store::{self, Damage, Execution, Key, KeyLock, Record, RecordDraft, Store};
+use crate::store::{self, Damage, Execution, Key, KeyLock, Record, RecordDraft, Source, Store, StoreError};
 
 /// The least time between two [`Event::Progress`] of a task within an epoch.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
@@ -50,7 +50,10 @@ impl Executor for Local<'_> {
         let attempt = || {
             Attempt { local: self, job, bound: &job.bind(self.kinds, self.backend.numerics())?, report }.run()
         };
-        catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| Err(panicked(job, &*panic)))
+        match catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| Err(panicked(job, &*panic))) {
+            Err(TaskError::Store(StoreError::Stopped)) => Ok(Ended::Stopped),
+            ended => ended,
+        }
     }
 }
 
@@ -64,7 +67,9 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn run(&self) -> Result<Ended, TaskError> {
-        let keyed = self.subject().keyed(&self.job.inputs, self.local.store)?;
+        // The survey may be hours old.
+        let sources = self.subject().sources(self.local.store)?;
+        let keyed = Keyed::from(self.subject().components(&self.job.inputs, &sources));
         if self.job.key != Some(keyed.key) {
             if let Some(record) = self.find(&keyed.key)? {
                 return Ok(Ended::Cached(record));
@@ -78,7 +83,7 @@ impl Attempt<'_> {
         if let Some(record) = self.find(&keyed.key)? {
             return Ok(Ended::Cached(record));
         }
-        self.compute(keyed, &lock)
+        self.compute(keyed, &sources, &lock)
     }
 
     fn subject(&self) -> Subject<'_> {
@@ -115,7 +120,7 @@ impl Attempt<'_> {
     }
 
     /// Runs the stage and commits its outputs. The log records how it ended.
-    fn compute(&self, keyed: Keyed, lock: &KeyLock) -> Result<Ended, TaskError> {
+    fn compute(&self, keyed: Keyed, sources: &[Source], lock: &KeyLock) -> Result<Ended, TaskError> {
         let (task, threads, memory) = (&self.job.label, self.job.threads, &self.local.memory);
         (self.report)(Report::Started { started: keyed.key });
         let file = match self.local.store.append_log(lock) {
@@ -125,18 +130,27 @@ impl Attempt<'_> {
         };
         let log = TaskLog::open(file, task, threads);
         memory.start(task.id);
-        let ended = catch_unwind(AssertUnwindSafe(|| self.run_stage(keyed, lock, &log)))
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run_stage(keyed, sources, lock, &log)))
             .unwrap_or_else(|panic| Err(panicked(self.job, &*panic)));
         memory.stop(task.id);
         match &ended {
-            Ok(Ended::Stopped) => log.line("stopped; the next attempt resumes from the checkpoint"),
+            Ok(Ended::Stopped) | Err(TaskError::Store(StoreError::Stopped)) => {
+                log.line("stopped; the next attempt resumes from the checkpoint")
+            }
             Ok(_) => log.line("finished"),
             Err(error) => log.line(&format!("failed: {}", error.with_hint())),
         }
         ended
     }
 
-    fn run_stage(&self, keyed: Keyed, lock: &KeyLock, log: &TaskLog) -> Result<Ended, TaskError> {
+    /// `sources` are the outside files as they were when their digests entered the key.
+    fn run_stage(
+        &self,
+        keyed: Keyed,
+        sources: &[Source],
+        lock: &KeyLock,
+        log: &TaskLog,
+    ) -> Result<Ended, TaskError> {
         let (job, store) = (self.job, self.local.store);
         let clock = Clock::start();
         let work = store.work(lock)?;
@@ -148,6 +162,7 @@ impl Attempt<'_> {
             Err(TaskError::Stage(StageError::Stopped)) => return Ok(Ended::Stopped),
             other => other?,
         };
+        self.subject().check_unchanged(sources, store)?;
         let exec = Execution {
             pipeline: job.pipeline.clone(),
             task: job.label.to_string(),
