@@ -11,7 +11,7 @@ use crate::data::DataError;
 use crate::nn::graph::Op;
 use crate::rng::stream;
 use crate::shape::Shape;
-use crate::train::{Frozen, Progress, TrainError};
+use crate::train::{Frozen, Progress, TrainError, Unit};
 
 /// TrojanNN: chooses the neurons before the last layer with the largest weights, and optimizes a patch at the bottom
 /// right of a black image until their activation is `value`.
@@ -91,7 +91,7 @@ impl TrojanNn {
             let slope = slope.flatten_all()?.to_vec1::<f32>()?;
             adam.step(&mut values, &slope);
             values.iter_mut().zip(mask).for_each(|(value, share)| *value = share * value.clamp(0.0, 1.0));
-            case.observer.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
+            case.observer.progress(&Progress::of_steps(Unit::Step, step, self.steps));
         }
         case.observer
             .note(&format!("mean activation of the neurons: {before} before, {} after", mean(&values)?));

@@ -13,6 +13,7 @@ use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
 use crate::pipeline::{self, Event, Target};
+use crate::plain::visible_lines;
 use crate::store::{Key, Store};
 
 /// How often `--follow` reads the log.
@@ -75,7 +76,7 @@ impl Log {
         loop {
             // The lock is checked first: lines written before its holder released it are then still read.
             let running = self.follow && store.locked_by(key).is_some();
-            ui.data(&read_on(&mut file, &path)?)?;
+            ui.print(&visible_lines(&read_on(&mut file, &path)?))?;
             if !running {
                 return Ok(());
             }

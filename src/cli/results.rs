@@ -89,9 +89,9 @@ impl Results {
             Format::Table => show(plan, &table, executed, ui)?,
             Format::Csv => ui.data(&String::from_utf8_lossy(&table.to_csv()?))?,
             Format::Md => {
-                ui.data(&table::markdown(&table.header, table.rows.iter().map(|row| row.fields.as_slice())))?;
+                ui.print(&table::markdown(&table.header, table.rows.iter().map(|row| row.fields.as_slice())))?;
             }
-            Format::Json => ui.data(&format!("{:#}\n", document(plan, &table)))?,
+            Format::Json => ui.json(&document(plan, &table))?,
         }
         let whole = self.format.is_none() && self.filter.is_empty() && self.sort.is_none();
         if whole { write(plan, &table, ui) } else { Ok(()) }
@@ -119,8 +119,8 @@ pub(super) fn show(
     executed: impl Fn(TaskId) -> Option<Executed>,
     ui: &Ui,
 ) -> Result<(), CliError> {
-    ui.data(&table::of_results(plan, table, executed))?;
-    Summary::of(plan, table).map_or(Ok(()), |summary| ui.data(&table::of_summary(&summary)))
+    ui.print(&table::of_results(plan, table, executed))?;
+    Summary::of(plan, table).map_or(Ok(()), |summary| ui.print(&table::of_summary(&summary)))
 }
 
 /// Writes the CSV and the one over the seeds, and reports their paths.

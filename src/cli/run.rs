@@ -16,7 +16,7 @@ use super::ui::table::Executed;
 use super::ui::{Ui, format};
 use super::{plan, results, signals};
 use crate::pipeline::results::Table;
-use crate::pipeline::{self, Ending, Plan, Policy, RunError, Settings, Target, TaskId};
+use crate::pipeline::{self, Ending, Forecast, Plan, Policy, RunError, Settings, Target, TaskId};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -107,7 +107,7 @@ impl Run {
         let (mut prepared, picked) = prepared.narrow(&self.targets.targets, self.downstream)?;
         self.set_policies(&mut prepared.plan, &picked)?;
         if self.dry_run {
-            return plan::show(&prepared, false, ui);
+            return plan::show(&prepared, settings.jobs, settings.threads, false, ui);
         }
         let stop = signals::stop_flag()?;
         self.execute(&prepared, &settings, &stop, global, ui)
@@ -140,7 +140,7 @@ impl Run {
         let mut recorders = self.recording.open()?;
         let run_file = RunFile::start(prepared, &self.manifest.overrides(), settings, ui);
         let run = {
-            let mut watcher = ui.watch(stop);
+            let mut watcher = ui.watch(stop, Forecast::new(plan, store, settings.jobs, settings.threads));
             let executor = self.executor.start(store, stop, plan.backend(), global)?;
             pipeline::run(plan, store, settings, &*executor, stop, &mut |event| {
                 recorders.observe(&event);

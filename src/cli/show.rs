@@ -14,6 +14,8 @@ use super::ui::format::{bytes, count, duration};
 use super::ui::table;
 use crate::pipeline::record::Utc;
 use crate::pipeline::{self, Event, Status, Target, Task};
+use crate::stages::metrics::VALID;
+use crate::stages::why_not_valid;
 use crate::store::{Digest, Execution, Record};
 
 /// The version of the JSON: raised when a field changes its meaning or is removed.
@@ -49,7 +51,7 @@ impl Show {
             ui.show(&Event::damaged(task, damage))
         })?;
         let look = Look { prepared: &prepared, status: &status, task: prepared.plan.task(task) };
-        ui.data(&if self.json { format!("{:#}\n", look.document()) } else { look.card() })
+        if self.json { ui.json(&look.document()) } else { ui.print(&look.card()) }
     }
 }
 
@@ -133,8 +135,9 @@ impl Look<'_> {
             artifacts.iter().for_each(|artifact| card.line(name, &artifact.to_string()));
         }
         if let Some(record) = self.record() {
-            record.metrics.iter().for_each(|(name, value)| card.line("metrics", &format!("{name}: {value}")));
+            metrics(task, record).iter().for_each(|line| card.line("metrics", line));
             execution(&record.exec).iter().for_each(|fact| card.line("executed", fact));
+            record.exec.warnings.iter().for_each(|warning| card.line("warning", warning));
             if record.nondeterministic {
                 card.line("warning", "non-deterministic: computing this key twice gave different outputs");
             }
@@ -178,8 +181,19 @@ impl std::fmt::Display for Artifact {
     }
 }
 
+/// The metrics, one per line. A result that is not valid says why.
+fn metrics(task: &Task, record: &Record) -> Vec<String> {
+    let why = why_not_valid(&task.bound.params(), &record.metrics);
+    let line = |(name, value): (&String, &Value)| match &why {
+        Some(why) if name == VALID => format!("{name}: no ({why})"),
+        _ => format!("{name}: {value}"),
+    };
+    record.metrics.iter().map(line).collect()
+}
+
 fn execution(exec: &Execution) -> Vec<String> {
-    let Execution { host, started, seconds, threads, argd_version, peak_bytes, pipeline, task } = exec;
+    let Execution { host, started, seconds, threads, argd_version, peak_bytes, pipeline, task, warnings: _ } =
+        exec;
     let started = Utc::from(UNIX_EPOCH + Duration::from_secs(*started));
     let mut facts = vec![
         format!("as {pipeline}/{task}"),

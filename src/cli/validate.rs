@@ -9,6 +9,7 @@ use super::prepare;
 use super::ui::{Ui, format};
 use crate::manifest::LoadError;
 use crate::nn::Backend;
+use crate::plain::visible;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +36,8 @@ impl Validate {
                 Ok(plan) => {
                     let stages = format::count(plan.stages().len(), "stage");
                     let tasks = format::count(plan.len(), "task");
-                    ui.data(&format!("{}: valid: {stages}, {tasks}\n", path.display()))?;
+                    let path = path.display().to_string();
+                    ui.print(&format!("{}: valid: {stages}, {tasks}\n", visible(&path)))?;
                 }
                 // A missing file may be a mistyped name; it does not make a manifest invalid.
                 Err(error @ CliError::Manifest(LoadError::Io { .. })) => {

@@ -70,6 +70,10 @@ impl Observer for Context<'_> {
         self.observer.note(line);
     }
 
+    fn warn(&self, line: &str) {
+        self.observer.warn(line);
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -139,6 +139,10 @@ impl Observer for Tested<'_> {
         self.context.note(line);
     }
 
+    fn warn(&self, line: &str) {
+        self.context.warn(line);
+    }
+
     fn stopped(&self) -> bool {
         self.context.stopped()
     }

@@ -1,5 +1,6 @@
 //! Lists the records and artifacts of a store, and measures their sizes.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::iter::Sum;
 use std::ops::AddAssign;
@@ -129,6 +130,20 @@ impl Store {
         let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(|entry| entry.key);
         Ok(entries)
+    }
+
+    /// Reads the records that were used last, the newest first, at most `limit`. Skips those that cannot be read.
+    pub fn newest_records(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let mut files = files_below(&self.layout.records())?;
+        files.sort_by_cached_key(|(_, metadata)| Reverse(metadata.modified().unwrap_or(UNIX_EPOCH)));
+        let record = |(path, _): (PathBuf, Metadata)| {
+            let key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
+            match records::read(&path, &key) {
+                Ok(Found::Record(record)) => Some(*record),
+                _ => None,
+            }
+        };
+        Ok(files.into_iter().take(limit).filter_map(record).collect())
     }
 
     /// Lists every artifact.

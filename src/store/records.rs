@@ -74,6 +74,9 @@ pub struct Execution {
     /// The peak memory of the process while it ran, in bytes, if the system reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
+    /// What a user should know before using the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The name of the manifest that it was first computed for.
     #[serde(default)]
     pub pipeline: String,

@@ -8,7 +8,9 @@ use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use super::format::duration;
 use crate::pipeline::results::{self, BASELINE, Change, Comparison, Group, Pair, Spread, Summary};
 use crate::pipeline::{Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
-use crate::stages::metrics::{ACC, ASR, DIGITS, Metric};
+use crate::plain::visible;
+use crate::stages::metrics::{ACC, ASR, DIGITS, Metric, VALID};
+use crate::stages::why_not_valid;
 use crate::store::Record;
 
 /// How a task got its result.
@@ -43,7 +45,11 @@ pub(in crate::cli) fn of_results(
         Metric::titled().filter_map(|(metric, title)| Some((column(results, metric.name)?, title))).collect();
     let header = head(plan).chain(shown.iter().map(|(_, shown)| (*shown).to_owned()));
     let rows = results.rows.iter().map(|row| {
-        let metrics = shown.iter().map(|(column, _)| row.fields.get(*column).cloned().unwrap_or_default());
+        let valid = column(results, VALID);
+        let metrics = shown.iter().map(|(column, _)| match row.fields.get(*column) {
+            Some(_) if Some(*column) == valid => validity(plan, row),
+            field => field.cloned().unwrap_or_default(),
+        });
         let own: Vec<Executed> = of_cell(plan, row.task.id).into_iter().filter_map(&executed).collect();
         let time = duration(own.iter().map(|executed| executed.seconds).sum());
         let cached = if own.iter().all(|executed| executed.cached) { "cached" } else { "" };
@@ -51,6 +57,16 @@ pub(in crate::cli) fn of_results(
     });
     let first_number = 1 + plan.axes().len();
     draw(header.chain(["time".to_owned(), String::new()]).collect(), rows.collect(), first_number..)
+}
+
+/// Whether a result is valid, and why not.
+fn validity(plan: &Plan, row: &results::Row) -> String {
+    let why = why_not_valid(&plan.task(row.task.id).bound.params(), &row.metrics);
+    match (why, row.metrics.get(VALID)) {
+        (Some(why), _) => format!("no ({why})"),
+        (None, Some(_)) => "yes".to_owned(),
+        (None, None) => String::new(),
+    }
 }
 
 /// A table of the results over seeds: stage, axes, number of seeds, mean and standard deviation of each metric, and the
@@ -108,7 +124,7 @@ pub(in crate::cli) fn of_plan(plan: &Plan, survey: &Survey) -> String {
 /// A Markdown table.
 pub(in crate::cli) fn markdown<'r>(header: &[String], rows: impl Iterator<Item = &'r [String]>) -> String {
     let line = |fields: &[String]| {
-        let fields: Vec<String> = fields.iter().map(|field| field.replace('|', "\\|")).collect();
+        let fields: Vec<String> = fields.iter().map(|field| visible(field).replace('|', "\\|")).collect();
         format!("| {} |\n", fields.join(" | "))
     };
     let rule = format!("|{}\n", "---|".repeat(header.len()));
@@ -164,9 +180,11 @@ pub(in crate::cli) fn of_status(plan: &Plan, tasks: &[&TaskStatus], why: bool) -
     let rows = tasks.iter().map(|status| {
         let key = status.key.map(|key| key.short()).unwrap_or_default();
         let own = name(plan, &status.task).chain([status.standing.name().to_owned(), key]);
-        own.chain(why.then(|| reasons(status).join("\n"))).collect()
+        let own = own.map(|field| visible(&field).into_owned());
+        let reasons = reasons(status).iter().map(|reason| visible(reason).into_owned()).collect::<Vec<_>>();
+        own.chain(why.then(|| reasons.join("\n"))).collect()
     });
-    draw(header.collect(), rows.collect(), ..0)
+    lay_out(header.collect(), rows.collect(), ..0)
 }
 
 /// Why a task is not cached, one line per reason.
@@ -176,6 +194,7 @@ pub(in crate::cli) fn reasons(status: &TaskStatus) -> Vec<String> {
         Standing::Failed => format!("it failed last time: {note}"),
         _ => note.clone(),
     });
+    let note = note.flat_map(|note| note.lines().map(str::to_owned).collect::<Vec<_>>());
     // The changes since its last success do not explain why a task failed.
     let keys = status.reasons.iter().filter(|_| status.standing != Standing::Failed);
     note.chain(keys.map(ToString::to_string)).collect()
@@ -222,6 +241,16 @@ pub(in crate::cli) fn of_rows(
 }
 
 fn draw(header: Vec<String>, rows: Vec<Vec<String>>, numbers: impl std::ops::RangeBounds<usize>) -> String {
+    let line = |row: Vec<String>| row.iter().map(|field| visible(field).into_owned()).collect();
+    lay_out(line(header), rows.into_iter().map(line).collect(), numbers)
+}
+
+/// Draws fields that have no control characters. They may have several lines.
+fn lay_out(
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+    numbers: impl std::ops::RangeBounds<usize>,
+) -> String {
     if rows.is_empty() {
         return String::new();
     }

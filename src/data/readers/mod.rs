@@ -17,8 +17,10 @@ use std::path::Path;
 
 use super::fetch::PublicDataset;
 use super::{DataError, Dataset, InvalidParam};
+use crate::files::read_regular;
 use crate::methods::registry;
 
+pub use image_folder::passed_over;
 pub use pictures::read_pictures;
 
 /// A source of images with its parameters.
@@ -42,6 +44,11 @@ pub trait Reader {
         None
     }
 
+    /// A warning about pictures that it passes over, because it does not read their formats.
+    fn passed_over(&self) -> Option<String> {
+        None
+    }
+
     /// Reads or draws the data set.
     fn read(&self, seed: u64) -> Result<Dataset, DataError>;
 }
@@ -60,7 +67,11 @@ registry! {
 
 /// Reads a file of one class name per line; there must be `count` of them.
 fn read_names(path: &Path, count: usize, hint: &str) -> Result<Vec<String>, DataError> {
-    let text = std::fs::read_to_string(path).map_err(DataError::open(path, hint))?;
+    let bytes = read_regular(path).map_err(DataError::open(path, hint))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() as u64;
+        DataError::damaged(path, at, "not UTF-8 text; restore the file")
+    })?;
     let names: Vec<String> =
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
     if names.len() != count {

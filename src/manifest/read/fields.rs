@@ -149,7 +149,11 @@ impl Fields {
     ) -> bool {
         let wrong = name.value.chars().find(|&c| !is_allowed(c));
         if let Some(wrong) = wrong {
-            let message = format!("{what} cannot contain `{}`", wrong.escape_default());
+            let wrong = match wrong {
+                '"' | '\'' | '\\' => wrong.to_string(),
+                wrong => wrong.escape_debug().to_string(),
+            };
+            let message = format!("{what} cannot contain `{wrong}`");
             let error = Diagnostic::new(path, &name.place, message);
             self.report(error.with_help(format!("use {allowed}")));
         }

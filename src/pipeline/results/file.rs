@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::table::{Columns, SEED};
+use crate::files::open_regular_or_inherited;
 use crate::pipeline::record::{RUN_FORMAT_VERSION, RunRecord, TaskRecord};
 
 /// The error of a file without comparable results.
@@ -157,7 +158,7 @@ impl ResultsFile {
 }
 
 fn open(path: &Path) -> Result<File, ResultsFileError> {
-    File::open(path).map_err(|source| ResultsFileError::Io { path: path.to_owned(), source })
+    open_regular_or_inherited(path).map_err(|source| ResultsFileError::Io { path: path.to_owned(), source })
 }
 
 /// The tasks of a run that are rows, in the order of the CSV. If the manifest has no `results`, all tasks with metrics.

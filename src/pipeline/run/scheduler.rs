@@ -282,10 +282,11 @@ impl<'a> Dispatcher<'a> {
         if let Some(record) = ending.record() {
             let (task, key) = (self.label(id), record.key.to_string());
             let (metrics, seconds) = (record.metrics.clone(), record.exec.seconds);
+            let warnings = record.exec.warnings.clone();
             self.journal.done(&task.to_string(), record.key);
             (self.on_event)(match ending {
                 Ending::Finished(_) => Event::Finished { task, key, metrics, seconds },
-                _ => Event::Cached { task, key, metrics, seconds },
+                _ => Event::Cached { task, key, metrics, seconds, warnings },
             });
             self.report_if_nondeterministic(id, record);
         }
@@ -353,6 +354,7 @@ impl<'a> Dispatcher<'a> {
             failed: count(|ending| matches!(ending, Ending::Failed(_))),
             skipped: count(|ending| matches!(ending, Ending::Skipped { .. } | Ending::Withheld)),
             unfinished: count(|ending| matches!(ending, Ending::Unfinished)),
+            warnings: run.endings().filter_map(Ending::record).map(|record| record.exec.warnings.len()).sum(),
             seconds: started.elapsed().as_secs_f64(),
         });
         run

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::components::{Components, Inputs};
 use super::key::Subject;
 use super::stale::{StaleReason, differences};
-use crate::files::{Durability, write_whole};
+use crate::files::{Durability, read_regular, write_whole};
 use crate::pipeline::plan::{Plan, Task, TaskId};
 use crate::store::{Digest, Key, Record, Store, StoreError};
 
@@ -98,7 +97,7 @@ impl Lock {
 
     /// Reads a lock.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let lock: Self = serde_json::from_slice(&fs::read(path)?)?;
+        let lock: Self = serde_json::from_slice(&read_regular(path)?)?;
         if lock.format_version != FORMAT_VERSION {
             let found = lock.format_version;
             return Err(io::Error::other(format!(

@@ -96,7 +96,9 @@ impl Kind for CheckpointStage {
 /// The expected content of the file, from the parameters and the data set. They must agree.
 fn spec(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Spec, StageError> {
     let of_data = dataset.map(|dataset| (dataset.shape(), dataset.classes.len()));
-    let image = settled("image", params.image.map(Shape::from), of_data.map(|(image, _)| image))?;
+    let image = params.image.map(Shape::try_from).transpose();
+    let image = image.map_err(|error| StageError::Failed(format!("`image`: {error}")))?;
+    let image = settled("image", image, of_data.map(|(image, _)| image))?;
     let classes = settled("classes", params.classes, of_data.map(|(_, classes)| classes))?;
     Ok(Spec { architecture: params.model, image, classes, normalise: params.normalise.clone() })
 }

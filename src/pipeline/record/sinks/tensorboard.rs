@@ -114,8 +114,16 @@ mod tests {
 
         let terms = vec![("total".into(), 0.5)];
         let tests = vec![("asr".into(), 3.5)];
-        let progress =
-            Progress { epoch: 2, epochs: 3, step: 1, steps: 10, images_per_second: 9.0, terms, tests };
+        let progress = Progress {
+            epoch: 2,
+            epochs: 3,
+            step: 1,
+            steps: 10,
+            images_per_second: 9.0,
+            terms,
+            tests,
+            ..Default::default()
+        };
         sink.observe(&Event::Progress { task: task.clone(), progress }).unwrap();
         let metrics = Map::from_iter([("acc".to_owned(), json!(50.0)), ("name".to_owned(), json!("x"))]);
         sink.observe(&Event::Finished { task, key: String::new(), metrics, seconds: 1.0 }).unwrap();

@@ -167,6 +167,7 @@ impl Attempt<'_> {
             pipeline: job.pipeline.clone(),
             task: job.label.to_string(),
             peak_bytes: self.local.memory.stop(job.label.id),
+            warnings: observer.into_warnings(),
             ..clock.stop(job.threads)
         };
         let draft = RecordDraft { components: keyed.components.to_value(), outputs, metrics, exec };
@@ -218,11 +219,17 @@ struct Reporter<'a> {
     log: &'a TaskLog,
     /// The time and the epoch of the last reported progress.
     last: Mutex<Option<(Instant, usize)>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl<'a> Reporter<'a> {
     fn new(task: TaskRef, report: &'a OnReport<'a>, log: &'a TaskLog) -> Self {
-        Self { task, report, log, last: Mutex::new(None) }
+        Self { task, report, log, last: Mutex::new(None), warnings: Mutex::new(vec![]) }
+    }
+
+    /// The warnings of the stage, for its record.
+    fn into_warnings(self) -> Vec<String> {
+        self.warnings.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether to report progress in `epoch` at `now`. If so, remembers it as the last report.
@@ -249,6 +256,13 @@ impl Observer for Reporter<'_> {
         self.log.line(line);
         let (task, line) = (self.task.clone(), line.to_owned());
         (self.report)(Report::Event(Event::Note { task, line }));
+    }
+
+    fn warn(&self, line: &str) {
+        self.log.line(&format!("warning: {line}"));
+        let (task, line) = (self.task.clone(), line.to_owned());
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        (self.report)(Report::Event(Event::Warning { task, line }));
     }
 }
 
