@@ -25,6 +25,7 @@ pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -
 /// Reads and checks the manifest, then opens the cache, so that an invalid manifest creates no cache.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
     let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
+    global.check_cache()?;
     let store = Store::open(&global.cache_dir)?;
     Ok(Prepared { plan, store })
 }

@@ -134,11 +134,11 @@ impl Store {
 
     /// Reads the records that were used last, the newest first, at most `limit`. Skips those that cannot be read.
     pub fn newest_records(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
-        let mut files = files_below(&self.layout.records())?;
-        files.sort_by_cached_key(|(_, metadata)| Reverse(metadata.modified().unwrap_or(UNIX_EPOCH)));
-        let record = |(path, _): (PathBuf, Metadata)| {
+        let mut files = files_below(&self.root, &self.layout.records())?;
+        files.sort_by_key(|(_, facts)| Reverse(facts.modified));
+        let record = |(path, _): (PathBuf, Facts)| {
             let key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
-            match records::read(&path, &key) {
+            match records::read(&self.root, &path, &key) {
                 Ok(Found::Record(record)) => Some(*record),
                 _ => None,
             }
