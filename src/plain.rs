@@ -30,20 +30,28 @@ pub fn one_colored_line(text: &str) -> Cow<'_, str> {
 /// Returns a text of the same length in bytes, without control characters except the ends of lines and tabs: places in
 /// the one are places in the other.
 pub fn same_length(text: &str) -> Cow<'_, str> {
-    replaced(text, |at, c| is_layout(text, at, c), |c, out| {
-        out.push_str(match c.len_utf8() {
-            1 => "?",
-            2 => "·",
-            _ => "\u{fffd}",
-        });
-    })
+    replaced(
+        text,
+        |at, c| is_layout(text, at, c),
+        |c, out| {
+            out.push_str(match c.len_utf8() {
+                1 => "?",
+                2 => "·",
+                _ => "\u{fffd}",
+            });
+        },
+    )
 }
 
 /// Returns JSON of the same value without control characters. In JSON they can only be inside of strings.
 pub fn json(text: &str) -> Cow<'_, str> {
-    replaced(text, |at, c| is_layout(text, at, c), |c, out| {
-        let _ = write!(out, "\\u{:04x}", u32::from(c));
-    })
+    replaced(
+        text,
+        |at, c| is_layout(text, at, c),
+        |c, out| {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        },
+    )
 }
 
 /// Whether a character controls a terminal or the order of the characters: C0, DEL, C1, the line separators, and the
@@ -123,7 +131,8 @@ mod tests {
         let text = serde_json::to_string_pretty(&serde_json::json!({"a\u{9b}": [HOSTILE]})).unwrap();
         let shown = json(&text);
         assert!(!shown.contains(|c| is_control(c) && c != '\n'), "{shown}");
-        let [before, after] = [&*text, &*shown].map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+        let [before, after] =
+            [&*text, &*shown].map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
         assert_eq!(before, after);
     }
 
@@ -133,7 +142,8 @@ mod tests {
             let line = visible(&text);
             prop_assert!(!line.contains(is_control));
             let lines = visible_lines(&text);
-            prop_assert!(!lines.contains(['\x1b', '\u{9b}', '\x08']));
+            let left = lines.contains(['\x1b', '\u{9b}', '\x08']);
+            prop_assert!(!left);
             let shown = same_length(&text);
             prop_assert_eq!(shown.len(), text.len());
             prop_assert!(text.char_indices().all(|(at, _)| shown.is_char_boundary(at)));

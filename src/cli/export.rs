@@ -77,9 +77,8 @@ impl Export {
         })?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         let store = &prepared.store;
-        let dataset = clean_dataset(&prepared.plan, task, &survey);
-        let dataset = dataset.map(|digest| store.artifact(digest)).transpose()?;
-        let from = store.artifact(digest)?;
+        let dataset = clean_dataset(&prepared.plan, task, &survey).map(|digest| store.artifact(digest));
+        let (dataset, from) = (dataset.transpose()?, store.artifact(digest)?);
         let export =
             report::Export { artifact: output.makes, from: &from, dataset: dataset.as_deref(), limit };
         let written = report::export(&export, &self.path)?;

@@ -89,7 +89,10 @@ impl Results {
             Format::Table => show(plan, &table, executed, ui)?,
             Format::Csv => ui.data(&String::from_utf8_lossy(&table.to_csv()?))?,
             Format::Md => {
-                ui.print(&table::markdown(&table.header, table.rows.iter().map(|row| row.fields.as_slice())))?;
+                ui.print(&table::markdown(
+                    &table.header,
+                    table.rows.iter().map(|row| row.fields.as_slice()),
+                ))?;
             }
             Format::Json => ui.json(&document(plan, &table))?,
         }

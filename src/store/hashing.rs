@@ -82,7 +82,8 @@ impl fmt::Debug for Watched {
     }
 }
 
-/// Hashes the content of an open file. It is read, not mapped: a mapped file that shrinks kills the process.
+/// Hashes the content of an open file; `path` names it in errors. It is read, not mapped: a mapped file that shrinks
+/// kills the process.
 pub(super) fn hash(mut file: &File, path: &Path, watched: &Watched) -> Result<Digest, StoreError> {
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; CHUNK];

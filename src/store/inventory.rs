@@ -137,7 +137,7 @@ impl Store {
         let mut files = files_below(&self.root, &self.layout.records())?;
         files.sort_by_key(|(_, facts)| Reverse(facts.modified));
         let record = |(path, _): (PathBuf, Facts)| {
-            let key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
+            let key: Key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
             match records::read(&self.root, &path, &key) {
                 Ok(Found::Record(record)) => Some(*record),
                 _ => None,

@@ -113,7 +113,6 @@ impl Store {
     /// Checks an artifact, and sets it aside if it is corrupt.
     fn check(&self, output: &OutputRecord) -> Result<Option<Damage>, StoreError> {
         let path = self.object(&output.digest);
-        let _begun = self.watched.begin(&path, output.size);
         let file = match self.root.read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -125,6 +124,7 @@ impl Store {
             }
             Err(error) => return Err(error).tried("read", &path),
         };
+        let _begun = self.watched.begin(&path, output.size);
         let found = self.objects.hash_open(&file, &path, &self.watched)?;
         let fault = if found.size != output.size {
             Fault::Size { recorded: output.size, found: found.size }

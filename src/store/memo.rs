@@ -18,7 +18,7 @@ use super::files::replace;
 use super::flock::try_lock_file;
 use super::hashing::{Watched, hash};
 use super::{Digest, StoreError};
-use crate::files::Folder;
+use crate::files::{Folder, open_regular};
 
 /// A file must be unchanged for this many nanoseconds before its digest is remembered.
 const RACY: i128 = 2_000_000_000;
@@ -103,7 +103,8 @@ impl Memo {
             watched.hashed(before.size);
             return Ok(Hashed { size: before.size, digest });
         }
-        let digest = hash(&File::open(path).tried("read", path)?, path, watched)?;
+        let file = open_regular(path).tried("read", path)?;
+        let digest = hash(&file, path, watched)?;
         self.remember_settled(before, stamp()?, digest);
         Ok(Hashed { size: before.size, digest })
     }

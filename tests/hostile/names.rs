@@ -31,7 +31,8 @@ fn manifest() -> String {
 fn assert_tame(what: &str, ended: &Ended) {
     for text in [&ended.stdout, &ended.stderr] {
         let hostile = |c: char| {
-            (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            (c.is_control() && c != '\n' && c != '\t')
+                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         };
         assert!(!text.contains(hostile), "{what}: {text:?}");
         let forged = text.lines().find(|line| line.trim_start().starts_with("finished forged"));
@@ -52,14 +53,17 @@ fn plant(path: &Path, change: impl Fn(&mut Value)) {
     record.as_object_mut().unwrap().remove("check");
     let text = serde_json::to_string_pretty(&record).unwrap();
     let checked = format!(",{}\n", &text[1..]);
-    fs::write(path, format!("{{\"check\":\"{}\"{checked}", blake3::hash(checked.as_bytes()).to_hex())).unwrap();
+    fs::write(path, format!("{{\"check\":\"{}\"{checked}", blake3::hash(checked.as_bytes()).to_hex()))
+        .unwrap();
 }
 
 #[test]
 fn a_label_of_an_axis_is_only_text() {
     let workspace = Workspace::cheap();
     workspace.write("m.yaml", &manifest());
-    for command in ["plan m.yaml", "run m.yaml --dry-run", "status m.yaml", "dag m.yaml --expand", "run m.yaml -v"] {
+    for command in
+        ["plan m.yaml", "run m.yaml --dry-run", "status m.yaml", "dag m.yaml --expand", "run m.yaml -v"]
+    {
         assert_shown(command, &workspace.run(command).with(0, &[]));
     }
     for command in [
@@ -109,8 +113,14 @@ fn json_and_csv_keep_the_label() {
 fn names_of_stages_and_axes_are_plain() {
     let workspace = Workspace::cheap();
     for (text, what) in [
-        (format!("name: m\nstages: {{{IN_YAML}: {{kind: dataset}}}}\n"), "the name of a stage cannot contain"),
-        (format!("name: m\nmatrix: {{{IN_YAML}: [1]}}\nstages: {{a: {{kind: dataset}}}}\n"), "the name of an axis"),
+        (
+            format!("name: m\nstages: {{{IN_YAML}: {{kind: dataset}}}}\n"),
+            "the name of a stage cannot contain",
+        ),
+        (
+            format!("name: m\nmatrix: {{{IN_YAML}: [1]}}\nstages: {{a: {{kind: dataset}}}}\n"),
+            "the name of an axis",
+        ),
         (format!("name: {IN_YAML}\nstages: {{a: {{kind: dataset}}}}\n"), "the name of a manifest"),
         (format!("name: m\nstages: {{a: {{kind: {IN_YAML}}}}}\n"), "unknown"),
         ("name: m # \u{9b}2J \u{202e}\nstages: {a: {kind: datset}}\n".to_owned(), "datset"),
@@ -165,7 +175,8 @@ fn names_of_tensors_are_only_text() {
     fs::write(workspace.path("m.pth"), checkpoint()).unwrap();
     fs::write(workspace.path("code.pth"), checkpoint_of(b"\x80\x02cx\x1b[2J\x07\nsystem\n)R.")).unwrap();
     for file in ["m.safetensors", "m.pth", "code.pth"] {
-        let ended = workspace.run(&format!("model import {file} to.safetensors --model wrn-10-1")).with(4, &[]);
+        let ended =
+            workspace.run(&format!("model import {file} to.safetensors --model wrn-10-1")).with(4, &[]);
         assert_tame(file, &ended);
         assert_eq!(ended.stderr.contains(r"x\u{1b}[2J"), file == "code.pth", "{}", ended.stderr);
     }
@@ -174,8 +185,10 @@ fn names_of_tensors_are_only_text() {
 /// A PyTorch file with one tensor.
 fn checkpoint() -> Vec<u8> {
     let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
-    let storage = [&b"("[..], &text("storage"), b"ctorch\nFloatStorage\n", &text("0"), &text("cpu"), b"K\x01tQ"];
-    let tensor = [b"ctorch._utils\n_rebuild_tensor_v2\n(", &*storage.concat(), b"K\x00K\x01\x85K\x01\x85\x89"];
+    let storage =
+        [&b"("[..], &text("storage"), b"ctorch\nFloatStorage\n", &text("0"), &text("cpu"), b"K\x01tQ"];
+    let tensor =
+        [b"ctorch._utils\n_rebuild_tensor_v2\n(", &*storage.concat(), b"K\x00K\x01\x85K\x01\x85\x89"];
     let rest = b"ccollections\nOrderedDict\n)RtRs.";
     checkpoint_of(&[&b"\x80\x02}"[..], &text(HOSTILE), &tensor.concat(), rest].concat())
 }
@@ -204,8 +217,14 @@ fn paths_are_only_text() {
     assert_shown("validate", &workspace.run_with("validate", &[&missing]).with(3, &["unknown"]));
     workspace.write(&missing, &manifest());
     assert_shown("validate", &workspace.run_with("validate", &[&missing]).with(0, &[]));
-    assert_shown("results", &workspace.run_with("results", &[&missing]).with(5, &["argd-pipe run $'x\\x1b[2J"]));
-    assert_shown("cache", &workspace.run_with("cache ls --cache-dir", &[&name]).with(0, &["there is no cache"]));
+    assert_shown(
+        "results",
+        &workspace.run_with("results", &[&missing]).with(5, &["argd-pipe run $'x\\x1b[2J"]),
+    );
+    assert_shown(
+        "cache",
+        &workspace.run_with("cache ls --cache-dir", &[&name]).with(0, &["there is no cache"]),
+    );
     assert_shown("-C", &workspace.run_with("cache ls -C", &[&name]).with(2, &["cannot enter"]));
     let import = workspace.run_with("model import --model wrn-10-1", &[&name, "to"]);
     assert_shown("import", &import.with(66, &[]));
@@ -215,7 +234,12 @@ fn paths_are_only_text() {
 #[test]
 fn completions_leave_out_what_a_shell_would_run() {
     let workspace = Workspace::cheap();
-    workspace.write("m.yaml", &manifest().replace("matrix: {part: [", "matrix: {part: [{name: b, ratio: 0.5}, ").replace(IN_YAML, "\"$(touch planted)\""));
+    workspace.write(
+        "m.yaml",
+        &manifest()
+            .replace("matrix: {part: [", "matrix: {part: [{name: b, ratio: 0.5}, ")
+            .replace(IN_YAML, "\"$(touch planted)\""),
+    );
     let targets = workspace.run("complete-targets m.yaml").with(0, &[]);
     assert_eq!(targets.stdout, "images\npart\ntrained\nafter\npart@part=b\ntrained@part=b\nafter@part=b\n");
 }

@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn an_error_is_drawn_without_the_controls_of_its_manifest() {
-        let text = "name: m\nstages: {\"a\u{9b}\x7f\": {kind: k}, b: {kind: \"x\\n done\\e[2J\", needs: 1}}\n";
+        let text =
+            "name: m\nstages: {\"a\u{9b}\x7f\": {kind: k}, b: {kind: \"x\\n done\\e[2J\", needs: 1}}\n";
         let errors = Manifest::parse("m\n.yaml", text, &[]).unwrap_err();
         let drawn = Reporter::new(false).manifest(&errors);
         assert!(drawn.contains(r"m\n.yaml:2:"), "{drawn}");

@@ -98,7 +98,7 @@ fn a_file_that_changes_while_its_stage_runs_gives_no_result() {
     let changed_back = format!("{changed}; it has the same content now");
     for (last, message) in [("B", changed), ("A", changed_back)] {
         write("A")();
-        let (mut first, mut last) = (write("B"), write(last));
+        let (first, last) = (write("B"), write(last));
         bench.lab.meanwhile(move || {
             first();
             last();
