@@ -63,6 +63,10 @@ pub(super) enum CliError {
         #[help]
         hint: Option<String>,
     },
+    /// The default folder of the cache is a link.
+    #[error("the default cache folder `{}` is a link", .0.display())]
+    #[diagnostic(help("a clone can carry it; if it is yours, name it: `--cache-dir ./{}`", .0.display()))]
+    LinkedCache(PathBuf),
     /// A file could not be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
@@ -246,7 +250,7 @@ impl CliError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::InputMissing,
             Self::Compare(ResultsFileError::Io { .. }) | Self::Lock { .. } => Exit::InputMissing,
             Self::NotComputed { .. } | Self::Stale(_) | Self::NotAsLocked { .. } => Exit::Stale,
-            Self::Corrupt(_) | Self::Nondeterministic(_) => Exit::CacheUnusable,
+            Self::Corrupt(_) | Self::Nondeterministic(_) | Self::LinkedCache(_) => Exit::CacheUnusable,
             Self::Folder { .. }
             | Self::Unfit { .. }
             | Self::Format(_)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::error::CliError;
 use crate::manifest::Override;
 use crate::nn::Backend;
 use crate::pipeline::Target;
@@ -36,6 +37,17 @@ pub(super) struct Global {
     /// The backend that computes networks. Each backend has its own results.
     #[arg(long, value_name = "BACKEND", value_enum, default_value_t = BackendName::Kernels, global = true, hide = true)]
     pub backend: BackendName,
+}
+
+impl Global {
+    /// Fails if the default folder of the cache is a link: the user has not named it, and a clone can carry it.
+    pub(super) fn check_cache(&self) -> Result<(), CliError> {
+        let unnamed = self.cache_dir.as_os_str() == DEFAULT_CACHE;
+        if unnamed && self.cache_dir.is_symlink() {
+            return Err(CliError::LinkedCache(self.cache_dir.clone()));
+        }
+        Ok(())
+    }
 }
 
 /// When to use color.

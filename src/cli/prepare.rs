@@ -26,6 +26,7 @@ pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -
 /// Reads and checks the manifest, then opens the cache, so that an invalid manifest creates no cache.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global, ui: &Ui) -> Result<Prepared, CliError> {
     let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
+    global.check_cache()?;
     let mut store = Store::open(&global.cache_dir)?;
     store.watch(ui.hashing(None));
     Ok(Prepared { plan, store })

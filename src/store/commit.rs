@@ -34,7 +34,7 @@ impl Store {
     /// On success the record is on the disk. On failure the key has no record, or still has the old one. The returned
     /// record equals the one that a later lookup reads.
     pub fn commit(&self, lock: &KeyLock, work: Work, draft: RecordDraft) -> Result<Record, StoreError> {
-        let _barrier = self.uses.using(lock.key());
+        let _barrier = self.uses.using(lock.key(), &self.watched)?;
         let outputs = self.publish_outputs(&work, draft.outputs)?;
         let mut record = Record {
             format_version: FORMAT_VERSION,
@@ -59,7 +59,7 @@ impl Store {
         record: &Record,
     ) -> Result<(), StoreError> {
         debug_assert_eq!(lock.key(), &record.key);
-        let _barrier = self.uses.using(lock.key());
+        let _barrier = self.uses.using(lock.key(), &self.watched)?;
         self.publish_record(&work, &Record { nondeterministic: true, ..record.clone() })
     }
 

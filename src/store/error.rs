@@ -34,8 +34,8 @@ pub enum StoreError {
         /// The cause.
         why: &'static str,
     },
-    /// The watch of the store stopped it while it hashed files.
-    #[error("stopped while hashing files")]
+    /// The watch of the store stopped it while it hashed files or waited for another process.
+    #[error("stopped")]
     Stopped,
     /// A stage succeeded but did not write one of its outputs.
     #[error("output `{port}` was not written: there is no file `{}`", path.display())]

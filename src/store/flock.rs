@@ -4,8 +4,9 @@
 //! if its file is still the one at its path. Otherwise a process that opened the file before its removal would hold a
 //! lock that no other process can see.
 
+use std::fmt;
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -13,6 +14,9 @@ use super::StoreError;
 use super::error::Tried;
 use super::files::{remove, unless_gone};
 use crate::files::Folder;
+
+/// The most bytes that name a holder.
+const LONGEST: u64 = 300;
 
 /// Takes the lock of a file, and writes the holder to it; `None` if it is held.
 pub(super) fn try_lock_file(root: &Folder, path: &Path) -> Result<Option<File>, StoreError> {
@@ -59,6 +63,45 @@ fn is_at(root: &Folder, file: &File, path: &Path) -> Result<bool, StoreError> {
     let ours = file.metadata().tried("read", path)?;
     let there = unless_gone(root.facts(path)).tried("read", path)?;
     Ok(there.is_some_and(|there| there.identity == (ours.dev(), ours.ino())))
+}
+
+/// The process that holds a lock, if it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder(Option<(u32, String)>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some((pid, host)) => write!(f, "process {pid} on {host}"),
+            None => f.write_str("another process"),
+        }
+    }
+}
+
+impl Holder {
+    /// Reads the last holder of the lock of a file.
+    pub(super) fn of(root: &Folder, lock: &Path) -> Self {
+        let text =
+            root.read(lock).and_then(|file| io::read_to_string(file.take(LONGEST))).unwrap_or_default();
+        let named = text.trim_end().split_once(' ');
+        Self(named.and_then(|(pid, host)| Some((pid.parse().ok()?, host.to_owned()))))
+    }
+}
+
+/// A wait for another process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// What the other process does.
+    pub what: &'static str,
+    /// The other process.
+    pub holder: Holder,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, holder } = self;
+        write!(f, "waiting for {what} ({holder})")
+    }
 }
 
 /// The name of this machine.

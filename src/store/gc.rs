@@ -46,6 +46,8 @@ pub struct Collection {
     pub runs: Amount,
     /// Journals that name no kept result.
     pub journals: Amount,
+    /// Files that killed processes left half written.
+    pub half_written: Amount,
     /// Lock files that nobody holds.
     pub locks: Amount,
     /// Results that were kept only because a live run or a kept manifest uses them.
@@ -59,7 +61,7 @@ impl Store {
     ///
     /// Fails on records of a newer format, because their artifacts are not known.
     pub fn collect(&self, policy: &Policy) -> Result<Collection, StoreError> {
-        let _barrier = self.uses.shut_out()?;
+        let _barrier = self.uses.shut_out(&self.watched)?;
         let now = SystemTime::now();
         let entries = self.entries()?;
         if let Some(Entry { path, .. }) = entries.iter().find(|entry| matches!(entry.kept, Kept::Newer)) {

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Tried;
+use super::flock::Wait;
 use super::{Digest, StoreError};
 
 /// The bytes that are read at once.
 const CHUNK: usize = 1 << 16;
 
-/// Watches a store while it hashes files. It is called from any thread.
+/// Watches a store while it hashes files or waits for other processes. It is called from any thread.
 pub trait HashWatch: Send + Sync {
     /// The store starts to hash a file or folder of this size. It can be a part of work that has begun before.
     fn begins(&self, _path: &Path, _bytes: u64) {}
@@ -20,7 +21,9 @@ pub trait HashWatch: Send + Sync {
     fn hashed(&self, _bytes: u64) {}
     /// It is done with a file or folder.
     fn ends(&self) {}
-    /// Whether to stop: hashing then fails with [`StoreError::Stopped`].
+    /// The store has waited for another process for a second. It is called once per wait.
+    fn waits(&self, _wait: &Wait) {}
+    /// Whether to stop: hashing and waiting then fail with [`StoreError::Stopped`].
     fn stopped(&self) -> bool;
 }
 
@@ -44,6 +47,12 @@ impl Watched {
     pub(super) fn hashed(&self, bytes: u64) {
         if let Some(watch) = &self.0 {
             watch.hashed(bytes);
+        }
+    }
+
+    pub(super) fn waits(&self, wait: &Wait) {
+        if let Some(watch) = &self.0 {
+            watch.waits(wait);
         }
     }
 

@@ -2,22 +2,16 @@
 //!
 //! A lock is a lock file of the kernel, see [`super::flock`]; the holder in it only serves messages.
 
-use std::fmt;
 use std::fs::{File, TryLockError};
-use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::flock::try_lock_file;
+use super::flock::{Holder, try_lock_file};
 use super::{Key, Store, StoreError};
-use crate::files::Folder;
 
 /// How often a waiting process looks again.
 const POLL: Duration = Duration::from_millis(100);
-/// The most bytes that name a holder.
-const LONGEST: u64 = 300;
 
 /// The right to compute a key; dropping it releases the lock.
 #[derive(Debug)]
@@ -30,29 +24,6 @@ impl KeyLock {
     /// The key that is locked.
     pub fn key(&self) -> &Key {
         &self.key
-    }
-}
-
-/// The process that holds a lock, if it is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder(Option<(u32, String)>);
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some((pid, host)) => write!(f, "process {pid} on {host}"),
-            None => f.write_str("another process"),
-        }
-    }
-}
-
-impl Holder {
-    /// Reads the last holder of the lock of a file.
-    pub(super) fn of(root: &Folder, lock: &Path) -> Self {
-        let text =
-            root.read(lock).and_then(|file| io::read_to_string(file.take(LONGEST))).unwrap_or_default();
-        let named = text.trim_end().split_once(' ');
-        Self(named.and_then(|(pid, host)| Some((pid.parse().ok()?, host.to_owned()))))
     }
 }
 

@@ -78,7 +78,7 @@ impl Store {
     /// Needs no lock: artifacts and records never change in place. [`Store::collect`] keeps the result as long as this
     /// store is open. Fails on a record of a newer format.
     pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
-        let _barrier = self.uses.using(key);
+        let _barrier = self.uses.using(key, &self.watched)?;
         let path = self.layout.record(key);
         let record = match records::read(&self.root, &path, key)? {
             Found::Nothing => return Ok(Lookup::Miss),

@@ -32,6 +32,7 @@ mod sources;
 mod traces;
 mod uses;
 mod verify;
+mod waits;
 mod walk;
 mod work;
 
@@ -43,12 +44,12 @@ use std::sync::Arc;
 pub use commit::{FAIL_POINT_VARIABLE, FAIL_POINTS};
 pub use digest::{Digest, Key, NotAHash};
 pub use error::{StoreError, disk_is_full};
-pub use flock::host;
+pub use flock::{Holder, Wait, host};
 pub use gc::{Collection, Policy};
 pub use hashing::{Begun, HashWatch};
 pub use inventory::{Amount, Entry, Kept, Sizes};
 pub use journal::{Failure, Journal, Past};
-pub use locks::{Holder, KeyLock};
+pub use locks::KeyLock;
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
 pub use sources::{Change, Source};
@@ -88,11 +89,10 @@ impl Store {
         let memo = |name: &str| {
             Memo::new(Arc::clone(&root), layout.memo(name), layout.lock(&format!("{name}.memo")))
         };
-        let uses = Uses::new(Arc::clone(&root), layout.live(), layout.lock("gc"));
         let store = Self {
             objects: memo("objects"),
             sources: memo("sources"),
-            uses,
+            uses: Uses::new(Arc::clone(&root), layout.live(), layout.lock("gc")),
             watched: Watched::default(),
             layout,
             root,
@@ -139,8 +139,8 @@ impl Store {
     }
 
     /// Marks a key as used by this process, as a lookup does, but reads nothing.
-    pub fn mark_used(&self, key: &Key) {
-        drop(self.uses.using(key));
+    pub fn mark_used(&self, key: &Key) -> Result<(), StoreError> {
+        self.uses.using(key, &self.watched).map(drop)
     }
 
     /// The path of the log of a task.

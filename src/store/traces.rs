@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::error::Tried;
 use super::files::{files_below, list};
@@ -13,7 +13,10 @@ use super::inventory::{Amount, amount};
 use super::journal::Journal;
 use super::layout::JOURNAL_LOCK;
 use super::{Collection, Key, Policy, Store, StoreError};
-use crate::files::Kind;
+use crate::files::{Kind, TEMPORARY};
+
+/// A file that was not written for this long is not being written any more.
+const HALF_WRITTEN: Duration = Duration::from_secs(3600);
 
 /// How many of the newest run folders are kept, unless the policy removes them by age.
 pub(super) const RUNS: usize = 100;
@@ -31,6 +34,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.collect_runs(policy, now, collection)?;
         self.collect_journals(policy, now, done, collection)?;
+        self.collect_half_written(policy, now, collection)?;
         self.collect_locks(policy, collection)
     }
 
@@ -85,7 +89,10 @@ impl Store {
         for (path, facts) in files_below(&self.root, &self.layout.journals())? {
             let old = is_unused(facts.modified, policy, now);
             let Some(pipeline) = path.file_stem().and_then(|name| name.to_str()) else { continue };
-            if !old || Journal::load(&self.root, path.clone()).0.keys().any(|key| done.contains(&key)) {
+            if !old
+                || is_temporary(&path)
+                || Journal::load(&self.root, path.clone()).0.keys().any(|key| done.contains(&key))
+            {
                 continue;
             }
             let Some(_lock) = try_lock_file(&self.root, &self.layout.journal_lock(pipeline))? else {
@@ -93,6 +100,25 @@ impl Store {
             };
             self.delete(&path, policy)?;
             collection.journals += Amount::of(facts.bytes);
+        }
+        Ok(())
+    }
+
+    /// Removes the files that killed processes left half written.
+    fn collect_half_written(
+        &self,
+        policy: &Policy,
+        now: SystemTime,
+        collection: &mut Collection,
+    ) -> Result<(), StoreError> {
+        for folder in [self.layout.root(), &self.layout.journals()] {
+            for (path, facts) in list(&self.root, folder)? {
+                let left = now.duration_since(facts.modified).is_ok_and(|age| age > HALF_WRITTEN);
+                if is_temporary(&path) && left {
+                    self.delete(&path, policy)?;
+                    collection.half_written += Amount::of(facts.bytes);
+                }
+            }
         }
         Ok(())
     }
@@ -109,4 +135,9 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether a process writes the file before it renames it.
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(TEMPORARY))
 }

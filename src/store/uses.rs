@@ -12,6 +12,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::error::Tried;
 use super::files::{list, remove};
+use super::flock::{Holder, Wait, sign};
+use super::hashing::Watched;
+use super::waits;
 use super::{Key, StoreError};
 use crate::files::{Folder, Unfit};
 
@@ -50,13 +53,20 @@ impl Uses {
         Self { root, folder, barrier, mark: OnceLock::new() }
     }
 
-    /// Marks a key as used by this process, and keeps collectors out until the barrier is dropped.
+    /// Marks a key as used by this process, and keeps collectors out until the barrier is dropped. Waits for a collector
+    /// that is in.
     ///
     /// A read-only store is used without a mark. If a collector on another machine removes an input, a task may fail; the
     /// next run computes the input again.
-    pub(super) fn using(&self, key: &Key) -> Barrier {
-        let barrier = self.open_barrier().and_then(|file| file.lock_shared().map(|()| file));
-        let barrier = barrier.inspect_err(|error| tracing::debug!("no barrier: {error}")).ok();
+    pub(super) fn using(&self, key: &Key, watched: &Watched) -> Result<Barrier, StoreError> {
+        let barrier = match self.open_barrier() {
+            Err(error) if Unfit::of(&error).is_some() => Err(error).tried("lock", &self.barrier)?,
+            Err(error) => {
+                tracing::debug!("no barrier: {error}");
+                None
+            }
+            Ok(file) => self.share(file, watched)?,
+        };
         let make = || self.make().inspect_err(|error| tracing::debug!("no mark of use: {error}")).ok();
         if let Some(mark) = self.mark.get_or_init(make) {
             // One write per line, so that lines of several threads do not mix.
@@ -64,13 +74,56 @@ impl Uses {
                 tracing::debug!("use not noted: {error}");
             }
         }
-        Barrier(barrier)
+        Ok(Barrier(barrier))
+    }
+
+    /// Shares the barrier with other lookups and commits; `None` if the file system has no locks.
+    fn share(&self, file: File, watched: &Watched) -> Result<Option<File>, StoreError> {
+        let locked = waits::until(
+            watched,
+            || self.collector(),
+            || match file.try_lock_shared() {
+                Ok(()) => Ok(Some(true)),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(error)) => {
+                    tracing::debug!("no barrier: {error}");
+                    Ok(Some(false))
+                }
+            },
+        )?;
+        Ok(locked.then_some(file))
     }
 
     /// Waits for all lookups and commits to end, and keeps new ones out.
-    pub(super) fn shut_out(&self) -> Result<Barrier, StoreError> {
-        let file = self.open_barrier().and_then(|file| file.lock().map(|()| file));
-        Ok(Barrier(Some(file.tried("lock", &self.barrier)?)))
+    pub(super) fn shut_out(&self, watched: &Watched) -> Result<Barrier, StoreError> {
+        let mut file = self.open_barrier().tried("lock", &self.barrier)?;
+        waits::until(
+            watched,
+            || self.in_the_way(&file),
+            || match file.try_lock() {
+                Ok(()) => Ok(Some(())),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(error)) => Err(error).tried("lock", &self.barrier),
+            },
+        )?;
+        sign(&mut file);
+        Ok(Barrier(Some(file)))
+    }
+
+    /// The wait for the collector that holds the barrier.
+    fn collector(&self) -> Wait {
+        Wait { what: "`cache gc`", holder: Holder::of(&self.root, &self.barrier) }
+    }
+
+    /// The wait of a collector: for another one, or for lookups and commits, which do not sign.
+    fn in_the_way(&self, barrier: &File) -> Wait {
+        match barrier.try_lock_shared() {
+            Ok(()) => {
+                let _ = barrier.unlock();
+                Wait { what: "lookups and commits", holder: Holder::default() }
+            }
+            Err(_) => self.collector(),
+        }
     }
 
     /// The keys that live processes use, including this one. Removes the marks of dead processes.
@@ -104,7 +157,7 @@ impl Uses {
         let folder = self.root.folder(&self.folder)?;
         let (path, file) = folder.create_unique(&format!("{}.", std::process::id()))?;
         let mark = Mark { root: Arc::clone(&self.root), path, file };
-        mark.file.lock()?;
+        mark.file.try_lock()?;
         Ok(mark)
     }
 }
@@ -112,12 +165,15 @@ impl Uses {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use serde_json::json;
 
     use super::*;
+    use crate::store::HashWatch;
 
     fn keys<const N: usize>(names: [&str; N]) -> [Key; N] {
         names.map(|name| Key::of(&json!(name)))
@@ -132,7 +188,8 @@ mod tests {
         let open = || Uses::new(Arc::clone(&root), live.clone(), folder.path().join("gc"));
         let (ours, theirs) = (open(), open());
         let [a, b, c, d] = keys(["a", "b", "c", "d"]);
-        drop([ours.using(&a), theirs.using(&b), theirs.using(&c)]);
+        let alone = Watched::default();
+        let _: [_; 3] = [ours.using(&a, &alone), theirs.using(&b, &alone), theirs.using(&c, &alone)].map(Result::unwrap);
         fs::write(live.join("of a process that was killed"), format!("{d}\n")).unwrap();
         assert_eq!(ours.in_use().unwrap(), HashSet::from([a, b, c]));
         assert_eq!(fs::read_dir(&live).unwrap().count(), 2);
@@ -147,13 +204,14 @@ mod tests {
         let open = || Uses::new(Arc::clone(&root), folder.path().to_owned(), folder.path().join("gc"));
         let (ours, theirs) = (open(), open());
         let [key] = keys(["key"]);
-        drop((ours.using(&key), theirs.using(&key)));
+        let watched = Watched::default();
+        drop((ours.using(&key, &watched).unwrap(), theirs.using(&key, &watched).unwrap()));
 
-        let alone = ours.shut_out().unwrap();
+        let alone = ours.shut_out(&watched).unwrap();
         let entered = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let _barrier = theirs.using(&key);
+                let _barrier = theirs.using(&key, &watched).unwrap();
                 entered.store(true, Ordering::SeqCst);
             });
             std::thread::sleep(Duration::from_millis(50));
@@ -161,5 +219,49 @@ mod tests {
             drop(alone);
         });
         assert!(entered.into_inner());
+    }
+
+    /// Stops the store once a wait was reported.
+    #[derive(Default)]
+    struct Impatient(Mutex<Vec<String>>);
+
+    impl HashWatch for Impatient {
+        fn waits(&self, wait: &Wait) {
+            self.0.lock().unwrap().push(wait.to_string());
+        }
+
+        fn begins(&self, _: &Path, _: u64) {}
+
+        fn hashed(&self, _: u64) {}
+
+        fn ends(&self) {}
+
+        fn stopped(&self) -> bool {
+            !self.0.lock().unwrap().is_empty()
+        }
+    }
+
+    #[test]
+    fn a_long_wait_is_reported_and_ends_on_a_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Arc::new(Folder::open(folder.path()).unwrap());
+        let open = || Uses::new(Arc::clone(&root), folder.path().to_owned(), folder.path().join("gc"));
+        let (ours, theirs) = (open(), open());
+        let [key] = keys(["key"]);
+        let report = |wait: &dyn Fn(&Watched) -> Result<Barrier, StoreError>| {
+            let watch = Arc::new(Impatient::default());
+            let stopped = wait(&Watched::by(Arc::clone(&watch) as Arc<dyn HashWatch>));
+            assert!(matches!(stopped, Err(StoreError::Stopped)));
+            watch.0.lock().unwrap().join(", ")
+        };
+
+        let collector = theirs.shut_out(&Watched::default()).unwrap();
+        let me = format!("process {} on {}", std::process::id(), crate::store::host());
+        assert_eq!(report(&|watched| ours.using(&key, watched)), format!("waiting for `cache gc` ({me})"));
+        assert_eq!(report(&|watched| ours.shut_out(watched)), format!("waiting for `cache gc` ({me})"));
+        drop(collector);
+        let _user = theirs.using(&key, &Watched::default()).unwrap();
+        let told = report(&|watched| ours.shut_out(watched));
+        assert_eq!(told, "waiting for lookups and commits (another process)");
     }
 }

@@ -81,6 +81,7 @@ impl Gc {
             corrupt,
             runs,
             journals,
+            half_written,
             locks,
             spared,
             left,
@@ -98,6 +99,7 @@ impl Gc {
             (corrupt, "corrupt file"),
             (runs, "run"),
             (journals, "journal"),
+            (half_written, "half-written file"),
             (locks, "lock file"),
         ];
         let parts = parts.into_iter().filter(|(amount, _)| amount.files > 0).map(|(amount, noun)| {
@@ -123,6 +125,6 @@ fn keep_manifest(manifest: &Path, backend: &Backend, store: &Store, ui: &Ui) -> 
 /// Marks the results of a run as used by this process, and returns the name of the run's folder.
 fn keep_run(file: &Path, store: &Store) -> Result<Option<OsString>, CliError> {
     let unfit = |error| CliError::unknown(format!("cannot keep `{}`: {error}", file.display()), None);
-    record::keys(file).map_err(unfit)?.iter().for_each(|key| store.mark_used(key));
+    record::keys(file).map_err(unfit)?.iter().try_for_each(|key| store.mark_used(key))?;
     Ok(file.parent().and_then(Path::file_name).map(OsStr::to_owned))
 }

@@ -39,7 +39,8 @@ enum Command {
 
 impl Cache {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        if !global.cache_dir.join("v1").exists() {
+        global.check_cache()?;
+        if global.cache_dir.join("v1").symlink_metadata().is_err() {
             ui.say(&format!("there is no cache in {}", global.cache_dir.display()));
             return Ok(());
         }

@@ -202,6 +202,19 @@ fn journals_go_when_they_are_old_and_explain_nothing() {
 }
 
 #[test]
+fn files_that_were_left_half_written_go_after_an_hour() {
+    let (folder, store) = open();
+    let v1 = folder.path().join("v1");
+    let [old, young, journal] = [".new.old", ".new.young", "journals/.new.x"].map(|name| v1.join(name));
+    for (path, minutes) in [(&old, 61), (&young, 59), (&journal, 61)] {
+        fs::write(path, "half").unwrap();
+        File::open(path).unwrap().set_modified(SystemTime::now() - minutes * DAY / 1440).unwrap();
+    }
+    assert_eq!(store.collect(&Policy::default()).unwrap().half_written, Amount { files: 2, bytes: 8 });
+    assert_eq!([&old, &young, &journal].map(|path| path.exists()), [false, true, false]);
+}
+
+#[test]
 fn lock_files_go_unless_they_are_held() {
     let (folder, store) = open();
     let [held, free] = ["held", "free"].map(|name| Key::of(&json!(name)));

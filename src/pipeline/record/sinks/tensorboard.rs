@@ -106,6 +106,18 @@ mod tests {
     use crate::pipeline::Label;
 
     #[test]
+    fn a_link_below_the_folder_is_not_followed() {
+        let [folder, out] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(out.path(), folder.path().join("trained")).unwrap();
+        let mut sink = TensorBoard::create(folder.path()).unwrap();
+        let task: TaskRef = Label { id: TaskId(1), stage: "trained".into(), axes: vec![] }.into();
+        let metrics = Map::from_iter([("acc".to_owned(), json!(50.0))]);
+        let written = sink.observe(&Event::Finished { task, key: String::new(), metrics, seconds: 1.0 });
+        assert!(written.unwrap_err().to_string().ends_with("is a link"));
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_task_has_a_folder_after_its_first_scalar() {
         let folder = tempfile::tempdir().unwrap();
         let mut sink = TensorBoard::create(folder.path()).unwrap();

@@ -116,7 +116,7 @@ impl<'a> Process<'a> {
 
     fn ended(&self, word: Line) -> Result<Ended, TaskError> {
         let record = |key: Key| {
-            self.store.mark_used(&key);
+            self.store.mark_used(&key)?;
             let record = self.store.record(&key)?;
             record.map(Arc::new).ok_or_else(|| TaskError::Died("its result is not in the cache".to_owned()))
         };
