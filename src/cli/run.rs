@@ -39,6 +39,9 @@ Examples:
 /// With targets, only these tasks and those that they need run. When a task fails, tasks that do not depend on it still
 /// run. The exit code is then 4; run the same command again to resume.
 ///
+/// A warning is about a result that may not mean what it seems to mean. It is kept with the result: a later run counts
+/// it, and prints it again with `-v`.
+///
 /// Ctrl-C stops the run: running stages write checkpoints, and the same command resumes from them. A second Ctrl-C ends
 /// the program at once. SIGTERM and a closed terminal stop the run, too. Finished results are always kept.
 #[derive(Debug, Args)]
