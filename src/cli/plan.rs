@@ -59,7 +59,7 @@ const FORMAT_VERSION: u32 = 1;
 
 impl Plan {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let (prepared, _) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.room.threads.map_or_else(cores, NonZeroUsize::get);
         show(&prepared, self.room.jobs.get(), threads, self.json, ui)
@@ -116,7 +116,7 @@ fn in_words(estimate: &Estimate, jobs: usize) -> String {
         tasks => format!("{stage} ({tasks} tasks)"),
     });
     let stages: Vec<String> = stages.collect();
-    format!("at least {time}, without {}: nothing like them has run yet", stages.join(", "))
+    format!("at least {time}, without the stages that have no recorded times: {}", stages.join(", "))
 }
 
 /// The plan as JSON, each task after its inputs.
