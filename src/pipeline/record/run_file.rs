@@ -1,13 +1,14 @@
 //! The file of a run, `run.json`: enough to repeat the run, and to find out why results differ.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::files::{Durability, read_regular, write_whole};
+use crate::files::{Durability, write_whole};
 use crate::pipeline::plan::{Label, Plan, Task, TaskRef};
 use crate::pipeline::run::{Ending, Run, Settings};
 use crate::store::{Digest, Key, Record};
@@ -239,7 +240,7 @@ pub fn task_records(plan: &Plan) -> Vec<TaskRecord> {
 /// # Errors
 /// If the file cannot be read or has no results. A run writes its results when it ends.
 pub fn keys(path: &Path) -> io::Result<Vec<Key>> {
-    let run: RunRecord = serde_json::from_slice(&read_regular(path)?)?;
+    let run: RunRecord = serde_json::from_slice(&fs::read(path)?)?;
     let keys: Vec<Key> = run.tasks.iter().filter_map(|task| Some(task.made()?.key)).collect();
     match keys.is_empty() {
         true => Err(io::Error::other("it has no results: the run stopped before its end")),
