@@ -50,17 +50,17 @@ enum Format {
 
 impl Dag {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let (prepared, _) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
         let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
             ui.show(&Event::damaged(task, damage))
         })?;
         let graph =
             if self.expand { of_tasks(&prepared.plan, &status) } else { of_stages(&prepared.plan, &status) };
-        ui.data(&match self.format {
-            Format::Ascii => ui.drawn(&graph),
-            Format::Dot => graph.dot(prepared.plan.name()),
-            Format::Mermaid => graph.mermaid(),
-        })
+        match self.format {
+            Format::Ascii => ui.print(&ui.drawn(&graph)),
+            Format::Dot => ui.data(&graph.dot(prepared.plan.name())),
+            Format::Mermaid => ui.data(&graph.mermaid()),
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl Import {
         let classes = self.classes.into();
         let spec = Spec { architecture: self.model, image: self.image, classes, normalise: None };
         let model = models::import(&self.from, spec)?;
-        model.save(&self.to)?;
+        model.replace(&self.to)?;
         ui.say(&format!("imported a {} from {} to {}", model.spec, self.from.display(), self.to.display()));
         Ok(())
     }

@@ -50,7 +50,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, picked) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let (prepared, picked) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
         let plan = &prepared.plan;
         let status = pipeline::status(plan, &prepared.store, &mut |task, damage| {
             ui.show(&Event::damaged(task, damage))
@@ -66,9 +66,9 @@ impl Status {
                 "counts": counts,
                 "tasks": shown,
             });
-            ui.data(&format!("{document:#}\n"))?;
+            ui.json(&document)?;
         } else {
-            ui.data(&table::of_status(plan, &shown, self.why))?;
+            ui.print(&table::of_status(plan, &shown, self.why))?;
             let counted = counts.iter().filter(|(_, count)| *count > 0);
             let counted: Vec<String> =
                 counted.map(|(standing, count)| format!("{count} {}", standing.name())).collect();

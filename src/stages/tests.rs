@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value, json};
 
-use self::run::{run, run_observed};
+use self::run::{run, run_observed, warnings_of};
 use super::kind::boxed;
 use super::kinds::dataset::DatasetStage;
 use super::kinds::detect::DetectStage;
@@ -20,6 +20,7 @@ use super::kinds::poison::PoisonStage;
 use super::kinds::split::SplitStage;
 use super::kinds::train::TrainStage;
 use super::*;
+use crate::files::Folder;
 use crate::files::tensors::TensorFile;
 use crate::models::Model;
 use crate::nn::Backend;
@@ -302,6 +303,20 @@ fn unlearning_changes_the_model_only_if_a_trigger_is_flagged() {
 }
 
 #[test]
+fn a_defense_that_changes_nothing_is_warned_about() {
+    let lab = Lab::with_model();
+    let warnings = |with: Value| {
+        let inputs = on_split("student", "backdoored/model").map(|(port, file)| (port, lab.path(file)));
+        let inputs: Vec<_> = inputs.iter().map(|(port, path)| (*port, path.to_str().unwrap())).collect();
+        std::fs::create_dir_all(lab.path("unchanged")).unwrap();
+        warnings_of::<EraseStage>(with, &inputs, &lab.path("unchanged"))
+    };
+    let anp = warnings(json!({"method": "anp", "iterations": 1, "threshold": 0.0})).concat();
+    assert!(anp.starts_with("the defense changed nothing (pruned 0 of "), "{anp}");
+    assert_eq!(warnings(json!({"method": "finetune", "epochs": 1})), [""; 0]);
+}
+
+#[test]
 fn a_model_with_another_number_of_classes_is_refused() {
     let lab = Lab::with_model();
     let with = json!({"source": "synthetic", "train": 60, "test": 20, "classes": 3});
@@ -351,11 +366,12 @@ fn a_stopped_stage_writes_a_checkpoint_and_no_model() {
     let lab = Lab::with_data();
     let (work, partial) = (lab.path("work"), lab.path("partial"));
     std::fs::create_dir_all(&work).unwrap();
+    let checkpoints = Folder::create(&partial).unwrap();
     let stopped = boxed::<TrainStage>().bind(&json!({"model": "wrn-10-1"})).unwrap().run(&mut Context {
         seed: 1,
         inputs: [("dataset".to_owned(), lab.path("images/dataset"))].into(),
         work: &work,
-        partial: &partial,
+        partial: &checkpoints,
         backend: &Backend::default(),
         observer: &SILENT,
         stop: &AtomicBool::new(true),

@@ -14,16 +14,21 @@
 //! v1/*.memo                   digests by file identity; they only save time, safe to delete
 //! ```
 
-use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::Tried;
-use super::files::create_folder;
+use super::files::unless_gone;
 use super::{Digest, Key, StoreError};
+use crate::files::Folder;
 
 /// Tells backup programs to leave a folder out (<https://bford.info/cachedir/>).
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder is a cache of argd-pipe: all of it can be computed again.\n";
+
+/// The folders that a store always has.
+const FOLDERS: [&str; 9] =
+    ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt", "live"];
 
 /// The extension of journals.
 pub(super) const JOURNAL: &str = "jsonl";
@@ -42,19 +47,23 @@ impl Layout {
         Self { root: cache.join("v1") }
     }
 
-    /// Names the paths below `cache`, and creates missing folders.
-    pub(super) fn create(cache: &Path) -> Result<Self, StoreError> {
-        let layout = Self::below(cache);
-        for folder in
-            ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt", "live"]
-        {
-            create_folder(&layout.root.join(folder))?;
+    /// Opens the folder of all paths, and creates missing folders. The path of `cache` may lead through links, because
+    /// the user named it. No link below it is followed.
+    pub(super) fn create(&self, cache: &Path) -> Result<Folder, StoreError> {
+        let cache = Folder::create(cache).tried("open the cache folder", cache)?;
+        let root = cache.create_folder(&self.root).tried("create folder", &self.root)?;
+        for folder in FOLDERS {
+            let path = self.root.join(folder);
+            root.create_folder(&path).tried("create folder", &path)?;
         }
-        let tag = layout.root.join("CACHEDIR.TAG");
-        if !tag.try_exists().tried("read", &tag)? {
-            fs::write(&tag, CACHEDIR_TAG).tried("write", &tag)?;
+        let runs = self.runs();
+        unless_gone(root.folder(&runs)).tried("open folder", &runs)?;
+        let tag = self.root.join("CACHEDIR.TAG");
+        match root.create_new(&tag).and_then(|mut file| file.write_all(CACHEDIR_TAG.as_bytes())) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            written => written.tried("write", &tag)?,
         }
-        Ok(layout)
+        Ok(root)
     }
 
     /// The folder of all paths.

@@ -1,7 +1,6 @@
 //! Reads from the store. Every artifact is checked before it is used.
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -10,6 +9,7 @@ use super::error::Tried;
 use super::files::remove;
 use super::records::{self, Found, OutputRecord, Record};
 use super::{Key, Store, StoreError};
+use crate::files::Unfit;
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub enum Fault {
     },
     /// An artifact whose hash is not its name.
     Content,
+    /// Not a regular file, and the cause.
+    Unfit(String),
     /// A record that cannot be read, and the cause.
     Record(String),
 }
@@ -59,6 +61,7 @@ impl fmt::Display for Damage {
             Fault::Missing => f.write_str("is missing")?,
             Fault::Size { recorded, found } => write!(f, "has {found} bytes instead of {recorded}")?,
             Fault::Content => f.write_str("has other content than its name says")?,
+            Fault::Unfit(why) => write!(f, "cannot be used: {why}")?,
             Fault::Record(why) => write!(f, "is a damaged record: {why}")?,
         }
         match &self.set_aside {
@@ -77,7 +80,7 @@ impl Store {
     pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
         let _barrier = self.uses.using(key);
         let path = self.layout.record(key);
-        let record = match records::read(&path, key)? {
+        let record = match records::read(&self.root, &path, key)? {
             Found::Nothing => return Ok(Lookup::Miss),
             Found::Damaged(why) => {
                 let set_aside = Some(self.set_aside(&path)?);
@@ -91,17 +94,17 @@ impl Store {
             .filter_map(|output| self.check(output).transpose())
             .collect::<Result<_, _>>()?;
         if damages.is_empty() {
-            touch(&path);
+            self.touch(&path);
             return Ok(Lookup::Hit(record));
         }
-        remove(&path)?;
+        remove(&self.root, &path)?;
         Ok(Lookup::Damaged(damages))
     }
 
     /// Reads the record of a key without a check of its artifacts; `None` if it is missing or damaged. This is for reports
     /// about results; use [`Store::lookup`] to read artifacts.
     pub fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        match records::read(&self.layout.record(key), key)? {
+        match records::read(&self.root, &self.layout.record(key), key)? {
             Found::Record(record) => Ok(Some(*record)),
             Found::Nothing | Found::Damaged(_) => Ok(None),
         }
@@ -110,13 +113,19 @@ impl Store {
     /// Checks an artifact, and sets it aside if it is corrupt.
     fn check(&self, output: &OutputRecord) -> Result<Option<Damage>, StoreError> {
         let path = self.object(&output.digest);
-        let found = match self.objects.hash(&path) {
-            Ok(found) => found,
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+        let file = match self.root.read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Ok(Some(Damage { path, fault: Fault::Missing, set_aside: None }));
             }
-            Err(error) => return Err(error),
+            Err(error) if Unfit::of(&error).is_some() => {
+                let set_aside = Some(self.set_aside(&path)?);
+                return Ok(Some(Damage { path, fault: Fault::Unfit(error.to_string()), set_aside }));
+            }
+            Err(error) => return Err(error).tried("read", &path),
         };
+        let _begun = self.watched.begin(&path, output.size);
+        let found = self.objects.hash_open(&file, &path, &self.watched)?;
         let fault = if found.size != output.size {
             Fault::Size { recorded: output.size, found: found.size }
         } else if found.digest != output.digest {
@@ -131,18 +140,18 @@ impl Store {
     /// Moves a corrupt file to `v1/corrupt`; replaces an older file of the same name there.
     pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
         let place = self.layout.corrupt().join(path.file_name().unwrap_or_default());
-        match fs::rename(path, &place) {
+        match self.root.rename(path, &place) {
             // Another process has set it aside meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(place),
             other => other.map(|()| place).tried("set aside", path),
         }
     }
-}
 
-/// Marks a record as used now. Only the order of the collector depends on it, and a store may be read-only.
-fn touch(record: &Path) {
-    let touched = File::open(record).and_then(|file| file.set_modified(SystemTime::now()));
-    if let Err(error) = touched {
-        tracing::debug!("cannot touch {}: {error}", record.display());
+    /// Marks a record as used now. Only the order of the collector depends on it, and a store may be read-only.
+    fn touch(&self, record: &Path) {
+        let touched = self.root.read(record).and_then(|file| file.set_modified(SystemTime::now()));
+        if let Err(error) = touched {
+            tracing::debug!("cannot touch {}: {error}", record.display());
+        }
     }
 }

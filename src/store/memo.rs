@@ -6,23 +6,26 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::error::Tried;
-use super::files::{hash_file, replace};
+use super::files::replace;
 use super::flock::try_lock_file;
+use super::hashing::{Watched, hash};
 use super::{Digest, StoreError};
+use crate::files::{Folder, open_regular};
 
 /// A file must be unchanged for this many nanoseconds before its digest is remembered.
 const RACY: i128 = 2_000_000_000;
 
 /// The identity of a file: if it is the same, the file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -33,7 +36,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         let nanoseconds = |seconds, rest| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
             device: metadata.dev(),
@@ -42,6 +45,15 @@ impl Stamp {
             modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Its size and its times as bytes.
+    pub(super) fn size_and_times(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        bytes[..8].copy_from_slice(&self.size.to_le_bytes());
+        bytes[8..24].copy_from_slice(&self.modified.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.changed.to_le_bytes());
+        bytes
     }
 
     /// Whether every later change of the file changes its times.
@@ -64,6 +76,7 @@ pub(super) struct Hashed {
 /// Remembered digests, kept in a file between processes.
 #[derive(Debug)]
 pub(super) struct Memo {
+    root: Arc<Folder>,
     file: PathBuf,
     lock: PathBuf,
     state: Mutex<State>,
@@ -78,34 +91,59 @@ struct State {
 
 impl Memo {
     /// A memo in `file`; `lock` is held while it is saved.
-    pub(super) fn new(file: PathBuf, lock: PathBuf) -> Self {
-        Self { file, lock, state: Mutex::default() }
+    pub(super) fn new(root: Arc<Folder>, file: PathBuf, lock: PathBuf) -> Self {
+        Self { root, file, lock, state: Mutex::default() }
     }
 
     /// The size and the digest of a file, remembered if the file is unchanged.
-    pub(super) fn hash(&self, path: &Path) -> Result<Hashed, StoreError> {
+    pub(super) fn hash(&self, path: &Path, watched: &Watched) -> Result<Hashed, StoreError> {
         let stamp = || fs::metadata(path).map(|metadata| Stamp::of(&metadata)).tried("read", path);
         let before = stamp()?;
         if let Some(digest) = self.recall(&before) {
+            watched.hashed(before.size);
             return Ok(Hashed { size: before.size, digest });
         }
-        let digest = hash_file(path)?;
-        if stamp()? == before && before.settled(SystemTime::now()) {
+        let file = open_regular(path).tried("read", path)?;
+        let digest = hash(&file, path, watched)?;
+        self.remember_settled(before, stamp()?, digest);
+        Ok(Hashed { size: before.size, digest })
+    }
+
+    /// The size and the digest of an open file, remembered if the file is unchanged.
+    pub(super) fn hash_open(
+        &self,
+        file: &File,
+        path: &Path,
+        watched: &Watched,
+    ) -> Result<Hashed, StoreError> {
+        let stamp = || file.metadata().map(|metadata| Stamp::of(&metadata)).tried("read", path);
+        let before = stamp()?;
+        if let Some(digest) = self.recall(&before) {
+            watched.hashed(before.size);
+            return Ok(Hashed { size: before.size, digest });
+        }
+        let digest = hash(file, path, watched)?;
+        self.remember_settled(before, stamp()?, digest);
+        Ok(Hashed { size: before.size, digest })
+    }
+
+    /// Remembers the digest of a file, unless the file changed while it was hashed or just before.
+    fn remember_settled(&self, before: Stamp, after: Stamp, digest: Digest) {
+        if after == before && before.settled(SystemTime::now()) {
             self.remember(before, digest);
         }
-        Ok(Hashed { size: before.size, digest })
     }
 
     fn recall(&self, stamp: &Stamp) -> Option<Digest> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = state.entries.get_or_insert_with(|| read(&self.file));
+        let entries = state.entries.get_or_insert_with(|| read(&self.root, &self.file));
         let (known, digest) = entries.get(&(stamp.device, stamp.inode))?;
         (known == stamp).then_some(*digest)
     }
 
     fn remember(&self, stamp: Stamp, digest: Digest) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = state.entries.get_or_insert_with(|| read(&self.file));
+        let entries = state.entries.get_or_insert_with(|| read(&self.root, &self.file));
         entries.insert((stamp.device, stamp.inode), (stamp, digest));
         state.grown = true;
     }
@@ -114,7 +152,7 @@ impl Memo {
     pub(super) fn save(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { entries: Some(entries), grown: true } = &*state else { return };
-        match merge_into(&self.file, &self.lock, entries) {
+        match merge_into(&self.root, &self.file, &self.lock, entries) {
             Ok(()) => state.grown = false,
             Err(error) => tracing::debug!("{error}"),
         }
@@ -122,21 +160,21 @@ impl Memo {
 }
 
 /// Writes `entries` to `file`, and keeps those that other processes have written meanwhile.
-fn merge_into(file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreError> {
-    let Some(_lock) = try_lock_file(lock)? else { return Ok(()) };
-    let mut merged = read(file);
+fn merge_into(root: &Folder, file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreError> {
+    let Some(_lock) = try_lock_file(root, lock)? else { return Ok(()) };
+    let mut merged = read(root, file);
     merged.extend(entries);
     let text = merged.values().fold(String::new(), |mut text, (stamp, digest)| {
         let Stamp { device, inode, size, modified, changed } = stamp;
         let _ = writeln!(text, "{device} {inode} {size} {modified} {changed} {digest}");
         text
     });
-    replace(file, &text)
+    replace(root, file, &text)
 }
 
 /// Reads a memo. Invalid lines are skipped, and a missing file counts as empty.
-fn read(file: &Path) -> Entries {
-    let text = fs::read_to_string(file).unwrap_or_default();
+fn read(root: &Folder, file: &Path) -> Entries {
+    let text = root.read(file).and_then(io::read_to_string).unwrap_or_default();
     text.lines()
         .filter_map(parse_line)
         .map(|(stamp, digest)| ((stamp.device, stamp.inode), (stamp, digest)))
@@ -157,13 +195,14 @@ fn parse_line(line: &str) -> Option<(Stamp, Digest)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{File, FileTimes};
+    use std::fs::FileTimes;
     use std::time::Duration;
 
     use super::*;
 
     fn memo(folder: &Path) -> Memo {
-        Memo::new(folder.join("test.memo"), folder.join("lock"))
+        let root = Arc::new(Folder::open(folder).unwrap());
+        Memo::new(root, folder.join("test.memo"), folder.join("lock"))
     }
 
     #[test]
@@ -171,7 +210,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (memo, path) = (memo(folder.path()), folder.path().join("file"));
         fs::write(&path, "one").unwrap();
-        assert_eq!(memo.hash(&path).unwrap(), Hashed { size: 3, digest: Digest::of(b"one") });
+        assert_eq!(
+            memo.hash(&path, &Watched::default()).unwrap(),
+            Hashed { size: 3, digest: Digest::of(b"one") }
+        );
         assert!(memo.recall(&Stamp::of(&fs::metadata(&path).unwrap())).is_none());
     }
 
@@ -186,12 +228,16 @@ mod tests {
         first.save();
 
         let second = memo(folder.path());
-        assert_eq!(second.hash(&path).unwrap().digest, Digest::of(b"made up"), "not from memory");
+        assert_eq!(
+            second.hash(&path, &Watched::default()).unwrap().digest,
+            Digest::of(b"made up"),
+            "not from memory"
+        );
         let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
         let file = File::options().write(true).open(&path).unwrap();
         file.set_times(FileTimes::new().set_modified(an_hour_ago)).unwrap();
         assert_eq!(
-            second.hash(&path).unwrap().digest,
+            second.hash(&path, &Watched::default()).unwrap().digest,
             Digest::of(b"one"),
             "from memory despite another time"
         );

@@ -3,8 +3,7 @@
 //! A record is a JSON file. Its first member, `check`, is the blake3 hash of every byte after it. The metrics of a record
 //! go straight into results, so a damaged record must be found, like a damaged artifact.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::Tried;
 use super::{Digest, Key, StoreError};
+use crate::files::{Folder, Unfit};
 
 /// The format version of the records that this program writes, and the latest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -74,6 +74,9 @@ pub struct Execution {
     /// The peak memory of the process while it ran, in bytes, if the system reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
+    /// What a user should know before using the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The name of the manifest that it was first computed for.
     #[serde(default)]
     pub pipeline: String,
@@ -131,12 +134,14 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
 const CHECK_STARTS: &str = "{\"check\":\"";
 
 /// Reads the record file of a key.
-pub(super) fn read(path: &Path, key: &Key) -> Result<Found, StoreError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+pub(super) fn read(root: &Folder, path: &Path, key: &Key) -> Result<Found, StoreError> {
+    let mut bytes = vec![];
+    match root.read(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if Unfit::of(&error).is_some() => return Ok(Found::Damaged(error.to_string())),
         Err(error) => return Err(error).tried("read", path),
-    };
+    }
     let decoded = decode(&bytes);
     let version = decoded.as_ref().map_or_else(|_| version(&bytes), |record| Some(record.format_version));
     if let Some(found) = version.filter(|version| *version > FORMAT_VERSION) {

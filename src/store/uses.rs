@@ -5,22 +5,39 @@
 //! lookup or a commit completely or not at all. It keeps the artifacts of the record of a used key. No clock is involved.
 
 use std::collections::HashSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
-use std::sync::OnceLock;
-
-use tempfile::NamedTempFile;
+use std::sync::{Arc, OnceLock};
 
 use super::error::Tried;
+use super::files::{list, remove};
 use super::{Key, StoreError};
+use crate::files::{Folder, Unfit};
 
 /// The mark of this process, created at its first use of a key.
 #[derive(Debug)]
 pub(super) struct Uses {
+    root: Arc<Folder>,
     folder: PathBuf,
     barrier: PathBuf,
-    mark: OnceLock<Option<NamedTempFile>>,
+    mark: OnceLock<Option<Mark>>,
+}
+
+/// A file with the keys that a process uses. Dropping it removes the file.
+#[derive(Debug)]
+struct Mark {
+    root: Arc<Folder>,
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if let Err(error) = self.root.remove(&self.path) {
+            tracing::debug!("cannot remove {}: {error}", self.path.display());
+        }
+    }
 }
 
 /// Holds the barrier until it is dropped.
@@ -29,8 +46,8 @@ pub(super) struct Barrier(#[expect(dead_code, reason = "it is held, not read")] 
 
 impl Uses {
     /// Keeps marks in `folder`, behind the lock of the file `barrier`.
-    pub(super) fn new(folder: PathBuf, barrier: PathBuf) -> Self {
-        Self { folder, barrier, mark: OnceLock::new() }
+    pub(super) fn new(root: Arc<Folder>, folder: PathBuf, barrier: PathBuf) -> Self {
+        Self { root, folder, barrier, mark: OnceLock::new() }
     }
 
     /// Marks a key as used by this process, and keeps collectors out until the barrier is dropped.
@@ -43,7 +60,7 @@ impl Uses {
         let make = || self.make().inspect_err(|error| tracing::debug!("no mark of use: {error}")).ok();
         if let Some(mark) = self.mark.get_or_init(make) {
             // One write per line, so that lines of several threads do not mix.
-            if let Err(error) = mark.as_file().write_all(format!("{key}\n").as_bytes()) {
+            if let Err(error) = (&mark.file).write_all(format!("{key}\n").as_bytes()) {
                 tracing::debug!("use not noted: {error}");
             }
         }
@@ -59,14 +76,15 @@ impl Uses {
     /// The keys that live processes use, including this one. Removes the marks of dead processes.
     pub(super) fn in_use(&self) -> Result<HashSet<Key>, StoreError> {
         let mut in_use = HashSet::new();
-        for entry in fs::read_dir(&self.folder).tried("read folder", &self.folder)? {
-            let path = entry.tried("read folder", &self.folder)?.path();
-            let mut file = match File::open(&path) {
+        for (path, _) in list(&self.root, &self.folder)? {
+            let mut file = match self.root.read(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                // It is no mark: processes write regular files.
+                Err(error) if Unfit::of(&error).is_some() => continue,
                 other => other.tried("read", &path)?,
             };
             match file.try_lock() {
-                Ok(()) => fs::remove_file(&path).tried("remove", &path)?,
+                Ok(()) => remove(&self.root, &path)?,
                 Err(TryLockError::Error(error)) => return Err(error).tried("lock", &path),
                 Err(TryLockError::WouldBlock) => {
                     let mut text = String::new();
@@ -79,19 +97,21 @@ impl Uses {
     }
 
     fn open_barrier(&self) -> io::Result<File> {
-        File::options().write(true).create(true).truncate(false).open(&self.barrier)
+        self.root.update(&self.barrier)
     }
 
-    fn make(&self) -> io::Result<NamedTempFile> {
-        let name = format!("{}.", std::process::id());
-        let mark = tempfile::Builder::new().prefix(&name).append(true).tempfile_in(&self.folder)?;
-        mark.as_file().lock()?;
+    fn make(&self) -> io::Result<Mark> {
+        let folder = self.root.folder(&self.folder)?;
+        let (path, file) = folder.create_unique(&format!("{}.", std::process::id()))?;
+        let mark = Mark { root: Arc::clone(&self.root), path, file };
+        mark.file.lock()?;
         Ok(mark)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
@@ -108,7 +128,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let live = folder.path().join("live");
         fs::create_dir(&live).unwrap();
-        let open = || Uses::new(live.clone(), folder.path().join("gc"));
+        let root = Arc::new(Folder::open(folder.path()).unwrap());
+        let open = || Uses::new(Arc::clone(&root), live.clone(), folder.path().join("gc"));
         let (ours, theirs) = (open(), open());
         let [a, b, c, d] = keys(["a", "b", "c", "d"]);
         drop([ours.using(&a), theirs.using(&b), theirs.using(&c)]);
@@ -122,7 +143,8 @@ mod tests {
     #[test]
     fn users_share_the_barrier_and_who_collects_is_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Uses::new(folder.path().to_owned(), folder.path().join("gc"));
+        let root = Arc::new(Folder::open(folder.path()).unwrap());
+        let open = || Uses::new(Arc::clone(&root), folder.path().to_owned(), folder.path().join("gc"));
         let (ours, theirs) = (open(), open());
         let [key] = keys(["key"]);
         drop((ours.using(&key), theirs.using(&key)));

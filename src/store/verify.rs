@@ -1,14 +1,15 @@
 //! Checks a whole store: every artifact is read and hashed, even if its digest is remembered.
 
-use std::fs;
+use std::io::ErrorKind;
 
 use rayon::prelude::*;
 
 use super::error::Tried;
-use super::files::hash_file;
-use super::files::remove;
+use super::files::{remove, unless_gone};
+use super::hashing::hash;
 use super::inventory::{Amount, Entry, Kept, Object};
 use super::{Damage, Fault, Key, Record, Store, StoreError};
+use crate::files::Unfit;
 
 /// The result of a check of a whole store.
 #[derive(Debug, Default)]
@@ -67,15 +68,15 @@ impl Store {
     /// names it.
     fn check_object(&self, object: &Object) -> Result<Option<Damage>, StoreError> {
         let path = object.path.clone();
-        match hash_file(&path) {
-            Ok(digest) if digest == object.digest => Ok(None),
-            Ok(_) => {
-                let set_aside = Some(self.set_aside(&path)?);
-                Ok(Some(Damage { path, fault: Fault::Content, set_aside }))
-            }
-            Err(_) if !path.exists() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let fault = match self.root.read(&path) {
+            Ok(file) if hash(&file, &path, &self.watched)? == object.digest => return Ok(None),
+            Ok(_) => Fault::Content,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if Unfit::of(&error).is_some() => Fault::Unfit(error.to_string()),
+            Err(error) => return Err(error).tried("read", &path),
+        };
+        let set_aside = Some(self.set_aside(&path)?);
+        Ok(Some(Damage { path, fault, set_aside }))
     }
 
     fn check_entry(&self, entry: Entry, found: &mut Verification) -> Result<(), StoreError> {
@@ -90,10 +91,11 @@ impl Store {
             Kept::Record(record) => {
                 let missing = self.missing(&record)?;
                 // A collector may have removed the record just now, and then its artifacts.
-                if missing.is_empty() || !entry.path.try_exists().tried("read", &entry.path)? {
+                let there = unless_gone(self.root.facts(&entry.path)).tried("read", &entry.path)?;
+                if missing.is_empty() || there.is_none() {
                     return Ok(());
                 }
-                remove(&entry.path)?;
+                remove(&self.root, &entry.path)?;
                 let known = |damage: &Damage| found.damages.iter().any(|other| other.path == damage.path);
                 let new: Vec<Damage> = missing.into_iter().filter(|damage| !known(damage)).collect();
                 found.damages.extend(new);
@@ -108,11 +110,10 @@ impl Store {
         let mut missing = vec![];
         for output in &record.outputs {
             let path = self.object(&output.digest);
-            let fault = match fs::metadata(&path) {
-                Ok(metadata) if metadata.len() == output.size => continue,
-                Ok(metadata) => Fault::Size { recorded: output.size, found: metadata.len() },
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Fault::Missing,
-                Err(error) => return Err(error).tried("read", &path),
+            let fault = match unless_gone(self.root.facts(&path)).tried("read", &path)? {
+                Some(facts) if facts.bytes == output.size => continue,
+                Some(facts) => Fault::Size { recorded: output.size, found: facts.bytes },
+                None => Fault::Missing,
             };
             missing.push(Damage { path, fault, set_aside: None });
         }

@@ -1,27 +1,49 @@
 //! Private folders of running tasks.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
+use std::sync::Arc;
 
 use super::error::Tried;
-use super::files::create_folder;
+use super::files::list;
+use super::hashing::{Watched, hash};
 use super::layout::Layout;
-use super::{Key, KeyLock, Store, StoreError};
+use super::{Digest, Key, KeyLock, Store, StoreError};
+use crate::files::Folder;
 
 /// A private folder that a task writes its outputs to: each output is a file named after its port.
 ///
 /// Dropping it removes the folder; after a crash the next [`Store::open`] does. Drop it before its lock: the next holder of
 /// the lock may remove the folder.
 #[derive(Debug)]
-pub struct Work(TempDir);
+pub struct Work {
+    root: Arc<Folder>,
+    folder: Folder,
+}
 
 impl Work {
-    /// The folder.
+    /// Its path.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The digest of the file that was written for an output port.
+    pub fn digest(&self, port: &str) -> Result<Digest, StoreError> {
+        let path = self.path().join(port);
+        hash(&self.folder.read(&path).tried("read", &path)?, &path, &Watched::default())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Err(error) = self.root.remove_all(self.path()) {
+            tracing::debug!("cannot remove {}: {error}", self.path().display());
+        }
     }
 }
 
@@ -29,50 +51,59 @@ impl Store {
     /// Creates a new work folder.
     pub fn work(&self, lock: &KeyLock) -> Result<Work, StoreError> {
         let parent = self.layout.work();
-        let folder = tempfile::Builder::new().prefix(&format!("{}.", lock.key())).tempdir_in(&parent);
-        folder.map(Work).tried("create a work folder in", &parent)
+        let made = self.root.folder(&parent).and_then(|parent| {
+            let path = parent.create_unique_folder(&format!("{}.", lock.key()))?;
+            parent.folder(&path)
+        });
+        let folder = made.tried("create a work folder in", &parent)?;
+        Ok(Work { root: Arc::clone(&self.root), folder })
     }
 
-    /// Creates the checkpoint folder of a task, unless it exists. It outlives failed and killed attempts. The commit removes
-    /// it.
-    pub fn partial(&self, key: &Key) -> Result<PathBuf, StoreError> {
+    /// Opens the checkpoint folder of a task, and creates it if it is missing. It outlives failed and killed attempts. The
+    /// commit removes it.
+    pub fn partial(&self, key: &Key) -> Result<Folder, StoreError> {
         let path = self.layout.partial(key);
-        create_folder(&path)?;
-        Ok(path)
+        self.root.create_folder(&path).tried("create folder", &path)
     }
 
     /// Creates a run folder: `runs/<name>`, with a number appended if that exists.
-    pub fn run_folder(&self, name: &str) -> Result<PathBuf, StoreError> {
+    pub fn run_folder(&self, name: &str) -> Result<Folder, StoreError> {
         let runs = self.layout.runs();
-        create_folder(&runs)?;
+        let folder = self.root.create_folder(&runs).tried("create folder", &runs)?;
         let (mut path, mut number) = (runs.join(name), 1);
         loop {
-            match fs::create_dir(&path) {
+            match folder.new_folder(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     number += 1;
                     path = runs.join(format!("{name}-{number}"));
                 }
-                other => return other.map(|()| path.clone()).tried("create folder", &path),
+                other => return other.and_then(|()| folder.folder(&path)).tried("create folder", &path),
             }
         }
     }
 
-    /// The path of a run folder in a cache folder; neither must exist.
-    pub fn run_in(cache: &Path, name: &Path) -> PathBuf {
-        Layout::below(cache).runs().join(name)
+    /// The path of a file in a run folder of a cache folder; `None` if there is no such file. No part of the path below the
+    /// cache folder is a link.
+    pub fn run_in(cache: &Path, run: &Path, file: &str) -> Option<PathBuf> {
+        let run = Layout::below(cache).runs().join(run);
+        let path = run.join(file);
+        let folder = Folder::open(cache).and_then(|cache| cache.folder(&run)).ok()?;
+        folder.read(&path).is_ok().then_some(path)
     }
 
     /// Removes the work folders of dead processes.
     ///
     /// A live owner holds the lock of its key, so the folder may be removed by whoever gets the lock.
     pub(super) fn clean_work(&self) -> Result<(), StoreError> {
-        let work = self.layout.work();
-        for entry in fs::read_dir(&work).tried("read folder", &work)? {
-            let path = entry.tried("read folder", &work)?.path();
-            let Some(_lock) = owner(&path).map(|key| self.try_lock(&key)).transpose()?.flatten() else {
-                continue;
+        for (path, _) in list(&self.root, &self.layout.work())? {
+            let locked = owner(&path).map(|key| self.try_lock(&key)).transpose();
+            let locked = match locked {
+                // The task that needs this lock reports it.
+                Err(error) if error.unfit() => continue,
+                locked => locked?.flatten(),
             };
-            if let Err(error) = fs::remove_dir_all(&path) {
+            let Some(_lock) = locked else { continue };
+            if let Err(error) = self.root.remove_all(&path) {
                 tracing::debug!("cannot remove {}: {error}", path.display());
             }
         }
@@ -87,6 +118,8 @@ fn owner(folder: &Path) -> Option<Key> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;
@@ -98,7 +131,9 @@ mod tests {
         let [dead, alive] = ["dead", "alive"].map(|name| Key::of(&json!(name)));
 
         let lock = store.try_lock(&dead).unwrap().unwrap();
-        let left_behind = store.work(&lock).unwrap().0.keep();
+        let dead = store.work(&lock).unwrap();
+        let left_behind = dead.path().to_owned();
+        std::mem::forget(dead);
         fs::write(left_behind.join("model"), "half").unwrap();
         drop(lock);
 
@@ -116,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let names = [(); 3].map(|()| store.run_folder("20261123T084510Z-badnets").unwrap());
-        let names = names.map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+        let names = names.map(|path| path.path().file_name().unwrap().to_string_lossy().into_owned());
         let expected = ["", "-2", "-3"].map(|end| format!("20261123T084510Z-badnets{end}"));
         assert_eq!(names, expected);
     }
@@ -129,9 +164,9 @@ mod tests {
         let lock = store.try_lock(&key).unwrap().unwrap();
         let work = store.work(&lock).unwrap();
         let path = work.path().to_owned();
-        fs::write(store.partial(&key).unwrap().join("epoch-1"), "weights").unwrap();
+        fs::write(store.partial(&key).unwrap().path().join("epoch-1"), "weights").unwrap();
         drop((work, lock));
         assert!(!path.exists());
-        assert!(Store::open(folder.path()).unwrap().partial(&key).unwrap().join("epoch-1").exists());
+        assert!(Store::open(folder.path()).unwrap().partial(&key).unwrap().path().join("epoch-1").exists());
     }
 }

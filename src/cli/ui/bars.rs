@@ -1,13 +1,17 @@
 //! Progress on a terminal: one bar for the run, and one line per running task.
 
 use std::collections::HashMap;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::format::{self, duration};
+use super::format;
 use super::pace::Pace;
 use crate::pipeline::{Event, TaskId};
+use crate::plain::visible;
 
 /// How often spinners turn.
 const TICK: Duration = Duration::from_millis(120);
@@ -19,37 +23,62 @@ const STEPS: u64 = 1000;
 pub(super) struct Bars {
     screen: MultiProgress,
     run: ProgressBar,
-    tasks: HashMap<TaskId, ProgressBar>,
+    tasks: Tasks,
+    /// Dropping it ends the thread that turns the spinners.
+    _turning: Option<Sender<()>>,
+}
+
+/// The bars of running tasks.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<HashMap<TaskId, ProgressBar>>>);
+
+impl Tasks {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, ProgressBar>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Turns the spinners on a thread, until the result is dropped. If the system starts no more threads, they stand still:
+/// indicatif's own threads would panic.
+fn turn(tasks: Tasks) -> Option<Sender<()>> {
+    let (sender, receiver) = mpsc::channel();
+    let turning = thread::Builder::new().spawn(move || {
+        while receiver.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            tasks.lock().values().for_each(ProgressBar::tick);
+        }
+    });
+    turning.is_ok().then_some(sender)
 }
 
 impl Bars {
     pub(super) fn new(screen: MultiProgress) -> Self {
         let run = screen.add(ProgressBar::new(0));
         run.set_style(style("{prefix:.bold} {bar:24} {pos}/{len} tasks{wide_msg}"));
-        Self { screen, run, tasks: HashMap::new() }
+        let tasks = Tasks::default();
+        Self { screen, run, _turning: turn(tasks.clone()), tasks }
     }
 
-    pub(super) fn observe(&mut self, event: &Event, pace: &Pace, now: Instant) {
+    pub(super) fn observe(&mut self, event: &Event, pace: &mut Pace<'_>, now: Instant) {
         match event {
             Event::RunStarted { pipeline, tasks, .. } => {
-                self.run.set_prefix(pipeline.clone());
+                self.run.set_prefix(visible(pipeline).into_owned());
                 self.run.set_length(*tasks as u64);
             }
             Event::TaskStarted { task, .. } => {
                 let bar = self.screen.insert_before(&self.run, ProgressBar::new(STEPS));
                 bar.set_style(style("{spinner} {prefix} {bar:12} {wide_msg}"));
-                bar.set_prefix(task.to_string());
-                bar.enable_steady_tick(TICK);
-                self.tasks.insert(task.id, bar);
+                bar.set_prefix(visible(&task.to_string()).into_owned());
+                self.tasks.lock().insert(task.id, bar);
             }
             Event::Progress { task, progress } => {
-                if let Some(bar) = self.tasks.get(&task.id) {
+                if let Some(bar) = self.tasks.lock().get(&task.id) {
                     bar.set_position((pace.fraction(task.id) * STEPS as f64) as u64);
-                    bar.set_message(format::progress(progress, pace.seconds_left(task.id, now)));
+                    let message = format::progress(progress, pace.seconds_left(task.id, now));
+                    bar.set_message(visible(&message).into_owned());
                 }
             }
             Event::Finished { task, .. } | Event::Failed { task, .. } | Event::Stopped { task } => {
-                if let Some(bar) = self.tasks.remove(&task.id) {
+                if let Some(bar) = self.tasks.lock().remove(&task.id) {
                     bar.finish_and_clear();
                 }
             }
@@ -62,7 +91,8 @@ impl Bars {
 
 impl Drop for Bars {
     fn drop(&mut self) {
-        self.tasks.values().chain([&self.run]).for_each(ProgressBar::finish_and_clear);
+        self.tasks.lock().drain().for_each(|(_, bar)| bar.finish_and_clear());
+        self.run.finish_and_clear();
     }
 }
 
@@ -70,21 +100,18 @@ impl Drop for Bars {
 pub(super) fn bytes(screen: &MultiProgress, what: &str, total: u64) -> ProgressBar {
     let bar = screen.add(ProgressBar::new(total));
     bar.set_style(style("{prefix} {bar:24} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}"));
-    bar.set_prefix(what.to_owned());
+    bar.set_prefix(visible(what).into_owned());
     bar
 }
 
-fn summary(pace: &Pace, now: Instant) -> String {
+fn summary(pace: &mut Pace<'_>, now: Instant) -> String {
     let mut text = String::new();
     for (count, what) in [(pace.cached, "cached"), (pace.failed, "failed or skipped")] {
         if count > 0 {
             text += &format!(", {count} {what}");
         }
     }
-    if let Some(seconds) = pace.seconds_left_in_run(now) {
-        text += &format!(", about {} left", duration(seconds));
-    }
-    text
+    text + &pace.left(now).map_or_else(String::new, |left| format!(", {left}"))
 }
 
 /// The templates are constants of this file. If indicatif refused one, the default style would be used.

@@ -20,6 +20,7 @@ use super::{DataError, Dataset, InvalidParam};
 use crate::files::read_regular;
 use crate::methods::registry;
 
+pub use image_folder::passed_over;
 pub use pictures::read_pictures;
 
 /// A source of images with its parameters.
@@ -38,8 +39,18 @@ pub trait Reader {
     /// serialized.
     fn path(&self) -> Option<&Path>;
 
+    /// The number of classes, if the parameters alone give it.
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
     /// The public data set that it can read.
     fn public(&self) -> Option<&'static PublicDataset> {
+        None
+    }
+
+    /// A warning about pictures that it passes over, because it does not read their formats.
+    fn passed_over(&self) -> Option<String> {
         None
     }
 

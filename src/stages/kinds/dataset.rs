@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::data::fetch::PublicDataset;
 use crate::data::readers::Source;
-use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::stages::{Artifact, Context, Input, Kind, Observer, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `dataset`.
 pub struct DatasetStage;
@@ -35,6 +35,10 @@ impl Kind for DatasetStage {
         params.get().path().map(PathBuf::from).into_iter().collect()
     }
 
+    fn classes(params: &Source) -> Option<usize> {
+        params.get().classes()
+    }
+
     fn advice(params: &Source, stage: &str) -> Option<String> {
         let with = format!("stages.{stage}.with");
         Some(match params.get().public() {
@@ -51,6 +55,7 @@ impl Kind for DatasetStage {
 
     fn run(params: &Source, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = params.get().read(context.seed)?;
+        params.get().passed_over().iter().for_each(|warning| context.warn(warning));
         dataset.save(&context.output("dataset"))?;
         Ok(Outcome::of([
             ("train_images", json!(dataset.train.len())),
@@ -67,7 +72,7 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::stages::kind::boxed;
-    use crate::stages::tests::run::run;
+    use crate::stages::tests::run::{run, warnings_of};
 
     #[test]
     fn a_data_set_is_written_and_counted() {
@@ -88,6 +93,21 @@ mod tests {
             assert!(matches!(&error, StageError::InputMissing { .. }), "{error}");
             assert!(miette::Diagnostic::help(&error).unwrap().to_string().contains("`path`"), "{error}");
         }
+    }
+
+    #[test]
+    fn pictures_of_other_formats_are_warned_about() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["train/a/0.png", "train/b/0.png", "test/a/0.png", "test/b/0.png"] {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::RgbImage::new(4, 4).save(path).unwrap();
+        }
+        let with = || json!({"source": "image-folder", "path": folder.path()});
+        assert_eq!(warnings_of::<DatasetStage>(with(), &[], folder.path()), [""; 0]);
+        std::fs::write(folder.path().join("train/a/1.webp"), "x").unwrap();
+        let warnings = warnings_of::<DatasetStage>(with(), &[], folder.path()).concat();
+        assert!(warnings.starts_with("passed over 1 picture (1 .webp): only"), "{warnings}");
     }
 
     #[test]
