@@ -179,7 +179,8 @@ impl std::fmt::Display for Artifact {
 
 fn execution(exec: &Execution) -> Vec<String> {
     let Execution { host, started, seconds, threads, argd_version, peak_bytes, pipeline, task } = exec;
-    let started = Utc::from(UNIX_EPOCH + Duration::from_secs(*started));
+    // A record of others may name a time that no clock shows.
+    let started = Utc::from(UNIX_EPOCH + Duration::from_secs((*started).min(u32::MAX.into())));
     let mut facts = vec![
         format!("as {pipeline}/{task}"),
         format!("on {host}, by argd-pipe {argd_version}"),

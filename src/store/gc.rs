@@ -209,28 +209,29 @@ pub(super) fn is_unused(used: SystemTime, policy: &Policy, now: SystemTime) -> b
 /// The bytes of the artifacts of some records; a shared artifact counts once.
 struct Room {
     bytes: u64,
-    names: HashMap<Digest, usize>,
+    /// By artifact: its size, and the number of records that name it.
+    named: HashMap<Digest, (u64, usize)>,
 }
 
 impl Room {
     fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let mut room = Self { bytes: 0, names: HashMap::new() };
+        let mut room = Self { bytes: 0, named: HashMap::new() };
         for output in entries.filter_map(Entry::record).flat_map(|record| &record.outputs) {
-            let names = room.names.entry(output.digest).or_default();
-            *names += 1;
-            if *names == 1 {
-                room.bytes += output.size;
+            let (size, records) = room.named.entry(output.digest).or_insert((output.size, 0));
+            if *records == 0 {
+                room.bytes = room.bytes.saturating_add(*size);
             }
+            *records += 1;
         }
         room
     }
 
     fn give_up(&mut self, entry: &Entry) {
         for output in entry.record().iter().flat_map(|record| &record.outputs) {
-            if let Some(names) = self.names.get_mut(&output.digest) {
-                *names -= 1;
-                if *names == 0 {
-                    self.bytes -= output.size;
+            if let Some((size, records)) = self.named.get_mut(&output.digest) {
+                *records -= 1;
+                if *records == 0 {
+                    self.bytes = self.bytes.saturating_sub(*size);
                 }
             }
         }

@@ -66,7 +66,8 @@ impl Amount {
 impl AddAssign for Amount {
     fn add_assign(&mut self, other: Self) {
         self.files += other.files;
-        self.bytes += other.bytes;
+        // A record of others may name any size.
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 
@@ -94,7 +95,7 @@ pub struct Sizes {
     pub logs: Amount,
     /// Corrupt files that were set aside.
     pub corrupt: Amount,
-    /// Everything else: journals, run folders, work folders, locks, memos.
+    /// Everything else: journals, run folders, work folders, locks.
     pub others: Amount,
 }
 
