@@ -32,13 +32,13 @@ pub(super) struct Recording {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     tensorboard: Option<PathBuf>,
 
-    /// Write the lock file `results/<name>.lock`: the key and the outputs of every task.
+    /// Write the lock file `results/<name>.lock`: the key, the outputs and the metrics of every task.
     #[arg(long, conflicts_with_all = ["locked", "targets"])]
     lock: bool,
 
     /// Compare with the lock file, and exit with 5 if something differs.
     ///
-    /// Keys are compared before anything runs, and outputs after the run. If something differs, no results are written.
+    /// Keys are compared before anything runs, outputs and metrics after the run. If something differs, no results are written.
     #[arg(long)]
     pub locked: bool,
 }
@@ -71,7 +71,7 @@ impl Recording {
         }
     }
 
-    /// After a complete run: fails if its outputs do not match the lock file, or writes the lock file.
+    /// After a complete run: fails if its results do not match the lock file, or writes the lock file.
     pub(super) fn check_run(
         &self,
         prepared: &Prepared,
@@ -83,9 +83,18 @@ impl Recording {
         if let Some(lock) = self.read_lock(prepared, command)? {
             refuse(&lock.check_run(&prepared.plan, |id| run.record(id)), command, ui)?;
             ui.say(&format!("the results match {}", path.display()));
+            if !lock.locks_metrics() {
+                ui.say(&format!(
+                    "{} is of an earlier format and has no metrics: only outputs were compared; `{command}` adds them",
+                    path.display()
+                ));
+            }
         } else if let Some(lock) = Lock::of(&prepared.plan, |id| run.record(id)).filter(|_| self.lock) {
             lock.write(&path).map_err(cannot_write(&path))?;
-            ui.say(&format!("wrote the key and the outputs of every task to {}", path.display()));
+            ui.say(&format!(
+                "wrote the key, the outputs and the metrics of every task to {}",
+                path.display()
+            ));
         }
         Ok(())
     }
