@@ -11,7 +11,6 @@
 //! v1/corrupt/                 corrupt files
 //! v1/runs/<time>-<name>/      run folders; nothing here needs them
 //! v1/live/<unique>            the keys that each live process uses; locked as long as it lives
-//! v1/*.memo                   digests by file identity; they only save time, safe to delete
 //! ```
 
 use std::fs;
@@ -131,7 +130,8 @@ impl Layout {
         self.root.join("live")
     }
 
-    pub(super) fn memo(&self, name: &str) -> PathBuf {
-        self.root.join(format!("{name}.memo"))
+    /// The memos that older versions kept in the cache. Nothing reads them.
+    pub(super) fn old_memos(&self) -> [PathBuf; 2] {
+        ["sources.memo", "objects.memo"].map(|name| self.root.join(name))
     }
 }

@@ -26,6 +26,7 @@ mod layout;
 mod locks;
 mod lookup;
 mod memo;
+mod own;
 mod records;
 mod sources;
 mod traces;
@@ -50,6 +51,7 @@ pub use work::Work;
 
 use layout::Layout;
 use memo::Memo;
+use own::OwnFile;
 use uses::Uses;
 
 /// A folder of artifacts and records.
@@ -68,9 +70,9 @@ impl Store {
     /// Opens the store in a cache folder. Creates missing folders, and removes the work folders of dead processes.
     pub fn open(cache: &Path) -> Result<Self, StoreError> {
         let layout = Layout::create(cache)?;
-        let memo = |name| Memo::new(layout.memo(name), layout.lock(&format!("{name}.memo")));
+        let memo = |name| Memo::new(OwnFile::of_cache(cache, name));
         let uses = Uses::new(layout.live(), layout.lock("gc"));
-        let store = Self { objects: memo("objects"), sources: memo("sources"), uses, layout };
+        let store = Self { objects: memo("objects.memo"), sources: memo("sources.memo"), uses, layout };
         store.clean_work()?;
         Ok(store)
     }

@@ -29,6 +29,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.collect_runs(policy, now, collection)?;
         self.collect_journals(policy, now, done, collection)?;
+        self.layout.old_memos().iter().try_for_each(|memo| delete(memo, policy))?;
         self.collect_locks(policy, collection)
     }
 
