@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::Tried;
 use super::files::{create_shard, hash_file, sync_parent, write_synced};
 use super::records::{self, DraftOutput, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
-use super::{KeyLock, Store, StoreError, Work};
+use super::{Fault, KeyLock, Store, StoreError, Work};
 
 /// Names a step of [`Store::commit`] after which the process aborts. Only for tests of crashes.
 pub const FAIL_POINT_VARIABLE: &str = "ARGD_PIPE_FAIL_POINT";
@@ -100,7 +100,7 @@ impl Store {
         file.set_permissions(Permissions::from_mode(0o444)).tried("write-protect", &path)?;
         let object = self.object(&digest);
         create_shard(&object)?;
-        fs::rename(&path, &object).tried("create", &object)?;
+        self.put(&path, &object)?;
         fail_point("object-renamed");
         Ok(OutputRecord { port, size, digest })
     }
@@ -114,9 +114,21 @@ impl Store {
         write_synced(&draft, &bytes)?;
         fail_point("record-written");
         create_shard(&place)?;
-        fs::rename(&draft, &place).tried("create", &place)?;
+        self.put(&draft, &place)?;
         fail_point("record-renamed");
         sync_parent(&place)
+    }
+
+    /// Renames a file to its place. A folder that has taken the place is set aside.
+    fn put(&self, file: &Path, place: &Path) -> Result<(), StoreError> {
+        let renamed = match fs::rename(file, place) {
+            Err(error) if error.kind() == ErrorKind::IsADirectory => {
+                tracing::debug!("{}", self.set_aside(place.to_owned(), Fault::Unreadable(error.to_string())));
+                fs::rename(file, place)
+            }
+            other => other,
+        };
+        renamed.tried("create", place)
     }
 
     /// Step 4. A file that cannot be removed does no harm.

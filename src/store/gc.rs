@@ -154,9 +154,11 @@ impl Store {
 
     /// Removes corrupt files.
     fn collect_corrupt(&self, policy: &Policy, collection: &mut Collection) -> Result<(), StoreError> {
-        let files = files_below(&self.layout.corrupt())?;
-        files.iter().try_for_each(|(path, _)| delete(path, policy))?;
-        collection.corrupt = amount(&files);
+        let corrupt = self.layout.corrupt();
+        collection.corrupt = amount(&files_below(&corrupt)?);
+        for entry in fs::read_dir(&corrupt).tried("read folder", &corrupt)? {
+            delete(&entry.tried("read folder", &corrupt)?.path(), policy)?;
+        }
         Ok(())
     }
 }

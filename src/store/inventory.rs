@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::error::Tried;
-use super::files::files_below;
+use super::files::{files_below, places_below};
 use super::records::{self, Found};
 use super::{Digest, Key, Record, Store, StoreError};
 
@@ -123,10 +122,10 @@ pub(super) struct Object {
 impl Store {
     /// Reads all records in the order of their keys; does not check artifacts.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let files = files_below(&self.layout.records())?;
+        let files = places_below(&self.layout.records())?;
         let entries = files.into_iter().filter_map(|(path, metadata)| {
             let key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
-            entry(key, path, &metadata).transpose()
+            entry(key, path, metadata).transpose()
         });
         let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(|entry| entry.key);
@@ -135,10 +134,11 @@ impl Store {
 
     /// Lists every artifact.
     pub(super) fn objects(&self) -> Result<Vec<Object>, StoreError> {
-        let files = files_below(&self.layout.objects())?;
-        let object = |(path, metadata): (PathBuf, Metadata)| {
+        let files = places_below(&self.layout.objects())?;
+        let object = |(path, metadata): (PathBuf, Option<Metadata>)| {
             let digest = path.file_name()?.to_str()?.parse().ok()?;
-            Some(Object { digest, bytes: metadata.len(), path })
+            let bytes = metadata.filter(Metadata::is_file).map_or(0, |metadata| metadata.len());
+            Some(Object { digest, bytes, path })
         };
         Ok(files.into_iter().filter_map(object).collect())
     }
@@ -170,7 +170,7 @@ impl Store {
 }
 
 /// Reads the file of a record; `None` if it has been removed meanwhile.
-fn entry(key: Key, path: PathBuf, metadata: &Metadata) -> Result<Option<Entry>, StoreError> {
+fn entry(key: Key, path: PathBuf, metadata: Option<Metadata>) -> Result<Option<Entry>, StoreError> {
     let kept = match records::read(&path, &key) {
         Ok(Found::Nothing) => return Ok(None),
         Ok(Found::Record(record)) => Kept::Record(record),
@@ -178,7 +178,7 @@ fn entry(key: Key, path: PathBuf, metadata: &Metadata) -> Result<Option<Entry>, 
         Err(StoreError::NewerFormat { .. }) => Kept::Newer,
         Err(error) => return Err(error),
     };
-    let mut used = metadata.modified().tried("read the time of", &path)?;
+    let mut used = metadata.and_then(|metadata| metadata.modified().ok()).unwrap_or(UNIX_EPOCH);
     // Otherwise a cache that was copied without its times would seem to be from 1970.
     if let Kept::Record(record) = &kept {
         used = used.max(UNIX_EPOCH + Duration::from_secs(record.exec.started.min(u32::MAX.into())));

@@ -8,7 +8,6 @@
 //! a folder of the user alone; see [`super::own`]. Each line has a check sum, which finds damage.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -129,14 +128,16 @@ impl Memo {
     }
 }
 
-/// The lines of a memo.
+/// The lines of a memo, in order.
 fn write(entries: &Entries) -> String {
-    entries.values().fold(String::new(), |mut text, (stamp, digest)| {
+    let line = |(stamp, digest): &(Stamp, Digest)| {
         let Stamp { device, inode, size, modified, changed } = stamp;
         let line = format!("{device} {inode} {size} {modified} {changed} {digest}");
-        let _ = writeln!(text, "{line} {}", check(&line));
-        text
-    })
+        format!("{line} {}\n", check(&line))
+    };
+    let mut lines: Vec<String> = entries.values().map(line).collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
 /// Reads a memo. Invalid lines are skipped, and a missing file counts as empty.

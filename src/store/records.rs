@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::Tried;
+use super::files::is_damage;
 use super::{Digest, Key, StoreError};
 
 /// The format version of the records that this program writes, and the latest that it reads.
@@ -138,6 +139,7 @@ pub(super) fn read(path: &Path, key: &Key) -> Result<Found, StoreError> {
     let bytes = match bytes(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if is_damage(&error) => return Ok(Found::Damaged(format!("it cannot be read: {error}"))),
         Err(error) => return Err(error).tried("read", path),
     };
     if bytes.len() as u64 > LARGEST {

@@ -1,13 +1,15 @@
 //! Checks a whole store: every artifact is read and hashed, even if its digest is remembered.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::error::Tried;
-use super::files::hash_file;
-use super::files::remove;
+use super::files::{hash_file, is_damage};
 use super::inventory::{Amount, Entry, Kept, Object};
+use super::lookup::{forget, misstated};
 use super::{Damage, Fault, Key, Record, Store, StoreError};
 
 /// The result of a check of a whole store.
@@ -67,15 +69,14 @@ impl Store {
     /// names it.
     fn check_object(&self, object: &Object) -> Result<Option<Damage>, StoreError> {
         let path = object.path.clone();
-        match hash_file(&path) {
-            Ok(digest) if digest == object.digest => Ok(None),
-            Ok(_) => {
-                let set_aside = Some(self.set_aside(&path)?);
-                Ok(Some(Damage { path, fault: Fault::Content, set_aside }))
-            }
-            Err(_) if !path.exists() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let fault = match hash_file(&path) {
+            Ok(digest) if digest == object.digest => return Ok(None),
+            Ok(_) => Fault::Content,
+            Err(_) if !path.exists() => return Ok(None),
+            Err(StoreError::Io { source, .. }) if is_damage(&source) => Fault::Unreadable(source.to_string()),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(self.set_aside(path, fault)))
     }
 
     fn check_entry(&self, entry: Entry, found: &mut Verification) -> Result<(), StoreError> {
@@ -83,38 +84,48 @@ impl Store {
         match entry.kept {
             Kept::Newer => found.newer += 1,
             Kept::Damaged(why) => {
-                let set_aside = Some(self.set_aside(&entry.path)?);
-                found.damages.push(Damage { path: entry.path, fault: Fault::Record(why), set_aside });
+                found.damages.push(self.set_aside(entry.path, Fault::Record(why)));
                 found.lost.push(Lost { key: entry.key, task: None });
             }
             Kept::Record(record) => {
-                let missing = self.missing(&record)?;
+                let mut missing = self.missing(&entry.path, &record)?;
                 // A collector may have removed the record just now, and then its artifacts.
                 if missing.is_empty() || !entry.path.try_exists().tried("read", &entry.path)? {
                     return Ok(());
                 }
-                remove(&entry.path)?;
-                let known = |damage: &Damage| found.damages.iter().any(|other| other.path == damage.path);
-                let new: Vec<Damage> = missing.into_iter().filter(|damage| !known(damage)).collect();
-                found.damages.extend(new);
+                match missing.iter().position(|damage| damage.path == entry.path) {
+                    Some(at) => found.damages.push(self.set_aside(entry.path, missing.swap_remove(at).fault)),
+                    None => {
+                        forget(&entry.path);
+                        let known =
+                            |damage: &Damage| found.damages.iter().any(|other| other.path == damage.path);
+                        missing.retain(|damage| !known(damage));
+                        found.damages.extend(missing);
+                    }
+                }
                 found.lost.push(Lost { key: record.key, task: Some(record.name()) });
             }
         }
         Ok(())
     }
 
-    /// The artifacts of a record that are missing or have another size.
-    fn missing(&self, record: &Record) -> Result<Vec<Damage>, StoreError> {
+    /// The artifacts of a record that are missing or are no files. Every artifact has been checked: if one has another size
+    /// than the record gives, the record is damaged.
+    fn missing(&self, place: &Path, record: &Record) -> Result<Vec<Damage>, StoreError> {
         let mut missing = vec![];
         for output in &record.outputs {
             let path = self.object(&output.digest);
-            let fault = match fs::metadata(&path) {
+            let (path, fault) = match fs::metadata(&path) {
+                Ok(metadata) if !metadata.is_file() => {
+                    (path, Fault::Unreadable("it is not a file".to_owned()))
+                }
                 Ok(metadata) if metadata.len() == output.size => continue,
-                Ok(metadata) => Fault::Size { recorded: output.size, found: metadata.len() },
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Fault::Missing,
+                Ok(metadata) => (place.to_owned(), Fault::Record(misstated(output, metadata.len()))),
+                Err(error) if error.kind() == ErrorKind::NotFound => (path, Fault::Missing),
+                Err(error) if is_damage(&error) => (path, Fault::Unreadable(error.to_string())),
                 Err(error) => return Err(error).tried("read", &path),
             };
-            missing.push(Damage { path, fault, set_aside: None });
+            missing.push(Damage { path, fault, set_aside: None, stays: None });
         }
         Ok(missing)
     }

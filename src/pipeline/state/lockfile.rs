@@ -149,7 +149,8 @@ impl Lock {
             if let Ok(keyed) = Subject::of(plan, task).keyed(&inputs, store)
                 && keyed.key != locked.key
             {
-                let before = store.record(&locked.key)?.and_then(|record| Components::of(&record).ok());
+                let before = store.record(&locked.key).ok().flatten();
+                let before = before.and_then(|record| Components::of(&record).ok());
                 let reasons = before.map_or(vec![], |before| {
                     let feeds = |name: &str| plan.feeding(task, name);
                     differences(task, &before, &keyed.components, |_| false, feeds)

@@ -170,7 +170,8 @@ impl Look<'_> {
             return Ok(());
         };
         found.last = Some(last).filter(|last| found.key != Some(*last));
-        match self.store.record(&last)?.filter(|record| found.key != Some(record.key)) {
+        // A record that cannot be read explains nothing.
+        match self.store.record(&last).ok().flatten().filter(|record| found.key != Some(record.key)) {
             None => found.reasons.push(StaleReason::Removed),
             Some(record) => {
                 found.standing = Standing::Stale;

@@ -54,11 +54,13 @@ pub fn survey(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Sur
             None => subject.sources(store).map_or_else(State::Failed, |_| State::Pending),
             Some(inputs) => match subject.keyed(&inputs, store) {
                 Err(error) => State::Failed(error),
-                Ok(keyed) => match (find(store, &task.outputs, &keyed.key, &mut damaged)?, task.policy) {
+                Ok(keyed) => match (find(store, &task.outputs, &keyed.key, &mut damaged), task.policy) {
+                    // One record that cannot be read is no reason to stop the other tasks.
+                    (Err(error), _) => State::Failed(error.into()),
                     (_, Policy::Always) => State::ToRun(keyed),
-                    (Some(record), _) => State::Cached(record),
-                    (None, Policy::IfMissing) => State::ToRun(keyed),
-                    (None, Policy::Never) => State::Failed(TaskError::Withheld),
+                    (Ok(Some(record)), _) => State::Cached(record),
+                    (Ok(None), Policy::IfMissing) => State::ToRun(keyed),
+                    (Ok(None), Policy::Never) => State::Failed(TaskError::Withheld),
                 },
             },
         };
