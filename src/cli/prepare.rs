@@ -22,11 +22,17 @@ pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -
     Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), backend)?)
 }
 
-/// Reads and checks the manifest, then opens the cache, so that an invalid manifest creates no cache.
+/// Reads and checks the manifest, and looks at the cache. This creates nothing: neither the manifest nor the cache has to be
+/// in a folder that can be written.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
     let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
-    let store = Store::open(&global.cache_dir)?;
-    Ok(Prepared { plan, store })
+    Ok(Prepared { plan, store: Store::look(&global.cache_dir) })
+}
+
+/// Reads and checks the manifest, then opens the cache for a run, so that an invalid manifest creates no cache.
+pub(super) fn prepare_run(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
+    let prepared = prepare(args, global)?;
+    Ok(Prepared { store: Store::open(&global.cache_dir)?, ..prepared })
 }
 
 impl Prepared {

@@ -9,7 +9,7 @@ use clap::Args;
 use super::error::CliError;
 use super::executor;
 use super::options::{Global, ManifestArgs, TargetArgs};
-use super::prepare::{Prepared, prepare};
+use super::prepare::{Prepared, prepare, prepare_run};
 use super::recorders::{Recording, RunFile};
 use super::size::Size;
 use super::ui::table::Executed;
@@ -102,6 +102,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let settings = self.settings()?;
+        let prepare = if self.dry_run { prepare } else { prepare_run };
         let prepared = prepare(&self.manifest, global)?;
         self.recording.check_plan(&prepared, &self.lock_command(global), ui)?;
         let (mut prepared, picked) = prepared.narrow(&self.targets.targets, self.downstream)?;

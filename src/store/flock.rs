@@ -5,7 +5,7 @@
 //! lock that no other process can see.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -16,8 +16,7 @@ use super::files::{remove, unless_gone};
 /// Takes the lock of a file, and writes the holder to it; `None` if it is held.
 pub(super) fn try_lock_file(path: &Path) -> Result<Option<File>, StoreError> {
     let mut file = loop {
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let file = open.tried("open lock file", path)?;
+        let file = open_lock(path).tried("open lock file", path)?;
         if !try_lock(&file, path)? {
             return Ok(None);
         }
@@ -31,9 +30,24 @@ pub(super) fn try_lock_file(path: &Path) -> Result<Option<File>, StoreError> {
     Ok(Some(file))
 }
 
+/// Opens a lock file, and creates it if it is missing. If only its owner can write it, or nobody can, it is opened for
+/// reading: that is enough for a lock.
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    open.or_else(|error| match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => File::open(path).map_err(|_| error),
+        _ => Err(error),
+    })
+}
+
 /// Removes a lock file unless its lock is held; with `dry_run` it only returns whether it would be removed.
 pub(super) fn remove_unless_held(path: &Path, dry_run: bool) -> Result<bool, StoreError> {
-    let Some(file) = unless_gone(File::open(path)).tried("open lock file", path)? else { return Ok(false) };
+    let file = match unless_gone(File::open(path)) {
+        // It may be held: only its owner knows.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+        other => other.tried("open lock file", path)?,
+    };
+    let Some(file) = file else { return Ok(false) };
     let goes = try_lock(&file, path)? && is_at(&file, path)?;
     if goes && !dry_run {
         remove(path)?;

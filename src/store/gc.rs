@@ -14,6 +14,7 @@ use super::error::Tried;
 use super::files::files_below;
 use super::files::remove;
 use super::inventory::{Amount, Entry, Kept, amount, referenced};
+use super::uses::{InUse, UnreadableMark};
 use super::{Digest, Key, Store, StoreError};
 
 /// What may be removed. Without limits: only files that no record needs.
@@ -51,6 +52,8 @@ pub struct Collection {
     pub locks: Amount,
     /// Results that were kept only because a live run or a kept manifest uses them.
     pub spared: usize,
+    /// Marks of use that could not be read. If there is one, no result was removed.
+    pub unreadable: Vec<UnreadableMark>,
     /// The remaining artifacts.
     pub left: Amount,
 }
@@ -66,9 +69,14 @@ impl Store {
         if let Some(Entry { path, .. }) = entries.iter().find(|entry| matches!(entry.kept, Kept::Newer)) {
             return Err(StoreError::CannotCollect { path: path.clone() });
         }
-        let Choice { stay, go, spared } = choose(entries, policy, &self.uses.in_use()?, now);
+        let InUse { keys, unreadable } = self.uses.in_use()?;
+        // Without all marks, it is not known which results are in use.
+        let Choice { stay, go, spared } = match unreadable.as_slice() {
+            [] => choose(entries, policy, &keys, now),
+            _ => Choice { stay: entries, go: vec![], spared: 0 },
+        };
         let done = stay.iter().map(|entry| entry.key).collect();
-        let mut collection = Collection { spared, ..Collection::default() };
+        let mut collection = Collection { spared, unreadable, ..Collection::default() };
         for entry in &go {
             delete(&entry.path, policy)?;
         }
@@ -114,7 +122,8 @@ impl Store {
             let Some(key) = path.file_name().and_then(|name| name.to_str()?.parse::<Key>().ok()) else {
                 continue;
             };
-            let Some(_lock) = self.try_lock(&key)? else { continue };
+            // A lock of another user that cannot be opened may be held.
+            let Ok(Some(_lock)) = self.try_lock(&key) else { continue };
             let files = files_below(&path)?;
             let given_up = last_written(&files).is_some_and(|written| is_unused(written, policy, now));
             if !given_up && !done.contains(&key) {
@@ -145,7 +154,8 @@ impl Store {
             if done.contains(&key) || !(gone.contains(&key) || given_up()) {
                 continue;
             }
-            let Some(_lock) = self.try_lock(&key)? else { continue };
+            // A lock of another user that cannot be opened may be held.
+            let Ok(Some(_lock)) = self.try_lock(&key) else { continue };
             delete(&path, policy)?;
             collection.logs += Amount::of(metadata.len());
         }

@@ -14,6 +14,7 @@
 //! ```
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::error::Tried;
@@ -29,6 +30,11 @@ pub(super) const JOURNAL: &str = "jsonl";
 /// The end of the names of the lock files of journals.
 pub(super) const JOURNAL_LOCK: &str = ".journal";
 
+/// Whether a file cannot be written by this user, or by nobody.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
 /// The paths of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -41,19 +47,26 @@ impl Layout {
         Self { root: cache.join("v1") }
     }
 
-    /// Names the paths below `cache`, and creates missing folders.
-    pub(super) fn create(cache: &Path) -> Result<Self, StoreError> {
-        let layout = Self::below(cache);
+    /// Creates the folders that are missing.
+    pub(super) fn create(&self) -> Result<(), StoreError> {
+        match self.create_all() {
+            // It has been in use: others can write to it, or could.
+            Err(StoreError::Io { source, .. }) if is_refused(&source) && self.root.is_dir() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn create_all(&self) -> Result<(), StoreError> {
         for folder in
             ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt", "live"]
         {
-            create_folder(&layout.root.join(folder))?;
+            create_folder(&self.root.join(folder))?;
         }
-        let tag = layout.root.join("CACHEDIR.TAG");
+        let tag = self.root.join("CACHEDIR.TAG");
         if !tag.try_exists().tried("read", &tag)? {
             fs::write(&tag, CACHEDIR_TAG).tried("write", &tag)?;
         }
-        Ok(layout)
+        Ok(())
     }
 
     /// The folder of all paths.

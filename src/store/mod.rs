@@ -46,6 +46,7 @@ pub use journal::{Failure, Journal, Past};
 pub use locks::{Holder, KeyLock};
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
+pub use uses::UnreadableMark;
 pub use verify::{Lost, Verification};
 pub use work::Work;
 
@@ -67,14 +68,21 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a cache folder. Creates missing folders, and removes the work folders of dead processes.
+    /// Opens the store in a cache folder to write to it. Creates missing folders, and removes the work folders of dead
+    /// processes. A store that cannot be written serves what it has.
     pub fn open(cache: &Path) -> Result<Self, StoreError> {
-        let layout = Layout::create(cache)?;
+        Layout::below(cache).create()?;
+        let store = Self::look(cache);
+        store.clean_work();
+        Ok(store)
+    }
+
+    /// Opens the store in a cache folder to look at it. The folder may be missing: then the store is empty.
+    pub fn look(cache: &Path) -> Self {
+        let layout = Layout::below(cache);
         let memo = |name| Memo::new(OwnFile::of_cache(cache, name));
         let uses = Uses::new(layout.live(), layout.lock("gc"));
-        let store = Self { objects: memo("objects.memo"), sources: memo("sources.memo"), uses, layout };
-        store.clean_work()?;
-        Ok(store)
+        Self { objects: memo("objects.memo"), sources: memo("sources.memo"), uses, layout }
     }
 
     /// The path of an artifact, if the store has it. The file is read-only and must not change.

@@ -5,14 +5,16 @@
 //! lookup or a commit completely or not at all. It keeps the artifacts of the record of a used key. No clock is involved.
 
 use std::collections::HashSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use tempfile::NamedTempFile;
 
 use super::error::Tried;
+use super::flock::open_lock;
 use super::{Key, StoreError};
 
 /// The mark of this process, created at its first use of a key.
@@ -21,6 +23,24 @@ pub(super) struct Uses {
     folder: PathBuf,
     barrier: PathBuf,
     mark: OnceLock<Option<NamedTempFile>>,
+}
+
+/// What live processes use.
+#[derive(Debug, Default)]
+pub(super) struct InUse {
+    /// Keys.
+    pub(super) keys: HashSet<Key>,
+    /// Marks whose keys are unknown.
+    pub(super) unreadable: Vec<UnreadableMark>,
+}
+
+/// A mark of another user that this user cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableMark {
+    /// The file.
+    pub path: PathBuf,
+    /// The number of the user.
+    pub owner: u32,
 }
 
 /// Holds the barrier until it is dropped.
@@ -57,21 +77,27 @@ impl Uses {
     }
 
     /// The keys that live processes use, including this one. Removes the marks of dead processes.
-    pub(super) fn in_use(&self) -> Result<HashSet<Key>, StoreError> {
-        let mut in_use = HashSet::new();
+    pub(super) fn in_use(&self) -> Result<InUse, StoreError> {
+        let mut in_use = InUse::default();
         for entry in fs::read_dir(&self.folder).tried("read folder", &self.folder)? {
             let path = entry.tried("read folder", &self.folder)?.path();
             let mut file = match File::open(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    let owner = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.uid());
+                    in_use.unreadable.push(UnreadableMark { path, owner });
+                    continue;
+                }
                 other => other.tried("read", &path)?,
             };
             match file.try_lock() {
-                Ok(()) => fs::remove_file(&path).tried("remove", &path)?,
+                // The mark of a dead process protects nothing. If it cannot be removed, it does no harm.
+                Ok(()) => drop(fs::remove_file(&path)),
                 Err(TryLockError::Error(error)) => return Err(error).tried("lock", &path),
                 Err(TryLockError::WouldBlock) => {
                     let mut text = String::new();
                     file.read_to_string(&mut text).tried("read", &path)?;
-                    in_use.extend(text.lines().filter_map(|line| line.parse::<Key>().ok()));
+                    in_use.keys.extend(text.lines().filter_map(|line| line.parse::<Key>().ok()));
                 }
             }
         }
@@ -79,12 +105,15 @@ impl Uses {
     }
 
     fn open_barrier(&self) -> io::Result<File> {
-        File::options().write(true).create(true).truncate(false).open(&self.barrier)
+        open_lock(&self.barrier)
     }
 
     fn make(&self) -> io::Result<NamedTempFile> {
         let name = format!("{}.", std::process::id());
-        let mark = tempfile::Builder::new().prefix(&name).append(true).tempfile_in(&self.folder)?;
+        // Collectors of other users read it.
+        let readable = Permissions::from_mode(0o666);
+        let mut builder = tempfile::Builder::new();
+        let mark = builder.prefix(&name).append(true).permissions(readable).tempfile_in(&self.folder)?;
         mark.as_file().lock()?;
         Ok(mark)
     }
@@ -113,10 +142,10 @@ mod tests {
         let [a, b, c, d] = keys(["a", "b", "c", "d"]);
         drop([ours.using(&a), theirs.using(&b), theirs.using(&c)]);
         fs::write(live.join("of a process that was killed"), format!("{d}\n")).unwrap();
-        assert_eq!(ours.in_use().unwrap(), HashSet::from([a, b, c]));
+        assert_eq!(ours.in_use().unwrap().keys, HashSet::from([a, b, c]));
         assert_eq!(fs::read_dir(&live).unwrap().count(), 2);
         drop(theirs);
-        assert_eq!(ours.in_use().unwrap(), HashSet::from([a]));
+        assert_eq!(ours.in_use().unwrap().keys, HashSet::from([a]));
     }
 
     #[test]

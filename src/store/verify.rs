@@ -72,7 +72,7 @@ impl Store {
         let fault = match hash_file(&path) {
             Ok(digest) if digest == object.digest => return Ok(None),
             Ok(_) => Fault::Content,
-            Err(_) if !path.exists() => return Ok(None),
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
             Err(StoreError::Io { source, .. }) if is_damage(&source) => Fault::Unreadable(source.to_string()),
             Err(error) => return Err(error),
         };

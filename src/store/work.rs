@@ -1,7 +1,8 @@
 //! Private folders of running tasks.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -29,7 +30,10 @@ impl Store {
     /// Creates a new work folder.
     pub fn work(&self, lock: &KeyLock) -> Result<Work, StoreError> {
         let parent = self.layout.work();
-        let folder = tempfile::Builder::new().prefix(&format!("{}.", lock.key())).tempdir_in(&parent);
+        // Whoever shares the cache can remove what a crash leaves.
+        let shared = Permissions::from_mode(0o777);
+        let prefix = format!("{}.", lock.key());
+        let folder = tempfile::Builder::new().prefix(&prefix).permissions(shared).tempdir_in(&parent);
         folder.map(Work).tried("create a work folder in", &parent)
     }
 
@@ -62,21 +66,17 @@ impl Store {
         Layout::below(cache).runs().join(name)
     }
 
-    /// Removes the work folders of dead processes.
+    /// Removes the work folders of dead processes, if this user can.
     ///
     /// A live owner holds the lock of its key, so the folder may be removed by whoever gets the lock.
-    pub(super) fn clean_work(&self) -> Result<(), StoreError> {
-        let work = self.layout.work();
-        for entry in fs::read_dir(&work).tried("read folder", &work)? {
-            let path = entry.tried("read folder", &work)?.path();
-            let Some(_lock) = owner(&path).map(|key| self.try_lock(&key)).transpose()?.flatten() else {
-                continue;
-            };
+    pub(super) fn clean_work(&self) {
+        let folders = fs::read_dir(self.layout.work()).into_iter().flatten().flatten();
+        for path in folders.map(|entry| entry.path()) {
+            let Some(Ok(Some(_lock))) = owner(&path).map(|key| self.try_lock(&key)) else { continue };
             if let Err(error) = fs::remove_dir_all(&path) {
                 tracing::debug!("cannot remove {}: {error}", path.display());
             }
         }
-        Ok(())
     }
 }
 
