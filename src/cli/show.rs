@@ -129,6 +129,9 @@ impl Look<'_> {
         for (name, value) in task.bound.params().as_object().into_iter().flatten() {
             card.line("params", &format!("{name}: {value}"));
         }
+        for source in task.bound.sources() {
+            card.line("reads", &source.display().to_string());
+        }
         for (name, artifacts) in [("inputs", self.inputs()), ("outputs", self.outputs())] {
             artifacts.iter().for_each(|artifact| card.line(name, &artifact.to_string()));
         }
@@ -160,6 +163,7 @@ impl Look<'_> {
             "version": self.task.version,
             "seed": self.task.seed,
             "params": self.task.bound.params(),
+            "sources": self.task.bound.sources(),
             "inputs": artifacts(self.inputs()),
             "outputs": artifacts(self.outputs()),
             "record": self.record(),

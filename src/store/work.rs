@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::error::Tried;
-use super::files::create_folder;
+use super::files::{create_folder, files_below};
 use super::layout::Layout;
 use super::{Key, KeyLock, Store, StoreError};
 
@@ -43,6 +43,14 @@ impl Store {
         let path = self.layout.partial(key);
         create_folder(&path)?;
         Ok(path)
+    }
+
+    /// The files of the checkpoint folder of a task, the last written first. Creates nothing; other processes may remove
+    /// files meanwhile.
+    pub fn checkpoints(&self, key: &Key) -> Vec<PathBuf> {
+        let mut files = files_below(&self.layout.partial(key)).unwrap_or_default();
+        files.sort_by_cached_key(|(path, metadata)| (metadata.modified().ok(), path.clone()));
+        files.into_iter().rev().map(|(path, _)| path).collect()
     }
 
     /// Creates a run folder: `runs/<name>`, with a number appended if that exists.
