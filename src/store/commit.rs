@@ -123,7 +123,8 @@ impl Store {
     fn put(&self, file: &Path, place: &Path) -> Result<(), StoreError> {
         let renamed = match fs::rename(file, place) {
             Err(error) if error.kind() == ErrorKind::IsADirectory => {
-                tracing::debug!("{}", self.set_aside(place.to_owned(), Fault::Unreadable(error.to_string())));
+                let damage = self.set_aside(place.to_owned(), Fault::Unreadable(error.to_string()));
+                tracing::debug!("{damage}");
                 fs::rename(file, place)
             }
             other => other,
