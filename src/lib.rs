@@ -32,6 +32,7 @@ pub mod methods;
 pub mod models;
 pub mod nn;
 pub mod pipeline;
+mod plain;
 pub mod report;
 pub mod rng;
 pub mod shape;

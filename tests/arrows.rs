@@ -32,12 +32,20 @@ const HOUSE: &[Floors] = &[
             &["models", "data"],
             &["nn"],
             &["kernels"],
-            &["files", "shape", "rng", "in_order", "methods"],
+            &["files", "shape", "rng", "in_order", "methods", "plain"],
         ],
     },
     Floors {
         of: &["pipeline"],
-        floors: &[&["results"], &["record"], &["run"], &["state"], &["job"], &["error"], &["plan"]],
+        floors: &[
+            &["results"],
+            &["record", "forecast"],
+            &["run"],
+            &["state"],
+            &["job"],
+            &["error"],
+            &["plan"],
+        ],
     },
 ];
 

@@ -13,7 +13,7 @@ use crate::data::{Batch, DataError, Images, InvalidParam, to_unit};
 use crate::nn::loss::cross_entropy;
 use crate::rng::stream;
 use crate::shape::Shape;
-use crate::train::{Progress, TrainError};
+use crate::train::{Progress, TrainError, Unit};
 
 /// Label-consistent: images of the target class are moved away from their class by projected gradient descent against
 /// a clean model, are stamped in all four corners, and keep their label.
@@ -61,7 +61,8 @@ impl Attack for LabelConsistent {
 
     fn check(&self) -> Vec<InvalidParam> {
         let idle = [("amplitude", self.amplitude != 1.0), ("test_amplitude", self.test_amplitude.is_some())];
-        let wrong = |field| InvalidParam::new(field, "has no effect with `quirks: argd`; remove it");
+        let wrong =
+            |field| InvalidParam::new(field, "has no effect with `quirks: argd`").with_help("remove it");
         let idle = idle.into_iter().filter(|&(_, given)| given && self.quirks == Some(Quirks::Argd));
         idle.map(|(field, _)| wrong(field)).collect()
     }
@@ -96,7 +97,7 @@ impl Attack for LabelConsistent {
             }
             pixels.extend(self.moved(case, victims)?);
             let steps = images.len().div_ceil(BATCH);
-            case.observer.progress(&Progress { epochs: 1, step: step + 1, steps, ..Progress::default() });
+            case.observer.progress(&Progress::of_steps(Unit::Batch, step + 1, steps));
         }
         Ok(Images::new(images.shape(), pixels, images.labels().to_vec())?)
     }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Operator;
+use super::operators::Blend;
 use crate::data::{DataError, Images};
 use crate::files::tensors::{TensorFile, write_tensors};
 use crate::shape::Shape;
@@ -149,11 +150,11 @@ impl Trigger {
     pub(super) fn stamp_selected(&self, images: Images, positions: &[u32]) -> Result<Images, DataError> {
         if images.shape() != self.shape {
             let problem = format!("a trigger for images of {} on images of {}", self.shape, images.shape());
-            return Err(DataError::Mismatch(format!("{problem}; connect the data set that was poisoned")));
+            return Err(DataError::unfit(problem, "connect the data set that was poisoned"));
         }
         if let Some(label) = images.labels().iter().find(|&&label| label >= self.classes) {
             let problem = format!("a trigger for {} classes on an image of class {label}", self.classes);
-            return Err(DataError::Mismatch(format!("{problem}; connect the data set that was poisoned")));
+            return Err(DataError::unfit(problem, "connect the data set that was poisoned"));
         }
         let labels = images.labels().iter().map(|&label| self.target_label(label)).collect();
         let mut pixels = images.into_pixels();
@@ -171,14 +172,27 @@ impl Trigger {
             .collect()
     }
 
-    /// Draws the trigger on a flat gray image (128), `[height, width, 3]`. It shows all triggers except those that
-    /// only move pixels. One channel is drawn as gray; of more than three, the first three are used.
+    /// The trigger as a picture, `[height, width, 4]`: red, green, blue and opacity. A blended pattern has its mask as
+    /// opacity. Every other trigger is drawn opaque on flat gray (128), which shows all of them except those that only move
+    /// pixels. One channel is drawn as gray; of more than three, the first three are used.
     pub fn picture(&self) -> Vec<u8> {
-        let mut grey = vec![128; self.shape.len()];
-        self.apply(0, &mut grey);
         let channels = self.shape.channels;
-        let drawn = |pixel: &[u8]| [0, 1, 2].map(|channel: usize| pixel[channel.min(channels - 1)]);
-        grey.chunks_exact(channels).flat_map(drawn).collect()
+        let (colors, opacity) = match &self.operator {
+            Operator::Blend(Blend { mask, pattern }) => {
+                let share = |shares: &[f32]| shares.iter().copied().fold(0.0, f32::max);
+                (pattern.clone(), mask.chunks_exact(channels).map(share).collect())
+            }
+            _ => {
+                let mut gray = vec![128; self.shape.len()];
+                self.apply(0, &mut gray);
+                (gray, vec![1.0; self.shape.height * self.shape.width])
+            }
+        };
+        let drawn = |(pixel, share): (&[u8], f32)| {
+            let [red, green, blue] = [0, 1, 2].map(|channel: usize| pixel[channel.min(channels - 1)]);
+            [red, green, blue, (255.0 * share).round() as u8]
+        };
+        colors.chunks_exact(channels).zip(opacity).flat_map(drawn).collect()
     }
 
     /// Writes the trigger as an artifact.
@@ -199,7 +213,7 @@ impl Trigger {
 
 #[cfg(test)]
 mod tests {
-    use super::super::operators::{Add, Blend, Noise, Overflow, Quantise, Reflect, Warp};
+    use super::super::operators::{Add, Noise, Overflow, Quantise, Reflect, Warp};
     use super::*;
 
     const SHAPE: Shape = Shape { height: 16, width: 16, channels: 1 };
@@ -213,11 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_shows_what_becomes_of_grey() {
-        let mut half = blend(SHAPE.len(), 0.0);
-        half.mask[0] = 1.0;
-        let picture = trigger(LabelRule::All2all, half).picture();
-        assert_eq!((picture.len(), &picture[..6]), (3 * SHAPE.len(), &[7, 7, 7, 128, 128, 128][..]));
+    fn a_picture_has_the_mask_as_opacity_or_shows_what_becomes_of_gray() {
+        let mut patch = blend(SHAPE.len(), 0.0);
+        patch.mask[0] = 0.2;
+        let picture = trigger(LabelRule::All2all, patch).picture();
+        assert_eq!((picture.len(), &picture[..8]), (4 * SHAPE.len(), &[7, 7, 7, 51, 7, 7, 7, 0][..]));
+        let add = Add { delta: vec![-28.0; SHAPE.len()], overflow: Overflow::Clip };
+        assert_eq!(trigger(LabelRule::All2all, add).picture()[..4], [100, 100, 100, 255]);
     }
 
     #[test]

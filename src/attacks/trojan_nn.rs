@@ -11,7 +11,7 @@ use crate::data::DataError;
 use crate::nn::graph::Op;
 use crate::rng::stream;
 use crate::shape::Shape;
-use crate::train::{Frozen, Progress, TrainError};
+use crate::train::{Frozen, Progress, TrainError, Unit};
 
 /// TrojanNN: chooses the neurons before the last layer with the largest weights, and optimizes a patch at the bottom
 /// right of a black image until their activation is `value`.
@@ -53,8 +53,8 @@ impl Attack for TrojanNn {
     fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
         let (shape, size) = (case.shape(), self.size as usize);
         if size > shape.height || size > shape.width {
-            let problem = format!("a {size}x{size} patch does not fit into images of {shape}; lower `size`");
-            return Err(DataError::Mismatch(problem).into());
+            let problem = format!("a {size}x{size} patch does not fit into images of {shape}");
+            return Err(DataError::unfit(problem, "lower `size`").into());
         }
         let listener = listener(case.model()?, self.neurons as usize)?;
         let mask = mask(shape, size);
@@ -91,7 +91,7 @@ impl TrojanNn {
             let slope = slope.flatten_all()?.to_vec1::<f32>()?;
             adam.step(&mut values, &slope);
             values.iter_mut().zip(mask).for_each(|(value, share)| *value = share * value.clamp(0.0, 1.0));
-            case.observer.progress(&Progress { epochs: 1, step, steps: self.steps, ..Progress::default() });
+            case.observer.progress(&Progress::of_steps(Unit::Step, step, self.steps));
         }
         case.observer
             .note(&format!("mean activation of the neurons: {before} before, {} after", mean(&values)?));
@@ -150,7 +150,7 @@ fn listener(model: &Frozen, neurons: usize) -> Result<Frozen, AttackError> {
     let (inputs, classes) = (weight.shape[0], weight.shape[1]);
     if neurons > inputs.min(classes) {
         let problem = format!("{neurons} neurons, but the model has {inputs} and {classes} classes");
-        return Err(TrainError::Mismatch(format!("{problem}; lower `neurons`")).into());
+        return Err(DataError::unfit(problem, "lower `neurons`").into());
     }
     let mut theta = model.theta.to_vec1::<f32>()?;
     let largest = largest(&theta[weight.range()], classes);

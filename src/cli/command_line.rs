@@ -2,6 +2,7 @@
 //! same folder, cache, backend and manifest.
 
 use super::options::{BackendName, DEFAULT_CACHE, Global, ManifestArgs};
+use crate::plain::visible;
 
 impl Global {
     /// Writes `argd-pipe` with these words, in the same folder, with the same cache and backend.
@@ -41,11 +42,27 @@ pub(super) fn add(line: &mut String, words: &[&str]) {
 
 /// Quotes a word if a shell would not leave it as it is.
 fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=,:@%+".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    match word {
+        word if is_plain(word) => word.to_owned(),
+        word if visible(word) != word => format!("$'{}'", in_dollar_quotes(word)),
+        word => format!("'{}'", word.replace('\'', r"'\''")),
     }
+}
+
+/// Whether a shell leaves a word as it is.
+pub(super) fn is_plain(word: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=,:@%+".contains(c);
+    !word.is_empty() && word.chars().all(is_plain)
+}
+
+/// Writes control characters as bytes, so that the command is one line which can be copied.
+fn in_dollar_quotes(word: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\x{byte:02x}"),
+    };
+    word.bytes().map(byte).collect()
 }
 
 #[cfg(test)]
@@ -85,6 +102,7 @@ mod tests {
             given.manifest.command(&given.global, "run", &["after@r=1", "*"]),
             r"argd-pipe -C 'it'\''s' --cache-dir /c --backend candle run 'my m.yaml' --set 'matrix.r=[1, 2]' --matrix 'seed=[1, 2]' after@r=1 '*'"
         );
+        assert_eq!(quoted("it's\n\u{9b}a"), r"$'it\'s\x0a\xc2\x9ba'");
         let list = given.global.command(&["cache", "ls"]);
         assert_eq!(list, r"argd-pipe -C 'it'\''s' --cache-dir /c --backend candle cache ls");
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use super::command_line::is_plain;
 use super::error::CliError;
 use super::prepare;
 use super::ui::Ui;
@@ -15,6 +16,8 @@ use crate::nn::Backend;
 pub(super) const NAME: &str = "complete-targets";
 
 /// Print the targets of a manifest, one per line: its stages, then its tasks that have axes.
+///
+/// A task with characters that a shell would not leave alone is left out: a shell inserts targets as they are.
 #[derive(Debug, Parser)]
 #[command(name = NAME)]
 pub(super) struct CompleteTargets {
@@ -28,7 +31,8 @@ impl CompleteTargets {
         let plan = prepare::plan(&self.manifest, &[], &Backend::default())?;
         let stages = plan.stages().iter().cloned();
         let tasks = plan.tasks().map(|task| &task.label).filter(|label| !label.axes.is_empty());
-        let lines = stages.chain(tasks.map(ToString::to_string)).map(|target| target + "\n");
+        let tasks = tasks.map(ToString::to_string).filter(|task| is_plain(task));
+        let lines = stages.chain(tasks).map(|target| target + "\n");
         ui.data(&lines.collect::<String>())
     }
 }

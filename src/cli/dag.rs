@@ -56,11 +56,11 @@ impl Dag {
         })?;
         let graph =
             if self.expand { of_tasks(&prepared.plan, &status) } else { of_stages(&prepared.plan, &status) };
-        ui.data(&match self.format {
-            Format::Ascii => ui.drawn(&graph),
-            Format::Dot => graph.dot(prepared.plan.name()),
-            Format::Mermaid => graph.mermaid(),
-        })
+        match self.format {
+            Format::Ascii => ui.print(&ui.drawn(&graph)),
+            Format::Dot => ui.data(&graph.dot(prepared.plan.name())),
+            Format::Mermaid => ui.data(&graph.mermaid()),
+        }
     }
 }
 

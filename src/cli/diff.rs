@@ -49,9 +49,9 @@ impl Diff {
         let comparison = compare(&file(&self.old), &file(&self.new))?;
         if self.json {
             let document = json!({"format_version": FORMAT_VERSION, "comparison": comparison});
-            return ui.data(&format!("{document:#}\n"));
+            return ui.json(&document);
         }
-        ui.data(&table::of_comparison(&comparison))?;
+        ui.print(&table::of_comparison(&comparison))?;
         ui.say(&summary(&comparison));
         Ok(())
     }

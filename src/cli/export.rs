@@ -9,9 +9,10 @@ use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
 use crate::manifest::suggest::did_you_mean;
-use crate::pipeline::{self, Event, Target, Task};
+use crate::pipeline::{self, Event, Plan, Survey, Target, Task};
 use crate::report;
-use crate::stages::Output;
+use crate::stages::{Artifact, Output};
+use crate::store::Digest;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,14 +27,16 @@ Examples:
 /// A model becomes a PyTorch `state_dict` if PATH ends in `.pth`, `.pt`, `.tar` or `.ckpt`, and a safetensors file of
 /// argd-pipe's otherwise.
 ///
-/// Images become PNG files, in one folder per class. A data set becomes `train/CLASS/N.png` and `test/CLASS/N.png`. A
-/// `dataset` stage with `source: image-folder` reads them again. Poisoned images become `CLASS/N.png`, by their new
-/// label. A trigger becomes one PNG: a patch has its mask as opacity, and an additive trigger is drawn on gray.
+/// Images become PNG files, in one folder per class. A data set becomes `train/CLASS/N.png` and `test/CLASS/N.png`. CLASS
+/// begins with the number of the class (`00_airplane`), so that programs that sort the folders keep the order. A `dataset`
+/// stage with `source: image-folder` reads them again, with the names of the classes. Poisoned images become
+/// `CLASS/N.png`, by their new label; N is the number of the clean image in `train`. A trigger becomes one PNG: a patch has
+/// its mask as opacity, and an additive trigger is drawn on gray.
 ///
 /// A curve becomes a safetensors file with its start, its control point and its end. Evidence becomes a safetensors file
 /// with the tensors behind a detector's result. A report becomes JSON, and a split becomes a text file of positions.
 ///
-/// Existing files are never overwritten.
+/// Existing files are never overwritten. If the export fails, it leaves nothing behind.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
@@ -73,7 +76,12 @@ impl Export {
             CliError::NotComputed { what: format!("{label} has no result yet"), hint }
         })?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let written = report::export(output.makes, &prepared.store.object(digest), &self.path, limit)?;
+        let store = &prepared.store;
+        let dataset = clean_dataset(&prepared.plan, task, &survey).map(|digest| store.artifact(digest));
+        let (dataset, from) = (dataset.transpose()?, store.artifact(digest)?);
+        let export =
+            report::Export { artifact: output.makes, from: &from, dataset: dataset.as_deref(), limit };
+        let written = report::export(&export, &self.path)?;
         ui.say(&format!("wrote {written} to {}", self.path.display()));
         Ok(())
     }
@@ -86,4 +94,15 @@ impl Export {
             CliError::unknown(format!("{label} has no output `{port}`"), hint)
         })
     }
+}
+
+/// The data set that a task reads, if it reads one that is in the cache.
+fn clean_dataset<'s>(plan: &Plan, task: &Task, survey: &'s Survey) -> Option<&'s Digest> {
+    task.inputs.iter().find_map(|connection| {
+        let producer = plan.task(connection.producer);
+        let is_dataset = |output: &&&Output| output.makes == Artifact::Dataset;
+        let output = producer.outputs.iter().find(is_dataset)?;
+        let is_read = connection.artifacts.iter().any(|(_, name)| *name == output.name);
+        survey.record(connection.producer).filter(|_| is_read)?.output(output.name)
+    })
 }

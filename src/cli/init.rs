@@ -1,7 +1,6 @@
 //! `argd-pipe init`: writes a manifest to start from.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
@@ -10,6 +9,7 @@ use super::error::CliError;
 use super::options::Global;
 use super::schema;
 use super::ui::Ui;
+use crate::files::create_whole;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,10 +34,6 @@ const SCHEMA: &str = "manifest.schema.json";
 
 impl Init {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)
-                .map_err(|source| CliError::Write { path: folder.to_owned(), source })?;
-        }
         if !create(&self.path, STARTER)? {
             return Err(CliError::Exists(self.path.clone()));
         }
@@ -50,7 +46,7 @@ impl Init {
 
 /// Writes a file unless it exists; returns whether it did.
 fn create(path: &Path, text: &str) -> Result<bool, CliError> {
-    match File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())) {
+    match create_whole(path, text.as_bytes()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(source) => Err(CliError::Write { path: path.to_owned(), source }),

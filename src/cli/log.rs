@@ -13,6 +13,7 @@ use super::options::{Global, ManifestArgs};
 use super::show::one_task;
 use super::ui::Ui;
 use crate::pipeline::{self, Event, Target};
+use crate::plain::visible_lines;
 use crate::store::{Key, Store};
 
 /// How often `--follow` reads the log.
@@ -50,8 +51,13 @@ impl Log {
         })?;
         let status = status.of(task);
         let keys = [status.key, status.last];
-        let logged = keys.into_iter().flatten().find(|key| prepared.store.log(key).is_file());
-        let Some(key) = logged else {
+        let mut logged = None;
+        for key in keys.into_iter().flatten() {
+            if logged.is_none() {
+                logged = prepared.store.open_log(&key)?.map(|file| (key, file));
+            }
+        }
+        let Some((key, file)) = logged else {
             let task = &status.task;
             let what = format!("{task} has no log: it has not run in this cache");
             return Err(CliError::NotComputed { what, hint: None });
@@ -62,17 +68,15 @@ impl Log {
                 "{task} has changed since it last ran; this is the log of its last result, {key}"
             ));
         }
-        self.print(&prepared.store, &key, ui)
+        self.print(&prepared.store, &key, file, ui)
     }
 
-    fn print(&self, store: &Store, key: &Key, ui: &Ui) -> Result<(), CliError> {
+    fn print(&self, store: &Store, key: &Key, mut file: File, ui: &Ui) -> Result<(), CliError> {
         let path = store.log(key);
-        let failed = |source| CliError::Read { path: path.clone(), source };
-        let mut file = File::open(&path).map_err(failed)?;
         loop {
             // The lock is checked first: lines written before its holder released it are then still read.
             let running = self.follow && store.locked_by(key).is_some();
-            ui.data(&read_on(&mut file, &path)?)?;
+            ui.print(&visible_lines(&read_on(&mut file, &path)?))?;
             if !running {
                 return Ok(());
             }

@@ -35,12 +35,14 @@ mod validate;
 
 pub use exit::Exit;
 
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::nn::Level;
+use crate::plain::visible;
 use complete_targets::CompleteTargets;
 use error::CliError;
 use options::{Color, Global};
@@ -98,13 +100,13 @@ pub fn command() -> clap::Command {
 
 /// Runs the command of the command line, and returns the exit code.
 pub fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1).peekable();
+    let words: Vec<OsString> = std::env::args_os().collect();
     // It is not among the commands, or shells would offer it as one.
-    let done = if words.peek().is_some_and(|word| word == complete_targets::NAME) {
-        CompleteTargets::try_parse_from(words)
+    let done = if words.get(1).is_some_and(|word| word == complete_targets::NAME) {
+        parse::<CompleteTargets>(&words[1..])
             .map(|targets| perform(&Ui::new(Color::Never, 0), |ui| targets.perform(ui)))
     } else {
-        Cli::try_parse()
+        parse::<Cli>(&words)
             .map(|cli| perform(&Ui::new(cli.global.color, cli.global.verbose), |ui| cli.perform(ui)))
     };
     let exit = done.unwrap_or_else(|answer| {
@@ -113,6 +115,14 @@ pub fn main() -> ExitCode {
         if answer.use_stderr() { Exit::Usage } else { Exit::Done }
     });
     exit.into()
+}
+
+/// Reads a command line. An error quotes words of it, which must not control the terminal.
+fn parse<P: Parser>(words: &[OsString]) -> Result<P, clap::Error> {
+    P::try_parse_from(words).map_err(|answer| {
+        let visible = words.iter().map(|word| visible(&word.to_string_lossy()).into_owned());
+        P::try_parse_from(visible).err().unwrap_or(answer)
+    })
 }
 
 fn perform(ui: &Ui, command: impl FnOnce(&Ui) -> Result<(), CliError>) -> Exit {

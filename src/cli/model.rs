@@ -112,7 +112,7 @@ impl Import {
         let classes = self.classes.into();
         let spec = Spec { architecture: self.model, image: self.image, classes, normalise: None };
         let model = models::import(&self.from, spec)?;
-        model.save(&self.to)?;
+        model.replace(&self.to)?;
         ui.say(&format!("imported a {} from {} to {}", model.spec, self.from.display(), self.to.display()));
         Ok(())
     }
@@ -140,7 +140,7 @@ fn shape(text: &str) -> Result<Shape, String> {
     let sides = text.split('x').map(|side| side.parse::<u16>().ok().filter(|&side| side > 0));
     match sides.collect::<Option<Vec<_>>>().as_deref() {
         Some(&[height, width, channels]) => {
-            Ok(Shape { height: height.into(), width: width.into(), channels: channels.into() })
+            Shape::try_from([height, width, channels].map(usize::from)).map_err(|error| error.to_string())
         }
         _ => Err("write height, width and channels, such as 32x32x3".to_owned()),
     }

@@ -26,7 +26,7 @@ pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -
 /// in a folder that can be written.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
     let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
-    Ok(Prepared { plan, store: Store::look(&global.cache_dir) })
+    Ok(Prepared { plan, store: Store::look(&global.cache_dir)? })
 }
 
 /// Reads and checks the manifest, then opens the cache for a run, so that an invalid manifest creates no cache.

@@ -14,6 +14,8 @@ use super::ui::format::{bytes, count, duration};
 use super::ui::table;
 use crate::pipeline::record::Utc;
 use crate::pipeline::{self, Event, Status, Target, Task};
+use crate::stages::metrics::VALID;
+use crate::stages::why_not_valid;
 use crate::store::{Digest, Execution, Record};
 
 /// The version of the JSON: raised when a field changes its meaning or is removed.
@@ -49,7 +51,7 @@ impl Show {
             ui.show(&Event::damaged(task, damage))
         })?;
         let look = Look { prepared: &prepared, status: &status, task: prepared.plan.task(task) };
-        ui.data(&if self.json { format!("{:#}\n", look.document()) } else { look.card() })
+        if self.json { ui.json(&look.document()) } else { ui.print(&look.card()) }
     }
 }
 
@@ -112,7 +114,7 @@ impl Look<'_> {
     }
 
     fn artifact(&self, port: &str, from: Option<String>, digest: Digest) -> Artifact {
-        let size = std::fs::metadata(self.prepared.store.object(&digest)).ok().map(|metadata| metadata.len());
+        let size = self.prepared.store.artifact_size(&digest);
         Artifact { port: port.to_owned(), from, digest, size }
     }
 
@@ -136,14 +138,16 @@ impl Look<'_> {
             artifacts.iter().for_each(|artifact| card.line(name, &artifact.to_string()));
         }
         if let Some(record) = self.record() {
-            record.metrics.iter().for_each(|(name, value)| card.line("metrics", &format!("{name}: {value}")));
+            metrics(task, record).iter().for_each(|line| card.line("metrics", line));
             execution(&record.exec).iter().for_each(|fact| card.line("executed", fact));
+            record.exec.warnings.iter().for_each(|warning| card.line("warning", warning));
             if record.nondeterministic {
                 card.line("warning", "non-deterministic: computing this key twice gave different outputs");
             }
         }
-        let log = status.key.or(status.last).map(|key| self.prepared.store.log(&key));
-        log.iter().filter(|log| log.is_file()).for_each(|log| card.line("log", &log.display().to_string()));
+        let store = &self.prepared.store;
+        let logged = status.key.or(status.last).filter(|key| matches!(store.open_log(key), Ok(Some(_))));
+        logged.iter().for_each(|key| card.line("log", &store.log(key).display().to_string()));
         card.text()
     }
 
@@ -181,8 +185,19 @@ impl std::fmt::Display for Artifact {
     }
 }
 
+/// The metrics, one per line. A result that is not valid says why.
+fn metrics(task: &Task, record: &Record) -> Vec<String> {
+    let why = why_not_valid(&task.bound.params(), &record.metrics);
+    let line = |(name, value): (&String, &Value)| match &why {
+        Some(why) if name == VALID => format!("{name}: no ({why})"),
+        _ => format!("{name}: {value}"),
+    };
+    record.metrics.iter().map(line).collect()
+}
+
 fn execution(exec: &Execution) -> Vec<String> {
-    let Execution { host, started, seconds, threads, argd_version, peak_bytes, pipeline, task } = exec;
+    let Execution { host, started, seconds, threads, argd_version, peak_bytes, pipeline, task, warnings: _ } =
+        exec;
     // A record of others may name a time that no clock shows.
     let started = Utc::from(UNIX_EPOCH + Duration::from_secs((*started).min(u32::MAX.into())));
     let mut facts = vec![

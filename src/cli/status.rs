@@ -66,9 +66,9 @@ impl Status {
                 "counts": counts,
                 "tasks": shown,
             });
-            ui.data(&format!("{document:#}\n"))?;
+            ui.json(&document)?;
         } else {
-            ui.data(&table::of_status(plan, &shown, self.why))?;
+            ui.print(&table::of_status(plan, &shown, self.why))?;
             let counted = counts.iter().filter(|(_, count)| *count > 0);
             let counted: Vec<String> =
                 counted.map(|(standing, count)| format!("{count} {}", standing.name())).collect();

@@ -9,6 +9,7 @@ use super::prepare;
 use super::ui::{Ui, format};
 use crate::manifest::LoadError;
 use crate::nn::Backend;
+use crate::plain::visible;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,6 +29,14 @@ pub(super) struct Validate {
 }
 
 impl Validate {
+    /// Writes `the manifest`, or `2 of 3 manifests`.
+    fn of_all(&self, some: usize) -> String {
+        match self.manifests.len() {
+            1 => "the manifest".to_owned(),
+            all => format!("{some} of {all} manifests"),
+        }
+    }
+
     pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         let (mut wrong, mut unreadable) = (0, 0);
         for path in &self.manifests {
@@ -35,7 +44,8 @@ impl Validate {
                 Ok(plan) => {
                     let stages = format::count(plan.stages().len(), "stage");
                     let tasks = format::count(plan.len(), "task");
-                    ui.data(&format!("{}: valid: {stages}, {tasks}\n", path.display()))?;
+                    let path = path.display().to_string();
+                    ui.print(&format!("{}: valid: {stages}, {tasks}\n", visible(&path)))?;
                 }
                 // A missing file may be a mistyped name; it does not make a manifest invalid.
                 Err(error @ CliError::Manifest(LoadError::Io { .. })) => {
@@ -50,8 +60,8 @@ impl Validate {
         }
         match (wrong, unreadable) {
             (0, 0) => Ok(()),
-            (0, unreadable) => Err(CliError::Unreadable(unreadable)),
-            (wrong, unreadable) => Err(CliError::Invalid(wrong + unreadable)),
+            (0, unreadable) => Err(CliError::Unreadable(self.of_all(unreadable))),
+            (wrong, unreadable) => Err(CliError::Invalid(self.of_all(wrong + unreadable))),
         }
     }
 }

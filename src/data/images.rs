@@ -22,12 +22,29 @@ impl Images {
     /// # Errors
     /// If there is not exactly one image for every label.
     pub fn new(shape: Shape, pixels: Vec<u8>, labels: Vec<u32>) -> Result<Self, DataError> {
-        if pixels.len() != shape.len() * labels.len() {
+        if shape.len().checked_mul(labels.len()) != Some(pixels.len()) {
             let (bytes, count) = (pixels.len(), labels.len());
             let problem = format!("{bytes} bytes of pixels do not match {count} images of {shape}");
             return Err(DataError::Mismatch(problem));
         }
         Ok(Self { shape, pixels, labels })
+    }
+
+    /// Black pixels for `count` images of a shape.
+    ///
+    /// # Errors
+    /// If they do not fit into memory.
+    pub(super) fn black(shape: Shape, count: usize) -> Result<Vec<u8>, DataError> {
+        let mut pixels = vec![];
+        let bytes = shape.len().checked_mul(count);
+        match bytes.map(|bytes| (bytes, pixels.try_reserve_exact(bytes))) {
+            Some((bytes, Ok(()))) => pixels.resize(bytes, 0),
+            _ => {
+                let problem = format!("{count} images of {shape} do not fit into memory");
+                return Err(DataError::Mismatch(problem));
+            }
+        }
+        Ok(pixels)
     }
 
     /// The number of images.
@@ -116,7 +133,9 @@ impl Images {
                 .damaged(labels_name, format!("label {wrong}, but there are {classes} classes"))
                 .into());
         }
-        Self::new(Shape { height, width, channels }, pixels, labels)
+        let shape =
+            Shape::try_from([height, width, channels]).map_err(|why| file.damaged(pixels_name, why))?;
+        Self::new(shape, pixels, labels)
     }
 }
 
@@ -144,7 +163,7 @@ impl Dataset {
     pub fn new(classes: Vec<String>, train: Images, test: Images) -> Result<Self, DataError> {
         if train.shape != test.shape {
             let problem = format!("training images are {}, test images {}", train.shape, test.shape);
-            return Err(DataError::Mismatch(format!("{problem}; use one size for both")));
+            return Err(DataError::unfit(problem, "use one size for both"));
         }
         if train.is_empty() || test.is_empty() || train.shape.is_empty() {
             let problem = "a data set needs at least one training image and one test image";
@@ -216,6 +235,20 @@ pub(crate) mod tests {
         assert!(Dataset::new(two[..1].to_vec(), dataset.train.clone(), dataset.test.clone()).is_err());
         assert!(Dataset::new(two, dataset.train.select(&[]), dataset.test.clone()).is_err());
         assert!(Images::new(SHAPE, vec![0; 17], vec![0]).is_err());
+    }
+
+    #[test]
+    fn shapes_of_a_file_that_overflow_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dataset");
+        let huge = || vec![0, 1 << 40, 1 << 40, 3];
+        let none =
+            |pixels, labels| [NamedTensor::u8(pixels, huge(), &[]), NamedTensor::u32(labels, vec![0], &[])];
+        let tensors = [none("train.pixels", "train.labels"), none("test.pixels", "test.labels")];
+        write_tensors(&path, tensors.as_flattened(), &Config { classes: vec!["a".to_owned()] }).unwrap();
+        let message = Dataset::load(&path).unwrap_err().to_string();
+        assert!(message.contains("tensor `train.pixels`: images of"), "{message}");
+        assert!(Images::black(Shape { height: 1 << 16, width: 1 << 16, channels: 1 }, usize::MAX).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod augment;
 mod batches;
+mod class_list;
 mod error;
 pub mod fetch;
 mod images;
@@ -16,6 +17,7 @@ mod view;
 
 pub use augment::{Augment, to_unit};
 pub use batches::{Batch, Batches, Order, Prefetched};
+pub use class_list::ClassList;
 pub use error::{DataError, InvalidParam};
 pub use images::{Dataset, Images};
 pub use overlay::Overlay;

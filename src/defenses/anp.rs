@@ -19,7 +19,8 @@ use crate::models::Weights;
 use crate::nn::graph::{Graph, Op};
 use crate::rng::stream;
 use crate::train::{
-    CrossEntropy, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError, Values, descend,
+    CrossEntropy, Loss, Point, Progress, Quiet, Schedule, Settings, Sgd, Slope, Supervised, TrainError, Unit,
+    Values, descend,
 };
 
 /// Adversarial neuron pruning: prunes sensitive channels, without fine-tuning. It does not use a teacher.
@@ -134,10 +135,14 @@ impl Anp {
         let observer = case.session.observer;
         let at = |threshold: Option<f64>| {
             let weights = prune(case.student.clone(), channels, mask, threshold);
-            accuracy(case.network, &weights, held_out, observer)
+            // The batches of a threshold are not worth a line.
+            accuracy(case.network, &weights, held_out, &Quiet(observer))
         };
         let enough = at(None)? * (1.0 - self.max_drop);
+        let mut tried = 0;
         highest(enough, |threshold| {
+            tried += 1;
+            observer.progress(&Progress::of_steps(Unit::Threshold, tried, THRESHOLDS));
             let accuracy = at(Some(threshold))?;
             observer.note(&format!("threshold {threshold:.2}: held-out accuracy {:.2}", 100.0 * accuracy));
             Ok(accuracy)
@@ -152,13 +157,16 @@ impl Anp {
     }
 }
 
+/// The number of thresholds that held-out images choose from.
+const THRESHOLDS: usize = 20;
+
 /// The last of the thresholds 0, 0.05, ... 0.95 before one whose accuracy is too low; `None` if the first one's is.
 fn highest(
     enough: f64,
     mut accuracy: impl FnMut(f64) -> Result<f64, TrainError>,
 ) -> Result<Option<f64>, TrainError> {
     let mut chosen = None;
-    for threshold in (0..20).map(|k| f64::from(k) / 20.0) {
+    for threshold in (0..THRESHOLDS).map(|k| k as f64 / THRESHOLDS as f64) {
         if accuracy(threshold)? < enough {
             break;
         }

@@ -65,6 +65,11 @@ impl Defense for FinePruning {
         });
         let pruned = &order[..count];
         observer.note(&format!("pruned {count} of {} channels", head.channels));
+        if count == 0 {
+            let advice = "raise `max_drop` or lower `prune_step`";
+            observer
+                .warn(&format!("pruned 0 of {} channels, so it only fine-tunes; {advice}", head.channels));
+        }
         head.prune(pruned, &mut case.student.theta);
         let weights = case.fit(&mut Pruned { head, pruned }, &self.shared)?;
         let metrics = [("pruned".to_owned(), json!(count)), ("channels".to_owned(), json!(order.len()))];

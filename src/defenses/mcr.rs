@@ -18,8 +18,8 @@ use crate::data::{Augment, Images, TrainView};
 use crate::models::Weights;
 use crate::rng::stream;
 use crate::train::{
-    CrossEntropy, Curve, CurveForm, Loss, Point, Schedule, Settings, Sgd, Slope, Supervised, TrainError,
-    Values, batch_norm_statistics, descend,
+    CrossEntropy, Curve, CurveForm, Loss, Point, Progress, Quiet, Schedule, Settings, Sgd, Slope, Supervised,
+    TrainError, Unit, Values, batch_norm_statistics, descend,
 };
 
 /// Mode connectivity repair: a point of a curve between the student and the teacher, which have the same architecture.
@@ -156,12 +156,13 @@ impl Mcr {
         samples: &Arc<TrainView>,
         held_out: &Images,
     ) -> Result<f64, TrainError> {
-        let mut tried = vec![];
+        let (mut tried, observer) = (vec![], case.session.observer);
         for k in 1..self.grid {
             let t = k as f64 / self.grid as f64;
+            observer.progress(&Progress::of_steps(Unit::Point, k, self.grid - 1));
             let weights = self.point(curve, t, case, samples)?;
-            let accuracy = accuracy(case.network, &weights, held_out, case.session.observer)?;
-            case.session.observer.note(&format!("t {t:.3}: held-out accuracy {:.2}", 100.0 * accuracy));
+            let accuracy = accuracy(case.network, &weights, held_out, &Quiet(observer))?;
+            observer.note(&format!("t {t:.3}: held-out accuracy {:.2}", 100.0 * accuracy));
             tried.push((t, accuracy));
         }
         Ok(nearest_to_the_middle(&tried, self.max_drop))

@@ -3,12 +3,11 @@
 mod parameters;
 mod setup;
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::*;
 use crate::data::{Dataset, Images};
+use crate::files::Folder;
 use crate::models::Architecture;
 use crate::nn::Backend;
 use crate::shape::Shape;
@@ -21,7 +20,8 @@ pub(super) struct Bench {
     pub network: Network,
     pub student: Weights,
     samples: Arc<TrainView>,
-    folder: tempfile::TempDir,
+    checkpoints: Folder,
+    _folder: tempfile::TempDir,
 }
 
 const IMAGES: usize = 24;
@@ -43,15 +43,16 @@ impl Bench {
         let dataset = Dataset { train: images.clone(), test: images, classes };
         let samples = Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap());
         let folder = tempfile::tempdir().unwrap();
-        Self { network, student, samples, folder }
+        let checkpoints = Folder::open(folder.path()).unwrap();
+        Self { network, student, samples, checkpoints, _folder: folder }
     }
 
     /// The student as a case without a teacher.
     pub fn case(&self) -> Case<'_> {
-        self.case_in(self.folder.path())
+        self.case_in(&self.checkpoints)
     }
 
-    fn case_in<'a>(&'a self, checkpoints: &'a Path) -> Case<'a> {
+    fn case_in<'a>(&'a self, checkpoints: &'a Folder) -> Case<'a> {
         Case {
             network: &self.network,
             student: self.student.clone(),
@@ -70,7 +71,7 @@ impl Bench {
     pub fn erase_with(&self, with: Value, teacher: Option<Frozen>) -> Result<Erased, TrainError> {
         let defense: AnyDefense = serde_json::from_value(with).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        defense.get().erase(Case { teacher, ..self.case_in(folder.path()) })
+        defense.get().erase(Case { teacher, ..self.case_in(&Folder::open(folder.path()).unwrap()) })
     }
 }
 

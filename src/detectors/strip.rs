@@ -10,7 +10,7 @@ use super::{Case, Detector, Finding};
 use crate::data::{Batch, Samples, to_unit};
 use crate::files::tensors::NamedTensor;
 use crate::rng::stream;
-use crate::train::{Progress, TrainError};
+use crate::train::{Progress, TrainError, Unit};
 
 /// STRIP: superimposes other images on a tested image. If the entropy of the predictions is low, the image is reported
 /// as triggered.
@@ -103,12 +103,8 @@ impl Strip {
                 return Err(TrainError::NotFinite { image: i as usize });
             }
             entropies.push(sum / self.overlays as f64);
-            case.session.observer.progress(&Progress {
-                epochs: 1,
-                step: entropies.len(),
-                steps: chosen.len(),
-                ..Progress::default()
-            });
+            let progress = Progress::of_steps(Unit::Image, entropies.len(), chosen.len());
+            case.session.observer.progress(&progress);
         }
         Ok(entropies)
     }

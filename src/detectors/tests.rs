@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::data::Dataset;
+use crate::files::Folder;
 use crate::models::Weights;
 use crate::nn::graph::Graph;
 use crate::nn::{Backend, Network};
@@ -54,7 +55,7 @@ fn detect_in(folder: &Path, detector: Value, attacked: bool, stop: bool) -> Resu
         suspect: Frozen::new(network, &weights).unwrap(),
         samples: Arc::new(TrainView::new(Arc::new(dataset), None, None).unwrap()),
         attacked: attacked.then(|| Attacked { images: images(20, true), target: Some(2) }),
-        session: Session { seed: 3, observer: &Silent(&stop), checkpoints: folder },
+        session: Session { seed: 3, observer: &Silent(&stop), checkpoints: &Folder::open(folder).unwrap() },
     };
     detector.get().detect(&case)
 }

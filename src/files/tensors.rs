@@ -15,6 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::open_regular;
+
 pub use safetensors::Dtype;
 
 /// The metadata key of most files of this program.
@@ -157,7 +159,7 @@ impl TensorFile {
     ///
     /// The file cannot be read, or is not a safetensors file.
     pub fn open(path: &Path) -> Result<Self, TensorError> {
-        let file = File::open(path).map_err(TensorError::io(path))?;
+        let file = open_regular(path).map_err(TensorError::io(path))?;
         let size = file.metadata().map_err(TensorError::io(path))?.len();
         Self::read(path, file, size)
     }

@@ -1,5 +1,6 @@
 //! [`Draft`]: loads a manifest, and collects its errors until all checks are done.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::read::overrides::{self, Override};
 use super::text::budget::MAX_FILE_BYTES;
 use super::text::parse;
 use super::text::source::{Place, Source, Span};
+use crate::files::open_regular_or_inherited;
 
 /// Why a manifest file could not be read.
 #[derive(Debug, miette::Diagnostic, Error)]
@@ -63,7 +65,7 @@ impl Draft {
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, LoadError> {
         let io = |error| LoadError::Io { path: path.to_owned(), error };
         let mut bytes = vec![];
-        let file = std::fs::File::open(path).map_err(io)?;
+        let file = open_regular_or_inherited(path).map_err(io)?;
         file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() > MAX_FILE_BYTES {
             return Err(LoadError::TooLarge { path: path.to_owned() });
@@ -101,9 +103,9 @@ impl Draft {
     /// its type.
     #[must_use]
     pub fn with(mut self, errors: Vec<Diagnostic>) -> Self {
-        let already = |error: &Diagnostic| self.errors.iter().any(|first| first.place == error.place);
-        let more: Vec<Diagnostic> = errors.into_iter().filter(|error| !already(error)).collect();
-        self.errors.extend(more);
+        let key = |error: &Diagnostic| (Arc::as_ptr(&error.place.source), error.place.span);
+        let already: HashSet<_> = self.errors.iter().map(key).collect();
+        self.errors.extend(errors.into_iter().filter(|error| !already.contains(&key(error))));
         self
     }
 

@@ -1,5 +1,7 @@
 //! Suggests the nearest valid name for a misspelled one, and lists the valid names.
 
+use crate::plain::visible;
+
 /// Returns the candidate that is most likely meant by `wrong`, if one is near enough.
 ///
 /// Two names are near if they differ only in case, `-` and `_`; or if at most a third of their letters (and at least one)
@@ -15,7 +17,7 @@ pub fn listed(what: &str, names: &[&str]) -> String {
     if names.is_empty() {
         return format!("there are no {what}");
     }
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", visible(name))).collect();
     format!("{what}: {}", quoted.join(", "))
 }
 
@@ -23,7 +25,7 @@ pub fn listed(what: &str, names: &[&str]) -> String {
 pub fn did_you_mean(wrong: &str, what: &str, names: &[&str]) -> String {
     let listed = listed(what, names);
     nearest(wrong, names.iter().copied())
-        .map_or_else(|| listed.clone(), |name| format!("did you mean `{name}`? {listed}"))
+        .map_or_else(|| listed.clone(), |name| format!("did you mean `{}`? {listed}", visible(name)))
 }
 
 fn fold(name: &str) -> String {

@@ -45,18 +45,21 @@ pub struct ExportError {
 ///
 /// The file cannot be written, or the weights do not match the architecture.
 pub fn export(model: &Model, path: &Path, format: Format) -> Result<(), ExportError> {
-    let whole = model.check(&model.graph()).map_err(io::Error::other);
-    whole
-        .and_then(|()| {
-            write_whole_with(path, Durability::Content, |file| write(&entries(model), file, format))
-        })
-        .map_err(|source| ExportError { path: path.to_owned(), source })
+    let written = write_whole_with(path, Durability::Name, |file| write(model, file, format));
+    written.map_err(|source| ExportError { path: path.to_owned(), source })
 }
 
-fn write(entries: &[Entry], file: &mut File, format: Format) -> io::Result<()> {
+/// Writes `model` into a file.
+///
+/// # Errors
+///
+/// The file cannot be written, or the weights do not match the architecture.
+pub fn write(model: &Model, file: &mut File, format: Format) -> io::Result<()> {
+    model.check(&model.graph()).map_err(io::Error::other)?;
+    let entries = entries(model);
     match format {
-        Format::PyTorch => pytorch::write(entries, file).map_err(io::Error::other),
-        Format::Safetensors => file.write_all(&safetensors(entries)?),
+        Format::PyTorch => pytorch::write(&entries, file).map_err(io::Error::other),
+        Format::Safetensors => file.write_all(&safetensors(&entries)?),
     }
 }
 

@@ -12,7 +12,9 @@ mod pytorch;
 mod spec;
 
 pub use architectures::{Architecture, FAMILIES, Family, Known, UnknownArchitecture, names};
-pub use export::{ExportError, Format, export};
+pub use export::{ExportError, Format, export, write};
+#[doc(hidden)]
+pub use import::read_small_tensors;
 pub use import::{ImportError, import};
 pub use model::{Model, ModelError, Weights};
 pub use spec::Spec;

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::{Architecture, Spec};
 use crate::files::tensors::{self, Dtype, NamedTensor, TensorError, TensorFile, TensorProblem};
+use crate::files::{Durability, write_whole};
 use crate::nn::graph::{Graph, Slot};
 
 /// The one metadata key of the file.
@@ -107,6 +108,17 @@ impl Model {
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
         self.encode()
             .and_then(|bytes| Ok(fs::write(path, bytes)?))
+            .map_err(|problem| ModelError { path: path.to_owned(), problem })
+    }
+
+    /// Writes the model to a file outside of the cache, which is replaced atomically.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Model::save`]. Then the file is unchanged.
+    pub fn replace(&self, path: &Path) -> Result<(), ModelError> {
+        self.encode()
+            .and_then(|bytes| Ok(write_whole(path, Durability::Name, &bytes)?))
             .map_err(|problem| ModelError { path: path.to_owned(), problem })
     }
 

@@ -65,7 +65,7 @@ impl TryFrom<Fields> for Spec {
         if image.iter().chain([&classes]).any(|size| !(1..=MAX_SIZE).contains(size)) {
             return Err(format!("sizes must be between 1 and {MAX_SIZE}"));
         }
-        let image = Shape::from(image);
+        let image = Shape::try_from(image).map_err(|error| error.to_string())?;
         match normalise.as_ref().and_then(|normalise| normalise.fault(image.channels)) {
             Some(fault) => Err(fault),
             None => Ok(Self { architecture, image, classes, normalise }),

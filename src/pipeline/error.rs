@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::plan::TaskRef;
 use crate::stages::StageError;
-use crate::store::{StoreError, disk_is_full};
+use crate::store::{Change, StoreError, disk_is_full};
 
 /// The class of an error. Each has its own exit code. The order matters: of several failures, a run reports the last
 /// class.
@@ -40,6 +40,19 @@ pub enum TaskError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Store(#[from] StoreError),
+    /// A file or folder outside the store has changed since its digest entered the key. The outputs may come from other
+    /// content than the key says.
+    #[error("`{}` changed while it was read{}", path.display(), match change {
+        Change::Content => "",
+        Change::Times => "; it has the same content now",
+    })]
+    #[diagnostic(help("nothing was kept; run the same command again when no other program changes it"))]
+    SourceChanged {
+        /// The file or folder.
+        path: PathBuf,
+        /// The difference.
+        change: Change,
+    },
     /// The stage broke its contract, or panicked.
     #[error("a bug in the stage kind `{kind}`: {what}")]
     #[diagnostic(help("report this bug, with the manifest"))]
@@ -110,7 +123,13 @@ impl TaskError {
         match self {
             Self::Stage(StageError::InputMissing { .. }) => Class::InputMissing,
             Self::Stage(StageError::Stopped) => Class::Stopped,
-            Self::Stage(StageError::Io { .. } | StageError::Import(_) | StageError::Failed(_))
+            Self::Stage(
+                StageError::Io { .. }
+                | StageError::Import(_)
+                | StageError::Unfit { .. }
+                | StageError::Failed(_),
+            )
+            | Self::SourceChanged { .. }
             | Self::Threads(_)
             | Self::Died(_) => Class::StageFailed,
             Self::Elsewhere { class, .. } => *class,
@@ -209,6 +228,7 @@ fn class_of_store_error(error: &StoreError) -> Class {
     match error {
         StoreError::SourceMissing(_) => Class::InputMissing,
         StoreError::SourceUnfit { .. } => Class::StageFailed,
+        StoreError::Stopped => Class::Stopped,
         StoreError::OutputMissing { .. } => Class::Bug,
         error if error.disk_full() => Class::StageFailed,
         StoreError::Io { .. } | StoreError::NewerFormat { .. } | StoreError::CannotCollect { .. } => {

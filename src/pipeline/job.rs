@@ -13,9 +13,10 @@ use serde_json::{Map, Value};
 
 use super::error::TaskError;
 use super::plan::{Plan, Policy, Task, TaskRef};
+use crate::files::Folder;
 use crate::nn::Backend;
 use crate::stages::{Bound, Context, Observer, Outcome, Output, Stage, StageError};
-use crate::store::{Digest, DraftOutput, Key, Store};
+use crate::store::{Digest, DraftOutput, Key, Store, StoreError};
 
 /// One task to compute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,7 +121,7 @@ pub struct Site<'a> {
     /// An empty folder for the outputs.
     pub work: &'a Path,
     /// The folder of the checkpoints of earlier attempts.
-    pub partial: &'a Path,
+    pub partial: &'a Folder,
     /// The backend that computes networks.
     pub backend: &'a Backend,
     /// If set, the stage writes a checkpoint and stops.
@@ -147,9 +148,10 @@ pub fn perform(
     observer: &dyn Observer,
 ) -> Result<Made, TaskError> {
     let Site { store, work, partial, backend, stop } = site;
-    let inputs = spec.inputs.iter().map(|(name, digest)| (name.clone(), store.object(digest)));
+    let inputs = spec.inputs.iter().map(|(name, digest)| Ok((name.clone(), store.artifact(digest)?)));
+    let inputs = inputs.collect::<Result<_, StoreError>>()?;
     let seed = spec.seed.unwrap_or_default();
-    let mut context = Context { seed, inputs: inputs.collect(), work, partial, backend, observer, stop };
+    let mut context = Context { seed, inputs, work, partial, backend, observer, stop };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(spec.threads).build();
     let pool = pool.map_err(|error| TaskError::Threads(error.to_string()))?;
     let outcome = pool.install(|| job.bound.run(&mut context)).map_err(|error| match error {

@@ -1,5 +1,6 @@
-//! From a manifest to results, in five modules: `plan` (the DAG of tasks), `state` (keys, cached results, why a result
-//! is stale), `run` (the scheduler and its executors), [`results`] (tables), and [`record`] (the files of a run).
+//! From a manifest to results, in six modules: `plan` (the DAG of tasks), `state` (keys, cached results, why a result
+//! is stale), `run` (the scheduler and its executors), `forecast` (how long it takes), [`results`] (tables), and
+//! [`record`] (the files of a run).
 //!
 //! `Manifest` -> [`plan()`] -> [`Plan`] -> [`survey`] -> [`Survey`] -> [`run()`] -> [`Run`] -> [`results::Table`].
 //! Commands differ only in how far they follow that line: `plan` stops at the survey, `status` explains it, `results`
@@ -7,6 +8,7 @@
 //! as [`Event`]s. Nothing here prints, knows YAML or knows what a stage kind does.
 
 mod error;
+mod forecast;
 mod job;
 mod plan;
 pub mod record;
@@ -15,6 +17,7 @@ mod run;
 mod state;
 
 pub use error::{Class, RunError, TaskError};
+pub use forecast::{Estimate, Forecast};
 pub use job::{BoundJob, JobSpec, Made, Resources, Site, perform};
 pub use plan::{
     Connection, Label, Plan, Policy, ResultsSpec, Target, TargetError, Task, TaskId, TaskRef, fits,

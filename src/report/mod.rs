@@ -5,4 +5,4 @@
 
 mod export;
 
-pub use export::{ExportError, export};
+pub use export::{Export, ExportError, export};

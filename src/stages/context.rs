@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Map, Value};
 
 use super::StageError;
+use crate::files::Folder;
 use crate::nn::Backend;
 use crate::train::{Observer, Progress, Session};
 
@@ -20,7 +21,7 @@ pub struct Context<'a> {
     /// A private, empty folder for the outputs.
     pub work: &'a Path,
     /// The folder for checkpoints. It outlives a failed or killed attempt at the same key.
-    pub partial: &'a Path,
+    pub partial: &'a Folder,
     /// The backend that computes networks.
     pub backend: &'a Backend,
     /// The observer receives progress.
@@ -67,6 +68,10 @@ impl Observer for Context<'_> {
 
     fn note(&self, line: &str) {
         self.observer.note(line);
+    }
+
+    fn warn(&self, line: &str) {
+        self.observer.warn(line);
     }
 
     fn stopped(&self) -> bool {

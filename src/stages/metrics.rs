@@ -56,8 +56,15 @@ pub const ACC: &str = "acc";
 pub const ASR: &str = "asr";
 /// Robust accuracy.
 pub const RA: &str = "ra";
+/// The classes that a detector flags, by number, or `none`.
+pub const FLAGGED: &str = "flagged";
 /// Whether a task's metrics meet its requirement. Only tasks with a requirement have it.
 pub const VALID: &str = "valid";
+
+/// Training images that a stage used or chose.
+pub const IMAGES: &str = "images";
+/// Training images of a data set.
+pub const TRAIN_IMAGES: &str = "train_images";
 
 /// The prefix of the names of counts beside a rate (`n_clean`).
 pub const COUNT: &str = "n_";
@@ -70,7 +77,7 @@ pub static METRICS: &[Metric] = &[
     field(RA, Some("RA"), Role::EachEpoch, "Robust accuracy."),
     field("der", Some("DER"), Role::Field, "Defense effectiveness rating."),
     titled("anomaly_index", "anomaly", Unit::Number, "Anomaly index of the smallest reversed trigger."),
-    titled("flagged", "flagged", Unit::Text, "Classes that look like a backdoor's target, or `none`."),
+    titled(FLAGGED, "flagged", Unit::Text, "Classes that look like a backdoor's target, or `none`."),
     titled("frr", "FRR", Unit::Percent, "Clean images that are rejected."),
     titled("far", "FAR", Unit::Percent, "Triggered images that are not rejected."),
     titled(
@@ -100,10 +107,10 @@ pub static METRICS: &[Metric] = &[
     other("channels", Unit::Count, "Channels that could be pruned."),
     other("threshold", Unit::Number, "Threshold that the pruning used."),
     other("t", Unit::Number, "Place on the curve of the repaired model."),
-    other("train_images", Unit::Count, "Training images of the data set."),
+    other(TRAIN_IMAGES, Unit::Count, "Training images of the data set."),
     other("test_images", Unit::Count, "Test images of the data set."),
     other("classes", Unit::Count, "Classes of the data set."),
-    other("images", Unit::Count, "Training images that were used."),
+    other(IMAGES, Unit::Count, "Training images that were used."),
     other("parameters", Unit::Count, "Trainable values of the network."),
     other("poisoned", Unit::Count, "Images that were poisoned."),
     other("covers", Unit::Count, "Images that were changed and keep their labels."),

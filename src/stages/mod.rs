@@ -16,12 +16,13 @@ mod ports;
 mod require;
 mod training;
 
-pub use crate::train::{Observer, Progress};
+pub use crate::train::{Observer, Progress, Unit};
 pub use context::{Context, Outcome};
 pub use error::StageError;
 pub use kind::{Bound, Kind, Stage};
 pub use kinds::all;
 pub use ports::{Artifact, Input, Need, Output, ParamError};
+pub use require::why_not_valid;
 
 #[cfg(test)]
 pub(crate) mod tests;

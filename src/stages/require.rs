@@ -10,7 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::metrics::Metric;
+use super::metrics::{Metric, VALID, decimals};
 
 /// Conditions on standard metrics, in percent, by name. Other metrics can have any value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -65,6 +65,32 @@ impl Require {
         }
         Ok(met)
     }
+
+    /// Whether it has a condition on a metric.
+    pub fn has(&self, metric: &str) -> bool {
+        self.0.contains_key(metric)
+    }
+
+    /// The conditions that metrics do not meet: `asr 88.10 < 95`.
+    pub fn unmet(&self, metrics: &Map<String, Value>) -> Vec<String> {
+        let values = self
+            .0
+            .iter()
+            .filter_map(|(name, condition)| Some((*name, *condition, metrics.get(*name)?.as_f64()?)));
+        let unmet = values.filter(|(_, condition, value)| !condition.holds(*value));
+        unmet.map(|(name, condition, value)| format!("{name} {}", condition.against(value))).collect()
+    }
+}
+
+/// Why metrics are not valid, from the parameters and the metrics of a record: the conditions that they do not meet, or
+/// else the baseline. `None` if they are valid.
+pub fn why_not_valid(params: &Value, metrics: &Map<String, Value>) -> Option<String> {
+    if metrics.get(VALID).and_then(Value::as_bool) != Some(false) {
+        return None;
+    }
+    let require = params.get("require").and_then(|require| Require::deserialize(require).ok());
+    let unmet = require.map_or(vec![], |require| require.unmet(metrics));
+    Some(if unmet.is_empty() { "the baseline is not valid".to_owned() } else { unmet.join(", ") })
 }
 
 impl<'de> Deserialize<'de> for Require {
@@ -121,6 +147,22 @@ impl Condition {
             Comparison::Above => value > self.bound,
             Comparison::Below => value < self.bound,
         }
+    }
+}
+
+impl Condition {
+    /// Writes a value that does not meet the condition: `88.10 < 95`.
+    fn against(self, value: f64) -> String {
+        let sign = match self.comparison {
+            Comparison::AtLeast => "<",
+            Comparison::AtMost => ">",
+            Comparison::Above => "<=",
+            Comparison::Below => ">=",
+        };
+        let rounded = decimals(value);
+        // 94.999 is not written as 95.00.
+        let looks_equal = rounded.parse() == Ok(self.bound) && value != self.bound;
+        format!("{} {sign} {}", if looks_equal { value.to_string() } else { rounded }, self.bound)
     }
 }
 
@@ -189,6 +231,18 @@ mod tests {
             message.starts_with("`require` has a condition on `der`, which was not measured"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn an_unmet_condition_is_written_with_the_value() {
+        let metrics = json!({"acc": 90.0, "asr": 94.9999, "valid": false});
+        let why =
+            |required: Value| why_not_valid(&json!({"require": required}), metrics.as_object().unwrap());
+        assert_eq!(why(json!({"asr": ">= 98"})).as_deref(), Some("asr 95.00 < 98"));
+        assert_eq!(why(json!({"asr": ">= 95"})).as_deref(), Some("asr 94.9999 < 95"));
+        assert_eq!(why(json!({"asr": ">= 95", "acc": "< 90"})).unwrap(), "acc 90.00 >= 90, asr 94.9999 < 95");
+        assert_eq!(why(json!({"acc": ">= 90"})).as_deref(), Some("the baseline is not valid"));
+        assert_eq!(why_not_valid(&json!({}), &Map::new()), None);
     }
 
     #[test]

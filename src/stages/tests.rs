@@ -20,6 +20,7 @@ use super::kinds::poison::PoisonStage;
 use super::kinds::split::SplitStage;
 use super::kinds::train::TrainStage;
 use super::*;
+use crate::files::Folder;
 use crate::files::tensors::TensorFile;
 use crate::models::Model;
 use crate::nn::Backend;
@@ -351,11 +352,12 @@ fn a_stopped_stage_writes_a_checkpoint_and_no_model() {
     let lab = Lab::with_data();
     let (work, partial) = (lab.path("work"), lab.path("partial"));
     std::fs::create_dir_all(&work).unwrap();
+    let checkpoints = Folder::create(&partial).unwrap();
     let stopped = boxed::<TrainStage>().bind(&json!({"model": "wrn-10-1"})).unwrap().run(&mut Context {
         seed: 1,
         inputs: [("dataset".to_owned(), lab.path("images/dataset"))].into(),
         work: &work,
-        partial: &partial,
+        partial: &checkpoints,
         backend: &Backend::default(),
         observer: &SILENT,
         stop: &AtomicBool::new(true),

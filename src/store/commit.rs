@@ -10,13 +10,14 @@
 //! 4. The folder of the record is synced; then the work folder and the checkpoints are removed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
+use std::fs::Permissions;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::Tried;
-use super::files::{create_shard, hash_file, sync_parent, write_synced};
+use super::files::{create_shard, sync_parent, write_synced};
+use super::hashing::{Watched, hash};
 use super::records::{self, DraftOutput, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
 use super::{Fault, KeyLock, Store, StoreError, Work};
 
@@ -75,31 +76,32 @@ impl Store {
                 DraftOutput::Written(port) => self.publish_file(work.path().join(&port), port)?,
                 DraftOutput::PassedOn { port, digest } => {
                     let path = self.object(&digest);
-                    let size = fs::metadata(&path).tried("read", &path)?.len();
+                    let size = self.root.facts(&path).tried("read", &path)?.bytes;
                     OutputRecord { port, size, digest }
                 }
             };
             shards.insert(output.digest.shard(), self.object(&output.digest));
             published.push(output);
         }
-        shards.values().try_for_each(|object| sync_parent(object))?;
+        shards.values().try_for_each(|object| sync_parent(&self.root, object))?;
         Ok(published)
     }
 
     fn publish_file(&self, path: PathBuf, port: String) -> Result<OutputRecord, StoreError> {
-        let file = match File::open(&path) {
+        let file = match self.root.read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(StoreError::OutputMissing { port, path });
             }
             other => other.tried("read", &path)?,
         };
         let size = file.metadata().tried("read", &path)?.len();
-        let digest = hash_file(&path)?;
+        // A stop does not undo what is computed.
+        let digest = hash(&file, &path, &Watched::default())?;
         file.sync_data().tried("write", &path)?;
         fail_point("object-synced");
         file.set_permissions(Permissions::from_mode(0o444)).tried("write-protect", &path)?;
         let object = self.object(&digest);
-        create_shard(&object)?;
+        create_shard(&self.root, &object)?;
         self.put(&path, &object)?;
         fail_point("object-renamed");
         Ok(OutputRecord { port, size, digest })
@@ -111,21 +113,21 @@ impl Store {
         // No output has a name with a dot.
         let draft = work.path().join(".record");
         let bytes = records::encode(record).map_err(std::io::Error::from).tried("write", &place)?;
-        write_synced(&draft, &bytes)?;
+        write_synced(&self.root, &draft, &bytes)?;
         fail_point("record-written");
-        create_shard(&place)?;
+        create_shard(&self.root, &place)?;
         self.put(&draft, &place)?;
         fail_point("record-renamed");
-        sync_parent(&place)
+        sync_parent(&self.root, &place)
     }
 
     /// Renames a file to its place. A folder that has taken the place is set aside.
     fn put(&self, file: &Path, place: &Path) -> Result<(), StoreError> {
-        let renamed = match fs::rename(file, place) {
+        let renamed = match self.root.rename(file, place) {
             Err(error) if error.kind() == ErrorKind::IsADirectory => {
-                let damage = self.set_aside(place.to_owned(), Fault::Unreadable(error.to_string()));
+                let damage = self.set_aside(place.to_owned(), Fault::Unfit(error.to_string()));
                 tracing::debug!("{damage}");
-                fs::rename(file, place)
+                self.root.rename(file, place)
             }
             other => other,
         };
@@ -134,7 +136,7 @@ impl Store {
 
     /// Step 4. A file that cannot be removed does no harm.
     fn clean_up(&self, lock: &KeyLock, work: Work) {
-        let _ = fs::remove_dir_all(self.layout.partial(lock.key()));
+        let _ = self.root.remove_all(&self.layout.partial(lock.key()));
         fail_point("partial-removed");
         drop(work);
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::files::Unfit;
+
 /// Why an operation of the store failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -32,6 +34,9 @@ pub enum StoreError {
         /// The cause.
         why: &'static str,
     },
+    /// The watch of the store stopped it while it hashed files.
+    #[error("stopped while hashing files")]
+    Stopped,
     /// A stage succeeded but did not write one of its outputs.
     #[error("output `{port}` was not written: there is no file `{}`", path.display())]
     OutputMissing {
@@ -71,6 +76,13 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether a link or a special file is where a file or folder of the store should be.
+    pub fn unfit(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if Unfit::of(source).is_some())
+    }
+}
+
 impl Diagnostic for StoreError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         let hint = match self {
@@ -79,7 +91,9 @@ impl Diagnostic for StoreError {
                 "update argd-pipe, or choose another folder with --cache-dir".to_owned()
             }
             Self::CannotCollect { .. } => "collect with the newer argd-pipe".to_owned(),
-            Self::SourceMissing(_) | Self::SourceUnfit { .. } | Self::OutputMissing { .. } => return None,
+            Self::SourceUnfit { .. } => "name another file or folder".to_owned(),
+            Self::Stopped => "run the same command again to resume".to_owned(),
+            Self::SourceMissing(_) | Self::OutputMissing { .. } => return None,
         };
         Some(Box::new(hint))
     }
@@ -107,6 +121,11 @@ pub fn disk_is_full(error: &io::Error) -> bool {
 fn hint(error: &io::Error) -> Option<String> {
     use io::ErrorKind::{AlreadyExists, FileTooLarge, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
     let elsewhere = "choose another folder with --cache-dir or ARGD_PIPE_CACHE_DIR";
+    if Unfit::of(error).is_some() {
+        return Some(format!(
+            "remove it, or {elsewhere}; below `v1`, argd-pipe follows no links and opens only regular files"
+        ));
+    }
     match error.kind() {
         FileTooLarge => Some(format!(
             "raise the limit on the size of files (`ulimit -f`), or {elsewhere}; finished results are kept"

@@ -1,70 +1,61 @@
-//! Files and folders, with errors that name them: the shared code of the store's modules.
+//! Files and folders of the store, with errors that name them: the shared code of its modules.
 //!
-//! In which order a commit takes these steps is its own, see [`super::commit`].
+//! Everything is reached through the open folder of the store, so no link below it is followed; see [`Folder`]. In which
+//! order a commit takes these steps is its own, see [`super::commit`].
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::StoreError;
 use super::error::Tried;
-use super::{Digest, StoreError};
-use crate::files::{Durability, write_whole};
-
-/// Creates a folder and its parents, unless they exist.
-pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(path).tried("create folder", path)
-}
+use crate::files::{Durability, Facts, Folder, Kind};
 
 /// Creates the folder of a file, and syncs it to the disk.
-pub(super) fn create_shard(file: &Path) -> Result<(), StoreError> {
+pub(super) fn create_shard(root: &Folder, file: &Path) -> Result<(), StoreError> {
     let Some(shard) = file.parent() else { return Ok(()) };
-    match fs::create_dir(shard) {
-        Ok(()) => sync_parent(shard),
+    match root.new_folder(shard) {
+        Ok(()) => sync_parent(root, shard),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error).tried("create folder", shard),
     }
 }
 
 /// Syncs the entries of the folder of `path` to the disk: without this, a power cut can undo a rename.
-pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    File::open(folder).and_then(|folder| folder.sync_all()).tried("sync folder", folder)
+pub(super) fn sync_parent(root: &Folder, path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(root.path());
+    root.folder(folder).and_then(|folder| folder.sync()).tried("sync folder", folder)
 }
 
-/// Writes a file and syncs its content to the disk.
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    fs::write(path, bytes).tried("write", path)?;
-    File::open(path).and_then(|file| file.sync_all()).tried("write", path)
+/// Writes a new file and syncs its content to the disk.
+pub(super) fn write_synced(root: &Folder, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let written = root.create_new(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.tried("write", path)
 }
 
 /// Removes a file, or the folder that has taken its place, unless another process has removed it.
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    let removed = match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::IsADirectory => fs::remove_dir_all(path),
-        other => other,
-    };
-    unless_gone(removed).map(|_| ()).tried("remove", path)
+pub(super) fn remove(root: &Folder, path: &Path) -> Result<(), StoreError> {
+    unless_gone(root.remove_all(path)).map(drop).tried("remove", path)
 }
 
-/// Moves a file, or the folder that has taken its place, unless another process has moved it. Replaces whatever is at
-/// the new place.
-pub(super) fn move_away(path: &Path, place: &Path) -> io::Result<()> {
-    match fs::rename(path, place) {
-        Err(error) if error.kind() == ErrorKind::NotFound && is_gone(path) => Ok(()),
+/// Moves a file, or what has taken its place, unless another process has moved it. Replaces whatever is at the new place.
+pub(super) fn move_away(root: &Folder, path: &Path, place: &Path) -> io::Result<()> {
+    match root.rename(path, place) {
+        Err(error) if error.kind() == ErrorKind::NotFound && unless_gone(root.facts(path))?.is_none() => {
+            Ok(())
+        }
         // A folder and a file do not replace each other, and the folder of the place may be missing.
         Err(_) => {
-            place.parent().map_or(Ok(()), fs::create_dir_all)?;
-            let _ = remove(place);
-            fs::rename(path, place)
+            place.parent().map_or(Ok(()), |folder| root.create_folder(folder).map(drop))?;
+            let _ = remove(root, place);
+            root.rename(path, place)
         }
         Ok(()) => Ok(()),
     }
-}
-
-fn is_gone(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// Whether a file that cannot be read for this reason is damaged, so that it can be set aside and computed again: the
@@ -90,66 +81,39 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
 }
 
 /// Replaces a file that costs little to lose. A reader sees the old one or the new one; a power cut may leave none.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
-    write_whole(path, Durability::Unsynced, text.as_bytes()).tried("replace", path)
-}
-
-/// Hashes the content of a file. It is read, not mapped: a mapped file that shrinks kills the process.
-pub(super) fn hash_file(path: &Path) -> Result<Digest, StoreError> {
-    let mut hasher = blake3::Hasher::new();
-    let file = File::open(path).tried("read", path)?;
-    hasher.update_reader(file).tried("read", path)?;
-    Ok(hasher.finalize().into())
+pub(super) fn replace(root: &Folder, path: &Path, text: &str) -> Result<(), StoreError> {
+    root.write_whole(path, Durability::Unsynced, text.as_bytes()).tried("replace", path)
 }
 
 /// The files in a folder and the folders below it. Other processes may remove files meanwhile.
-pub(super) fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, StoreError> {
+pub(super) fn files_below(root: &Folder, folder: &Path) -> Result<Vec<(PathBuf, Facts)>, StoreError> {
     let (mut found, mut open) = (vec![], vec![folder.to_owned()]);
     while let Some(folder) = open.pop() {
-        let Some(entries) = unless_gone(fs::read_dir(&folder)).tried("read folder", &folder)? else {
-            continue;
-        };
-        for entry in entries {
-            let entry = entry.tried("read folder", &folder)?;
-            let path = entry.path();
-            match unless_gone(entry.metadata()).tried("read", &path)? {
-                Some(metadata) if metadata.is_dir() => open.push(path),
-                Some(metadata) => found.push((path, metadata)),
-                None => {}
+        for (path, facts) in list(root, &folder)? {
+            match facts.kind {
+                Kind::Folder => open.push(path),
+                Kind::File | Kind::Link | Kind::Other => found.push((path, facts)),
             }
         }
     }
     Ok(found)
 }
 
-/// What is in the folders of a folder, where objects and records have their places. If a folder or a link has taken a
-/// place, it is listed like a file. The metadata is `None` if the disk cannot read it.
-pub(super) fn places_below(folder: &Path) -> Result<Vec<(PathBuf, Option<Metadata>)>, StoreError> {
+/// What is in the folders of a folder, where objects and records have their places. Whatever has taken a place is listed.
+pub(super) fn places_below(root: &Folder, folder: &Path) -> Result<Vec<(PathBuf, Facts)>, StoreError> {
     let mut found = vec![];
-    for (shard, metadata) in entries(folder)? {
-        if metadata.is_some_and(|metadata| metadata.is_dir()) {
-            found.extend(entries(&shard)?);
+    for (shard, facts) in list(root, folder)? {
+        if facts.kind == Kind::Folder {
+            found.extend(list(root, &shard)?);
         }
     }
     Ok(found)
 }
 
-/// What is in a folder. Links are not followed.
-fn entries(folder: &Path) -> Result<Vec<(PathBuf, Option<Metadata>)>, StoreError> {
-    let Some(entries) = unless_gone(fs::read_dir(folder)).tried("read folder", folder)? else {
-        return Ok(vec![]);
-    };
-    let mut found = vec![];
-    for entry in entries {
-        let entry = entry.tried("read folder", folder)?;
-        match unless_gone(entry.metadata()) {
-            Ok(None) => {}
-            Ok(metadata) => found.push((entry.path(), metadata)),
-            Err(error) if is_damage(&error) => found.push((entry.path(), None)),
-            Err(error) => return Err(error).tried("read", &entry.path()),
-        }
-    }
-    Ok(found)
+/// What is in a folder; nothing if it is missing.
+pub(super) fn list(root: &Folder, folder: &Path) -> Result<Vec<(PathBuf, Facts)>, StoreError> {
+    let listed = unless_gone(root.folder(folder).and_then(|folder| folder.list()));
+    Ok(listed.tried("read folder", folder)?.unwrap_or_default())
 }
 
 /// Converts the error of a missing file to `None`.

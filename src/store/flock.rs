@@ -4,7 +4,7 @@
 //! if its file is still the one at its path. Otherwise a process that opened the file before its removal would hold a
 //! lock that no other process can see.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,45 +12,49 @@ use std::path::Path;
 use super::StoreError;
 use super::error::Tried;
 use super::files::{remove, unless_gone};
+use crate::files::Folder;
 
 /// Takes the lock of a file, and writes the holder to it; `None` if it is held.
-pub(super) fn try_lock_file(path: &Path) -> Result<Option<File>, StoreError> {
+pub(super) fn try_lock_file(root: &Folder, path: &Path) -> Result<Option<File>, StoreError> {
     let mut file = loop {
-        let file = open_lock(path).tried("open lock file", path)?;
+        let file = open_lock(root, path).tried("open lock file", path)?;
         if !try_lock(&file, path)? {
             return Ok(None);
         }
-        if is_at(&file, path)? {
+        if is_at(root, &file, path)? {
             break file;
         }
     };
-    let signature = format!("{} {}\n", std::process::id(), host());
-    // Only messages read this, so a full disk must not stop a task.
-    let _ = file.set_len(0).and_then(|()| file.write_all(signature.as_bytes()));
+    sign(&mut file);
     Ok(Some(file))
+}
+
+/// Writes the holder of a lock to its file. Only messages read this, so a full disk must not stop a task.
+pub(super) fn sign(file: &mut File) {
+    let signature = format!("{} {}\n", std::process::id(), host());
+    let _ = file.set_len(0).and_then(|()| file.write_all(signature.as_bytes()));
 }
 
 /// Opens a lock file, and creates it if it is missing. If only its owner can write it, or nobody can, it is opened for
 /// reading: that is enough for a lock.
-pub(super) fn open_lock(path: &Path) -> io::Result<File> {
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    open.or_else(|error| match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => File::open(path).map_err(|_| error),
+pub(super) fn open_lock(root: &Folder, path: &Path) -> io::Result<File> {
+    root.update(path).or_else(|error| match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => root.read(path).map_err(|_| error),
         _ => Err(error),
     })
 }
 
 /// Removes a lock file unless its lock is held; with `dry_run` it only returns whether it would be removed.
-pub(super) fn remove_unless_held(path: &Path, dry_run: bool) -> Result<bool, StoreError> {
-    let file = match unless_gone(File::open(path)) {
+pub(super) fn remove_unless_held(root: &Folder, path: &Path, dry_run: bool) -> Result<bool, StoreError> {
+    let file = match unless_gone(root.read(path)) {
         // It may be held: only its owner knows.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
         other => other.tried("open lock file", path)?,
     };
     let Some(file) = file else { return Ok(false) };
-    let goes = try_lock(&file, path)? && is_at(&file, path)?;
+    let goes = try_lock(&file, path)? && is_at(root, &file, path)?;
     if goes && !dry_run {
-        remove(path)?;
+        remove(root, path)?;
     }
     Ok(goes)
 }
@@ -65,10 +69,10 @@ fn try_lock(file: &File, path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Whether an open file is still the one at its path.
-fn is_at(file: &File, path: &Path) -> Result<bool, StoreError> {
+fn is_at(root: &Folder, file: &File, path: &Path) -> Result<bool, StoreError> {
     let ours = file.metadata().tried("read", path)?;
-    let there = unless_gone(fs::metadata(path)).tried("read", path)?;
-    Ok(there.is_some_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
+    let there = unless_gone(root.facts(path)).tried("read", path)?;
+    Ok(there.is_some_and(|there| there.identity == (ours.dev(), ours.ino())))
 }
 
 /// The name of this machine.
@@ -78,48 +82,53 @@ pub fn host() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;
 
+    fn fixture() -> (tempfile::TempDir, Folder, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Folder::open(folder.path()).unwrap();
+        let path = folder.path().join("lock");
+        (folder, root, path)
+    }
+
     #[test]
     fn a_file_goes_only_if_nobody_holds_its_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        assert!(!remove_unless_held(&path, false).unwrap(), "there is none");
-        let lock = try_lock_file(&path).unwrap();
-        assert!(!remove_unless_held(&path, false).unwrap() && path.exists());
+        let (_folder, root, path) = fixture();
+        assert!(!remove_unless_held(&root, &path, false).unwrap(), "there is none");
+        let lock = try_lock_file(&root, &path).unwrap();
+        assert!(!remove_unless_held(&root, &path, false).unwrap() && path.exists());
         drop(lock);
-        assert!(remove_unless_held(&path, true).unwrap() && path.exists());
-        assert!(remove_unless_held(&path, false).unwrap() && !path.exists());
+        assert!(remove_unless_held(&root, &path, true).unwrap() && path.exists());
+        assert!(remove_unless_held(&root, &path, false).unwrap() && !path.exists());
     }
 
     #[test]
     fn a_lock_on_a_file_that_was_removed_does_not_count() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        drop(try_lock_file(&path).unwrap());
+        let (_folder, root, path) = fixture();
+        drop(try_lock_file(&root, &path).unwrap());
         let before = File::open(&path).unwrap();
-        assert!(is_at(&before, &path).unwrap());
-        assert!(remove_unless_held(&path, false).unwrap());
-        assert!(!is_at(&before, &path).unwrap());
-        let after = try_lock_file(&path).unwrap().unwrap();
+        assert!(is_at(&root, &before, &path).unwrap());
+        assert!(remove_unless_held(&root, &path, false).unwrap());
+        assert!(!is_at(&root, &before, &path).unwrap());
+        let after = try_lock_file(&root, &path).unwrap().unwrap();
         assert!(before.try_lock().is_ok(), "the kernel would give both");
-        assert!(!is_at(&before, &path).unwrap() && is_at(&after, &path).unwrap());
+        assert!(!is_at(&root, &before, &path).unwrap() && is_at(&root, &after, &path).unwrap());
     }
 
     #[test]
     fn removing_beside_lockers_never_lets_two_in() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let (_folder, root, path) = fixture();
         let (inside, left) = (AtomicBool::new(false), AtomicUsize::new(3));
         thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     let mut entered = 0;
                     while entered < 200 {
-                        let Some(lock) = try_lock_file(&path).unwrap() else { continue };
+                        let Some(lock) = try_lock_file(&root, &path).unwrap() else { continue };
                         assert!(!inside.swap(true, Ordering::SeqCst), "two hold the lock");
                         thread::yield_now();
                         inside.store(false, Ordering::SeqCst);
@@ -131,7 +140,7 @@ mod tests {
             }
             scope.spawn(|| {
                 while left.load(Ordering::SeqCst) > 0 {
-                    remove_unless_held(&path, false).unwrap();
+                    remove_unless_held(&root, &path, false).unwrap();
                 }
             });
         });

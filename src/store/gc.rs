@@ -6,16 +6,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::error::Tried;
-use super::files::files_below;
-use super::files::remove;
+use super::files::{files_below, list, remove};
 use super::inventory::{Amount, Entry, Kept, amount, referenced};
 use super::uses::{InUse, UnreadableMark};
 use super::{Digest, Key, Store, StoreError};
+use crate::files::{Facts, Kind};
 
 /// What may be removed. Without limits: only files that no record needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +77,7 @@ impl Store {
         let done = stay.iter().map(|entry| entry.key).collect();
         let mut collection = Collection { spared, unreadable, ..Collection::default() };
         for entry in &go {
-            delete(&entry.path, policy)?;
+            self.delete(&entry.path, policy)?;
         }
         collection.records = go;
         self.collect_artifacts(policy, &referenced(&stay), &mut collection)?;
@@ -100,7 +99,7 @@ impl Store {
             if named.contains(&object.digest) {
                 collection.left += Amount::of(object.bytes);
             } else {
-                delete(&object.path, policy)?;
+                self.delete(&object.path, policy)?;
                 collection.artifacts += Amount::of(object.bytes);
             }
         }
@@ -117,20 +116,18 @@ impl Store {
         collection: &mut Collection,
     ) -> Result<(), StoreError> {
         let partials = self.layout.partials();
-        for entry in fs::read_dir(&partials).tried("read folder", &partials)? {
-            let path = entry.tried("read folder", &partials)?.path();
-            let Some(key) = path.file_name().and_then(|name| name.to_str()?.parse::<Key>().ok()) else {
-                continue;
-            };
+        for (path, facts) in list(&self.root, &partials)? {
+            let named = path.file_name().and_then(|name| name.to_str()?.parse::<Key>().ok());
+            let Some(key) = named.filter(|_| facts.kind == Kind::Folder) else { continue };
             // A lock of another user that cannot be opened may be held.
             let Ok(Some(_lock)) = self.try_lock(&key) else { continue };
-            let files = files_below(&path)?;
+            let files = files_below(&self.root, &path)?;
             let given_up = last_written(&files).is_some_and(|written| is_unused(written, policy, now));
             if !given_up && !done.contains(&key) {
                 continue;
             }
             if !policy.dry_run {
-                fs::remove_dir_all(&path).tried("remove", &path)?;
+                self.root.remove_all(&path).tried("remove", &path)?;
             }
             collection.checkpoints += amount(&files);
         }
@@ -146,18 +143,18 @@ impl Store {
         collection: &mut Collection,
     ) -> Result<(), StoreError> {
         let gone: HashSet<Key> = collection.records.iter().map(|entry| entry.key).collect();
-        for (path, metadata) in files_below(&self.layout.logs())? {
+        for (path, facts) in files_below(&self.root, &self.layout.logs())? {
             let Some(key) = path.file_stem().and_then(|name| name.to_str()?.parse::<Key>().ok()) else {
                 continue;
             };
-            let given_up = || metadata.modified().is_ok_and(|written| is_unused(written, policy, now));
+            let given_up = || is_unused(facts.modified, policy, now);
             if done.contains(&key) || !(gone.contains(&key) || given_up()) {
                 continue;
             }
             // A lock of another user that cannot be opened may be held.
             let Ok(Some(_lock)) = self.try_lock(&key) else { continue };
-            delete(&path, policy)?;
-            collection.logs += Amount::of(metadata.len());
+            self.delete(&path, policy)?;
+            collection.logs += Amount::of(facts.bytes);
         }
         Ok(())
     }
@@ -165,21 +162,21 @@ impl Store {
     /// Removes corrupt files.
     fn collect_corrupt(&self, policy: &Policy, collection: &mut Collection) -> Result<(), StoreError> {
         let corrupt = self.layout.corrupt();
-        collection.corrupt = amount(&files_below(&corrupt)?);
-        for entry in fs::read_dir(&corrupt).tried("read folder", &corrupt)? {
-            delete(&entry.tried("read folder", &corrupt)?.path(), policy)?;
-        }
+        let files = files_below(&self.root, &corrupt)?;
+        list(&self.root, &corrupt)?.iter().try_for_each(|(path, _)| self.delete(path, policy))?;
+        collection.corrupt = amount(&files);
         Ok(())
+    }
+
+    /// Removes a file, unless nothing is to be removed.
+    pub(super) fn delete(&self, path: &Path, policy: &Policy) -> Result<(), StoreError> {
+        if policy.dry_run { Ok(()) } else { remove(&self.root, path) }
     }
 }
 
 /// The latest time at which one of the files was written.
-pub(super) fn last_written(files: &[(PathBuf, Metadata)]) -> Option<SystemTime> {
-    files.iter().filter_map(|(_, metadata)| metadata.modified().ok()).max()
-}
-
-pub(super) fn delete(path: &Path, policy: &Policy) -> Result<(), StoreError> {
-    if policy.dry_run { Ok(()) } else { remove(path) }
+pub(super) fn last_written(files: &[(PathBuf, Facts)]) -> Option<SystemTime> {
+    files.iter().map(|(_, facts)| facts.modified).max()
 }
 
 /// The records to keep and the records to remove.

@@ -1,7 +1,7 @@
 //! Lists the records and artifacts of a store, and measures their sizes.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::fs::Metadata;
 use std::iter::Sum;
 use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::files::{files_below, places_below};
 use super::records::{self, Found};
 use super::{Digest, Key, Record, Store, StoreError};
+use crate::files::{Facts, Folder, Kind};
 
 /// The file of a record.
 #[derive(Debug)]
@@ -122,22 +123,36 @@ pub(super) struct Object {
 impl Store {
     /// Reads all records in the order of their keys; does not check artifacts.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let files = places_below(&self.layout.records())?;
-        let entries = files.into_iter().filter_map(|(path, metadata)| {
+        let files = places_below(&self.root, &self.layout.records())?;
+        let entries = files.into_iter().filter_map(|(path, facts)| {
             let key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
-            entry(key, path, metadata).transpose()
+            entry(&self.root, key, path, &facts).transpose()
         });
         let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(|entry| entry.key);
         Ok(entries)
     }
 
+    /// Reads the records that were used last, the newest first, at most `limit`. Skips those that cannot be read.
+    pub fn newest_records(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let mut files = places_below(&self.root, &self.layout.records())?;
+        files.sort_by_key(|(_, facts)| Reverse(facts.modified));
+        let record = |(path, _): (PathBuf, Facts)| {
+            let key: Key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
+            match records::read(&self.root, &path, &key) {
+                Ok(Found::Record(record)) => Some(*record),
+                _ => None,
+            }
+        };
+        Ok(files.into_iter().take(limit).filter_map(record).collect())
+    }
+
     /// Lists every artifact.
     pub(super) fn objects(&self) -> Result<Vec<Object>, StoreError> {
-        let files = places_below(&self.layout.objects())?;
-        let object = |(path, metadata): (PathBuf, Option<Metadata>)| {
+        let files = places_below(&self.root, &self.layout.objects())?;
+        let object = |(path, facts): (PathBuf, Facts)| {
             let digest = path.file_name()?.to_str()?.parse().ok()?;
-            let bytes = metadata.filter(Metadata::is_file).map_or(0, |metadata| metadata.len());
+            let bytes = if facts.kind == Kind::File { facts.bytes } else { 0 };
             Some(Object { digest, bytes, path })
         };
         Ok(files.into_iter().filter_map(object).collect())
@@ -146,7 +161,7 @@ impl Store {
     /// Measures how much space the store takes.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
         let used = referenced(&self.entries()?);
-        let of = |folder: &Path| files_below(folder).map(|files| amount(&files));
+        let of = |folder: &Path| files_below(&self.root, folder).map(|files| amount(&files));
         let mut sizes = Sizes {
             records: of(&self.layout.records())?,
             checkpoints: of(&self.layout.partials())?,
@@ -170,15 +185,15 @@ impl Store {
 }
 
 /// Reads the file of a record; `None` if it has been removed meanwhile.
-fn entry(key: Key, path: PathBuf, metadata: Option<Metadata>) -> Result<Option<Entry>, StoreError> {
-    let kept = match records::read(&path, &key) {
+fn entry(root: &Folder, key: Key, path: PathBuf, facts: &Facts) -> Result<Option<Entry>, StoreError> {
+    let kept = match records::read(root, &path, &key) {
         Ok(Found::Nothing) => return Ok(None),
         Ok(Found::Record(record)) => Kept::Record(record),
         Ok(Found::Damaged(why)) => Kept::Damaged(why),
         Err(StoreError::NewerFormat { .. }) => Kept::Newer,
         Err(error) => return Err(error),
     };
-    let mut used = metadata.and_then(|metadata| metadata.modified().ok()).unwrap_or(UNIX_EPOCH);
+    let mut used = facts.modified;
     // Otherwise a cache that was copied without its times would seem to be from 1970.
     if let Kept::Record(record) = &kept {
         used = used.max(UNIX_EPOCH + Duration::from_secs(record.exec.started.min(u32::MAX.into())));
@@ -193,6 +208,6 @@ pub(super) fn referenced(entries: &[Entry]) -> HashSet<Digest> {
 }
 
 /// The number of files, and their bytes.
-pub(super) fn amount(files: &[(PathBuf, Metadata)]) -> Amount {
-    files.iter().map(|(_, metadata)| Amount::of(metadata.len())).sum()
+pub(super) fn amount(files: &[(PathBuf, Facts)]) -> Amount {
+    files.iter().map(|(_, facts)| Amount::of(facts.bytes)).sum()
 }

@@ -5,9 +5,9 @@
 //! one of its lines, only explanations are missing.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use super::files::{files_below, replace};
 use super::flock::try_lock_file;
 use super::layout::JOURNAL;
 use super::{Key, Store, StoreError};
+use crate::files::{Folder, Unfit};
 
 /// The last result and the last failure of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,7 @@ struct Line {
 /// The last result of every task of a pipeline.
 #[derive(Debug)]
 pub struct Journal {
+    root: Arc<Folder>,
     file: PathBuf,
     past: HashMap<String, Past>,
     /// Lines that are not saved yet.
@@ -62,7 +64,7 @@ pub struct Journal {
 impl Store {
     /// Reads the journal of a pipeline. If it cannot be read, it counts as empty.
     pub fn journal(&self, pipeline: &str) -> Journal {
-        let (mut journal, lines) = Journal::load(self.layout.journal(pipeline));
+        let (mut journal, lines) = Journal::load(&self.root, self.layout.journal(pipeline));
         if lines > 4 * journal.past.len() + 100
             && let Err(error) = journal.shorten(&self.layout.journal_lock(pipeline))
         {
@@ -74,7 +76,7 @@ impl Store {
     /// The names (`pipeline/task`) of the tasks in all journals, by the keys of their records.
     pub(super) fn journaled(&self) -> Result<HashMap<Key, String>, StoreError> {
         let mut tasks = HashMap::new();
-        let mut files = files_below(&self.layout.journals())?;
+        let mut files = files_below(&self.root, &self.layout.journals())?;
         // A process that was killed may have left a file half written, under another name.
         files.retain(|(path, _)| path.extension().is_some_and(|extension| extension == JOURNAL));
         for (path, _) in files {
@@ -82,7 +84,7 @@ impl Store {
                 continue;
             };
             let done = |(task, past): (String, Past)| Some((past.done?, format!("{pipeline}/{task}")));
-            tasks.extend(Journal::load(path).0.past.into_iter().filter_map(done));
+            tasks.extend(Journal::load(&self.root, path).0.past.into_iter().filter_map(done));
         }
         Ok(tasks)
     }
@@ -90,8 +92,9 @@ impl Store {
 
 impl Journal {
     /// Reads a file; returns the journal and the number of lines.
-    pub(super) fn load(file: PathBuf) -> (Self, usize) {
-        let mut journal = Self { past: HashMap::new(), unsaved: String::new(), file };
+    pub(super) fn load(root: &Arc<Folder>, file: PathBuf) -> (Self, usize) {
+        let root = Arc::clone(root);
+        let mut journal = Self { root, past: HashMap::new(), unsaved: String::new(), file };
         let lines = journal.read();
         (journal, lines)
     }
@@ -125,9 +128,13 @@ impl Journal {
         if text.is_empty() {
             return;
         }
-        let open = OpenOptions::new().append(true).create(true).open(&self.file);
-        if let Err(error) = open.and_then(|mut file| file.write_all(text.as_bytes())) {
-            tracing::debug!("cannot write `{}`: {error}", self.file.display());
+        let saved = match self.root.append(&self.file) {
+            // A link or a FIFO is in its place, and counts as an empty journal.
+            Err(error) if Unfit::of(&error).is_some() => replace(&self.root, &self.file, &text),
+            open => open.and_then(|mut file| file.write_all(text.as_bytes())).tried("write", &self.file),
+        };
+        if let Err(error) = saved {
+            tracing::debug!("{error}");
         }
     }
 
@@ -149,7 +156,10 @@ impl Journal {
 
     /// Reads the file, and returns the number of lines. Invalid lines are skipped.
     fn read(&mut self) -> usize {
-        let bytes = fs::read(&self.file).unwrap_or_default();
+        let mut bytes = vec![];
+        if let Err(error) = self.root.read(&self.file).and_then(|mut file| file.read_to_end(&mut bytes)) {
+            tracing::debug!("cannot read `{}`: {error}", self.file.display());
+        }
         let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
         lines.for_each(|line| self.learn(line));
@@ -158,7 +168,7 @@ impl Journal {
 
     /// Replaces the file by one with only the last lines of each task.
     fn shorten(&mut self, lock: &Path) -> Result<(), StoreError> {
-        let Some(_lock) = try_lock_file(lock)? else { return Ok(()) };
+        let Some(_lock) = try_lock_file(&self.root, lock)? else { return Ok(()) };
         let mut text = String::new();
         for (task, past) in &self.past {
             let done = past.done.map(|key| Line { task: task.clone(), at: 0, key: Some(key), failed: None });
@@ -174,7 +184,7 @@ impl Journal {
                 text.push('\n');
             }
         }
-        replace(&self.file, &text)
+        replace(&self.root, &self.file, &text)
     }
 }
 
@@ -184,6 +194,8 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;

@@ -13,17 +13,21 @@
 //! v1/live/<unique>            the keys that each live process uses; locked as long as it lives
 //! ```
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::Tried;
-use super::files::create_folder;
+use super::files::unless_gone;
 use super::{Digest, Key, StoreError};
+use crate::files::Folder;
 
 /// Tells backup programs to leave a folder out (<https://bford.info/cachedir/>).
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder is a cache of argd-pipe: all of it can be computed again.\n";
+
+/// The folders that a store always has.
+const FOLDERS: [&str; 9] =
+    ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt", "live"];
 
 /// The extension of journals.
 pub(super) const JOURNAL: &str = "jsonl";
@@ -47,26 +51,38 @@ impl Layout {
         Self { root: cache.join("v1") }
     }
 
-    /// Creates the folders that are missing.
-    pub(super) fn create(&self) -> Result<(), StoreError> {
-        match self.create_all() {
-            // It has been in use: others can write to it, or could.
-            Err(StoreError::Io { source, .. }) if is_refused(&source) && self.root.is_dir() => Ok(()),
-            other => other,
+    /// Opens the folder of all paths, and creates missing folders. The path of `cache` may lead through links, because
+    /// the user named it. No link below it is followed.
+    ///
+    /// A cache that this user cannot write is opened as it is.
+    pub(super) fn create(&self, cache: &Path) -> Result<Folder, StoreError> {
+        let cache = Folder::create(cache).tried("open the cache folder", cache)?;
+        let root = cache.create_folder(&self.root).tried("create folder", &self.root)?;
+        match self.fill(&root) {
+            Err(StoreError::Io { source, .. }) if is_refused(&source) => Ok(root),
+            filled => filled.map(|()| root),
         }
     }
 
-    fn create_all(&self) -> Result<(), StoreError> {
-        for folder in
-            ["objects", "records", "work", "partial", "locks", "logs", "journals", "corrupt", "live"]
-        {
-            create_folder(&self.root.join(folder))?;
+    fn fill(&self, root: &Folder) -> Result<(), StoreError> {
+        for folder in FOLDERS {
+            let path = self.root.join(folder);
+            root.create_folder(&path).tried("create folder", &path)?;
         }
+        let runs = self.runs();
+        unless_gone(root.folder(&runs)).tried("open folder", &runs)?;
         let tag = self.root.join("CACHEDIR.TAG");
-        if !tag.try_exists().tried("read", &tag)? {
-            fs::write(&tag, CACHEDIR_TAG).tried("write", &tag)?;
+        match root.create_new(&tag).and_then(|mut file| file.write_all(CACHEDIR_TAG.as_bytes())) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            written => written.tried("write", &tag),
         }
-        Ok(())
+    }
+
+    /// Opens the folder of all paths as it is. If the cache does not exist, everything in it is missing.
+    pub(super) fn open(&self, cache: &Path) -> Result<Folder, StoreError> {
+        let root = unless_gone(Folder::open(cache).and_then(|cache| cache.folder(&self.root)));
+        let root = root.tried("open the cache folder", cache)?;
+        Ok(root.unwrap_or_else(|| Folder::missing(&self.root)))
     }
 
     /// The folder of all paths.

@@ -3,16 +3,21 @@
 //! A lock is a lock file of the kernel, see [`super::flock`]; the holder in it only serves messages.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::flock::try_lock_file;
 use super::{Key, Store, StoreError};
+use crate::files::Folder;
 
 /// How often a waiting process looks again.
 const POLL: Duration = Duration::from_millis(100);
+/// The most bytes that name a holder.
+const LONGEST: u64 = 300;
 
 /// The right to compute a key; dropping it releases the lock.
 #[derive(Debug)]
@@ -41,12 +46,22 @@ impl fmt::Display for Holder {
     }
 }
 
+impl Holder {
+    /// Reads the last holder of the lock of a file.
+    pub(super) fn of(root: &Folder, lock: &Path) -> Self {
+        let text =
+            root.read(lock).and_then(|file| io::read_to_string(file.take(LONGEST))).unwrap_or_default();
+        let named = text.trim_end().split_once(' ');
+        Self(named.and_then(|(pid, host)| Some((pid.parse().ok()?, host.to_owned()))))
+    }
+}
+
 impl Store {
     /// Takes the lock of a key, or returns `None` at once if it is held.
     ///
     /// Look up the key again afterwards: the previous holder may have committed.
     pub fn try_lock(&self, key: &Key) -> Result<Option<KeyLock>, StoreError> {
-        let file = try_lock_file(&self.layout.lock(&key.to_string()))?;
+        let file = try_lock_file(&self.root, &self.layout.lock(&key.to_string()))?;
         Ok(file.map(|file| KeyLock { key: *key, _file: file }))
     }
 
@@ -75,15 +90,13 @@ impl Store {
     /// This creates no lock file, but shares the lock for a moment. A process that tries to take it in this moment finds
     /// it held.
     pub fn locked_by(&self, key: &Key) -> Option<Holder> {
-        let file = File::open(self.layout.lock(&key.to_string())).ok()?;
+        let file = self.root.read(&self.layout.lock(&key.to_string())).ok()?;
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| self.holder(key))
     }
 
     /// Reads the last holder of the lock of a key.
     fn holder(&self, key: &Key) -> Holder {
-        let text = fs::read_to_string(self.layout.lock(&key.to_string())).unwrap_or_default();
-        let named = text.trim_end().split_once(' ');
-        Holder(named.and_then(|(pid, host)| Some((pid.parse().ok()?, host.to_owned()))))
+        Holder::of(&self.root, &self.layout.lock(&key.to_string()))
     }
 }
 

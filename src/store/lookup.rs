@@ -1,11 +1,11 @@
 //! Reads from the store. Every artifact is checked before it is used.
 
 use std::fmt;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::error::Tried;
 use super::files::{is_damage, move_away, remove};
 use super::records::{self, Found, OutputRecord, Record};
 use super::{Key, Store, StoreError};
@@ -49,8 +49,8 @@ pub enum Fault {
     },
     /// An artifact whose hash is not its name.
     Content,
-    /// An artifact that cannot be read, and the cause.
-    Unreadable(String),
+    /// An artifact that cannot be read, or is not a regular file, and the cause.
+    Unfit(String),
     /// A record that cannot be read, and the cause.
     Record(String),
 }
@@ -62,7 +62,7 @@ impl fmt::Display for Damage {
             Fault::Missing => f.write_str("is missing")?,
             Fault::Size { recorded, found } => write!(f, "has {found} bytes instead of {recorded}")?,
             Fault::Content => f.write_str("has other content than its name says")?,
-            Fault::Unreadable(why) => write!(f, "cannot be read: {why}")?,
+            Fault::Unfit(why) => write!(f, "cannot be used: {why}")?,
             Fault::Record(why) => write!(f, "is a damaged record: {why}")?,
         }
         match (&self.set_aside, &self.stays) {
@@ -82,7 +82,7 @@ impl Store {
     pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
         let _barrier = self.uses.using(key);
         let path = self.layout.record(key);
-        let record = match records::read(&path, key)? {
+        let record = match records::read(&self.root, &path, key)? {
             Found::Nothing => return Ok(Lookup::Miss),
             Found::Damaged(why) => {
                 return Ok(Lookup::Damaged(vec![self.set_aside(path, Fault::Record(why))]));
@@ -100,17 +100,17 @@ impl Store {
             }
         }
         if damages.is_empty() {
-            touch(&path);
+            self.touch(&path);
             return Ok(Lookup::Hit(record));
         }
-        forget(&path);
+        self.forget(&path);
         Ok(Lookup::Damaged(damages))
     }
 
     /// Reads the record of a key without a check of its artifacts; `None` if it is missing or damaged. This is for reports
     /// about results; use [`Store::lookup`] to read artifacts.
     pub fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        match records::read(&self.layout.record(key), key)? {
+        match records::read(&self.root, &self.layout.record(key), key)? {
             Found::Record(record) => Ok(Some(*record)),
             Found::Nothing | Found::Damaged(_) => Ok(None),
         }
@@ -119,7 +119,9 @@ impl Store {
     /// Checks an artifact, and sets it aside if it is corrupt.
     fn check(&self, output: &OutputRecord) -> Result<Checked, StoreError> {
         let path = self.object(&output.digest);
-        let fault = match self.objects.hash(&path) {
+        let _begun = self.watched.begin(&path, output.size);
+        let found = self.root.read(&path).tried("read", &path);
+        let fault = match found.and_then(|file| self.objects.hash_open(&file, &path, &self.watched)) {
             Ok(found) if found.digest == output.digest => {
                 let lie = (found.size != output.size).then(|| misstated(output, found.size));
                 return Ok(lie.map_or(Checked::Sound, Checked::Misstated));
@@ -129,7 +131,7 @@ impl Store {
             }
             Ok(_) => Fault::Content,
             Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Fault::Missing,
-            Err(StoreError::Io { source, .. }) if is_damage(&source) => Fault::Unreadable(source.to_string()),
+            Err(StoreError::Io { source, .. }) if is_damage(&source) => Fault::Unfit(source.to_string()),
             Err(error) => return Err(error),
         };
         Ok(Checked::Damaged(self.set_aside(path, fault)))
@@ -142,11 +144,26 @@ impl Store {
             return Damage { path, fault, set_aside: None, stays: None };
         }
         let place = self.layout.corrupt().join(path.file_name().unwrap_or_default());
-        let (set_aside, stays) = match move_away(&path, &place) {
+        let (set_aside, stays) = match move_away(&self.root, &path, &place) {
             Ok(()) => (Some(place), None),
             Err(error) => (None, Some(error.to_string())),
         };
         Damage { path, fault, set_aside, stays }
+    }
+
+    /// Removes a record that lacks an artifact. If it stays, the next lookup finds the damage again.
+    pub(super) fn forget(&self, record: &Path) {
+        if let Err(error) = remove(&self.root, record) {
+            tracing::debug!("{error}");
+        }
+    }
+
+    /// Marks a record as used now. Only the order of the collector depends on it, and a store may be read-only.
+    fn touch(&self, record: &Path) {
+        let touched = self.root.read(record).and_then(|file| file.set_modified(SystemTime::now()));
+        if let Err(error) = touched {
+            tracing::debug!("cannot touch {}: {error}", record.display());
+        }
     }
 }
 
@@ -163,19 +180,4 @@ enum Checked {
 /// Why a record is damaged that gives another size than that of a sound artifact.
 pub(super) fn misstated(output: &OutputRecord, found: u64) -> String {
     format!("its output `{}` has {found} bytes, not {}", output.port, output.size)
-}
-
-/// Removes a record that lacks an artifact. If it stays, the next lookup finds the damage again.
-pub(super) fn forget(record: &Path) {
-    if let Err(error) = remove(record) {
-        tracing::debug!("{error}");
-    }
-}
-
-/// Marks a record as used now. Only the order of the collector depends on it, and a store may be read-only.
-fn touch(record: &Path) {
-    let touched = File::open(record).and_then(|file| file.set_modified(SystemTime::now()));
-    if let Err(error) = touched {
-        tracing::debug!("cannot touch {}: {error}", record.display());
-    }
 }

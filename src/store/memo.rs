@@ -8,23 +8,24 @@
 //! a folder of the user alone; see [`super::own`]. Each line has a check sum, which finds damage.
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::error::Tried;
-use super::files::hash_file;
+use super::hashing::{Watched, hash};
 use super::own::OwnFile;
 use super::{Digest, StoreError};
+use crate::files::open_regular;
 
 /// A file must be unchanged for this many nanoseconds before its digest is remembered.
 const RACY: i128 = 2_000_000_000;
 
 /// The identity of a file: if it is the same, the file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -35,7 +36,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         let nanoseconds = |seconds, rest| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
             device: metadata.dev(),
@@ -44,6 +45,15 @@ impl Stamp {
             modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Its size and its times as bytes.
+    pub(super) fn size_and_times(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        bytes[..8].copy_from_slice(&self.size.to_le_bytes());
+        bytes[8..24].copy_from_slice(&self.modified.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.changed.to_le_bytes());
+        bytes
     }
 
     /// Whether every later change of the file changes its times.
@@ -85,17 +95,42 @@ impl Memo {
     }
 
     /// The size and the digest of a file, remembered if the file is unchanged.
-    pub(super) fn hash(&self, path: &Path) -> Result<Hashed, StoreError> {
+    pub(super) fn hash(&self, path: &Path, watched: &Watched) -> Result<Hashed, StoreError> {
         let stamp = || fs::metadata(path).map(|metadata| Stamp::of(&metadata)).tried("read", path);
         let before = stamp()?;
         if let Some(digest) = self.recall(&before) {
+            watched.hashed(before.size);
             return Ok(Hashed { size: before.size, digest });
         }
-        let digest = hash_file(path)?;
-        if stamp()? == before && before.settled(SystemTime::now()) {
+        let file = open_regular(path).tried("read", path)?;
+        let digest = hash(&file, path, watched)?;
+        self.remember_settled(before, stamp()?, digest);
+        Ok(Hashed { size: before.size, digest })
+    }
+
+    /// The size and the digest of an open file, remembered if the file is unchanged.
+    pub(super) fn hash_open(
+        &self,
+        file: &File,
+        path: &Path,
+        watched: &Watched,
+    ) -> Result<Hashed, StoreError> {
+        let stamp = || file.metadata().map(|metadata| Stamp::of(&metadata)).tried("read", path);
+        let before = stamp()?;
+        if let Some(digest) = self.recall(&before) {
+            watched.hashed(before.size);
+            return Ok(Hashed { size: before.size, digest });
+        }
+        let digest = hash(file, path, watched)?;
+        self.remember_settled(before, stamp()?, digest);
+        Ok(Hashed { size: before.size, digest })
+    }
+
+    /// Remembers the digest of a file, unless the file changed while it was hashed or just before.
+    fn remember_settled(&self, before: Stamp, after: Stamp, digest: Digest) {
+        if after == before && before.settled(SystemTime::now()) {
             self.remember(before, digest);
         }
-        Ok(Hashed { size: before.size, digest })
     }
 
     fn recall(&self, stamp: &Stamp) -> Option<Digest> {
@@ -172,7 +207,7 @@ fn check(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{File, FileTimes};
+    use std::fs::FileTimes;
     use std::time::Duration;
 
     use super::*;
@@ -186,7 +221,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (memo, path) = (memo(folder.path()), folder.path().join("file"));
         fs::write(&path, "one").unwrap();
-        assert_eq!(memo.hash(&path).unwrap(), Hashed { size: 3, digest: Digest::of(b"one") });
+        assert_eq!(
+            memo.hash(&path, &Watched::default()).unwrap(),
+            Hashed { size: 3, digest: Digest::of(b"one") }
+        );
         assert!(memo.recall(&Stamp::of(&fs::metadata(&path).unwrap())).is_none());
     }
 
@@ -201,12 +239,16 @@ mod tests {
         first.save();
 
         let second = memo(folder.path());
-        assert_eq!(second.hash(&path).unwrap().digest, Digest::of(b"made up"), "not from memory");
+        assert_eq!(
+            second.hash(&path, &Watched::default()).unwrap().digest,
+            Digest::of(b"made up"),
+            "not from memory"
+        );
         let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
         let file = File::options().write(true).open(&path).unwrap();
         file.set_times(FileTimes::new().set_modified(an_hour_ago)).unwrap();
         assert_eq!(
-            second.hash(&path).unwrap().digest,
+            second.hash(&path, &Watched::default()).unwrap().digest,
             Digest::of(b"one"),
             "from memory despite another time"
         );

@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod flock;
 mod gc;
+mod hashing;
 mod inventory;
 mod journal;
 mod layout;
@@ -32,24 +33,34 @@ mod sources;
 mod traces;
 mod uses;
 mod verify;
+mod walk;
 mod work;
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use commit::{FAIL_POINT_VARIABLE, FAIL_POINTS};
 pub use digest::{Digest, Key, NotAHash};
 pub use error::{StoreError, disk_is_full};
 pub use flock::host;
 pub use gc::{Collection, Policy};
+pub use hashing::HashWatch;
 pub use inventory::{Amount, Entry, Kept, Sizes};
 pub use journal::{Failure, Journal, Past};
 pub use locks::{Holder, KeyLock};
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
+pub use sources::{Change, Source};
 pub use uses::UnreadableMark;
 pub use verify::{Lost, Verification};
 pub use work::Work;
 
+use crate::files::Folder;
+use error::Tried;
+use files::unless_gone;
+use hashing::{Watched, hash};
 use layout::Layout;
 use memo::Memo;
 use own::OwnFile;
@@ -59,35 +70,80 @@ use uses::Uses;
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
+    /// The open folder of all paths.
+    root: Arc<Folder>,
     /// Digests of the store's own artifacts.
     objects: Memo,
     /// Digests of files outside the store.
     sources: Memo,
     /// The keys that this process uses, for the collector.
     uses: Uses,
+    /// Receives the progress of hashing.
+    watched: Watched,
 }
 
 impl Store {
     /// Opens the store in a cache folder to write to it. Creates missing folders, and removes the work folders of dead
-    /// processes. A store that cannot be written serves what it has.
+    /// processes. The path of the cache folder may lead through links; no link below it is followed. A store that cannot
+    /// be written serves what it has.
     pub fn open(cache: &Path) -> Result<Self, StoreError> {
-        Layout::below(cache).create()?;
-        let store = Self::look(cache);
+        let layout = Layout::below(cache);
+        let root = layout.create(cache)?;
+        let store = Self::at(cache, layout, root);
         store.clean_work();
         Ok(store)
     }
 
-    /// Opens the store in a cache folder to look at it. The folder may be missing: then the store is empty.
-    pub fn look(cache: &Path) -> Self {
+    /// Opens the store in a cache folder to look at it. Creates nothing: if the cache does not exist, the store is empty.
+    pub fn look(cache: &Path) -> Result<Self, StoreError> {
         let layout = Layout::below(cache);
-        let memo = |name| Memo::new(OwnFile::of_cache(cache, name));
-        let uses = Uses::new(layout.live(), layout.lock("gc"));
-        Self { objects: memo("objects.memo"), sources: memo("sources.memo"), uses, layout }
+        let root = layout.open(cache)?;
+        Ok(Self::at(cache, layout, root))
     }
 
-    /// The path of an artifact, if the store has it. The file is read-only and must not change.
+    fn at(cache: &Path, layout: Layout, root: Folder) -> Self {
+        let root = Arc::new(root);
+        let memo = |name| Memo::new(OwnFile::of_cache(cache, name));
+        Self {
+            objects: memo("objects.memo"),
+            sources: memo("sources.memo"),
+            uses: Uses::new(Arc::clone(&root), layout.live(), layout.lock("gc")),
+            watched: Watched::default(),
+            layout,
+            root,
+        }
+    }
+
+    /// Lets `watch` receive the progress of hashing, and stop it.
+    pub fn watch(&mut self, watch: Arc<dyn HashWatch>) {
+        self.watched = Watched::by(watch);
+    }
+
+    /// The path of an artifact, if the store has it. The file is read-only and must not change. Read it through
+    /// [`Store::artifact`].
     pub fn object(&self, digest: &Digest) -> PathBuf {
         self.layout.object(digest)
+    }
+
+    /// The path of an artifact that the store has, to read it now. It is a regular file, and no part of its path below the
+    /// cache folder is a link.
+    pub fn artifact(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+        let path = self.object(digest);
+        self.root.read(&path).tried("read", &path)?;
+        Ok(path)
+    }
+
+    /// The size of an artifact; `None` if the store does not have it.
+    pub fn artifact_size(&self, digest: &Digest) -> Option<u64> {
+        self.root.facts(&self.object(digest)).ok().map(|facts| facts.bytes)
+    }
+
+    /// Whether the store has an artifact and its content matches its digest. The file is read, even if its digest is
+    /// remembered.
+    pub fn is_intact(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.object(digest);
+        let Some(file) = unless_gone(self.root.read(&path)).tried("read", &path)? else { return Ok(false) };
+        Ok(hash(&file, &path, &self.watched)? == *digest)
     }
 
     /// Marks a key as used by this process, as a lookup does, but reads nothing.
@@ -95,9 +151,26 @@ impl Store {
         drop(self.uses.using(key));
     }
 
-    /// The path of the log of a task. The holder of the lock of its key appends to it.
+    /// The path of the log of a task.
     pub fn log(&self, key: &Key) -> PathBuf {
         self.layout.log(key)
+    }
+
+    /// Opens the log of a task to read it; `None` if it has none.
+    pub fn open_log(&self, key: &Key) -> Result<Option<File>, StoreError> {
+        let path = self.log(key);
+        unless_gone(self.root.read(&path)).tried("read", &path)
+    }
+
+    /// Opens the log of a task to append to it, and creates it if it is missing.
+    pub fn append_log(&self, lock: &KeyLock) -> Result<File, StoreError> {
+        let path = self.log(lock.key());
+        match self.root.new_folder(path.parent().unwrap_or(self.root.path())) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+        .and_then(|()| self.root.append(&path))
+        .tried("write", &path)
     }
 }
 

@@ -3,7 +3,6 @@
 //! A record is a JSON file. Its first member, `check`, is the blake3 hash of every byte after it. The metrics of a record
 //! go straight into results, so a damaged record must be found, like a damaged artifact.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use serde_json::{Map, Value};
 use super::error::Tried;
 use super::files::is_damage;
 use super::{Digest, Key, StoreError};
+use crate::files::Folder;
 
 /// The format version of the records that this program writes, and the latest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -75,6 +75,9 @@ pub struct Execution {
     /// The peak memory of the process while it ran, in bytes, if the system reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
+    /// What a user should know before using the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The name of the manifest that it was first computed for.
     #[serde(default)]
     pub pipeline: String,
@@ -135,8 +138,8 @@ const CHECK_STARTS: &str = "{\"check\":\"";
 const LARGEST: u64 = 64 << 20;
 
 /// Reads the record file of a key.
-pub(super) fn read(path: &Path, key: &Key) -> Result<Found, StoreError> {
-    let bytes = match bytes(path) {
+pub(super) fn read(root: &Folder, path: &Path, key: &Key) -> Result<Found, StoreError> {
+    let bytes = match bytes(root, path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) if is_damage(&error) => return Ok(Found::Damaged(format!("it cannot be read: {error}"))),
@@ -155,9 +158,9 @@ pub(super) fn read(path: &Path, key: &Key) -> Result<Found, StoreError> {
 }
 
 /// The bytes of a record file, but not many more than a record can have.
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+fn bytes(root: &Folder, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    root.read(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -5,24 +5,40 @@
 //! lookup or a commit completely or not at all. It keeps the artifacts of the record of a used key. No clock is involved.
 
 use std::collections::HashSet;
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::sync::OnceLock;
-
-use tempfile::NamedTempFile;
+use std::sync::{Arc, OnceLock};
 
 use super::error::Tried;
+use super::files::{list, remove};
 use super::flock::open_lock;
 use super::{Key, StoreError};
+use crate::files::{Folder, Unfit};
 
 /// The mark of this process, created at its first use of a key.
 #[derive(Debug)]
 pub(super) struct Uses {
+    root: Arc<Folder>,
     folder: PathBuf,
     barrier: PathBuf,
-    mark: OnceLock<Option<NamedTempFile>>,
+    mark: OnceLock<Option<Mark>>,
+}
+
+/// A file with the keys that a process uses. Dropping it removes the file.
+#[derive(Debug)]
+struct Mark {
+    root: Arc<Folder>,
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if let Err(error) = self.root.remove(&self.path) {
+            tracing::debug!("cannot remove {}: {error}", self.path.display());
+        }
+    }
 }
 
 /// What live processes use.
@@ -49,8 +65,8 @@ pub(super) struct Barrier(#[expect(dead_code, reason = "it is held, not read")] 
 
 impl Uses {
     /// Keeps marks in `folder`, behind the lock of the file `barrier`.
-    pub(super) fn new(folder: PathBuf, barrier: PathBuf) -> Self {
-        Self { folder, barrier, mark: OnceLock::new() }
+    pub(super) fn new(root: Arc<Folder>, folder: PathBuf, barrier: PathBuf) -> Self {
+        Self { root, folder, barrier, mark: OnceLock::new() }
     }
 
     /// Marks a key as used by this process, and keeps collectors out until the barrier is dropped.
@@ -63,7 +79,7 @@ impl Uses {
         let make = || self.make().inspect_err(|error| tracing::debug!("no mark of use: {error}")).ok();
         if let Some(mark) = self.mark.get_or_init(make) {
             // One write per line, so that lines of several threads do not mix.
-            if let Err(error) = mark.as_file().write_all(format!("{key}\n").as_bytes()) {
+            if let Err(error) = (&mark.file).write_all(format!("{key}\n").as_bytes()) {
                 tracing::debug!("use not noted: {error}");
             }
         }
@@ -79,20 +95,20 @@ impl Uses {
     /// The keys that live processes use, including this one. Removes the marks of dead processes.
     pub(super) fn in_use(&self) -> Result<InUse, StoreError> {
         let mut in_use = InUse::default();
-        for entry in fs::read_dir(&self.folder).tried("read folder", &self.folder)? {
-            let path = entry.tried("read folder", &self.folder)?.path();
-            let mut file = match File::open(&path) {
+        for (path, facts) in list(&self.root, &self.folder)? {
+            let mut file = match self.root.read(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    let owner = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.uid());
-                    in_use.unreadable.push(UnreadableMark { path, owner });
+                    in_use.unreadable.push(UnreadableMark { owner: facts.owner, path });
                     continue;
                 }
+                // It is no mark: processes write regular files.
+                Err(error) if Unfit::of(&error).is_some() => continue,
                 other => other.tried("read", &path)?,
             };
             match file.try_lock() {
                 // The mark of a dead process protects nothing. If it cannot be removed, it does no harm.
-                Ok(()) => drop(fs::remove_file(&path)),
+                Ok(()) => drop(remove(&self.root, &path)),
                 Err(TryLockError::Error(error)) => return Err(error).tried("lock", &path),
                 Err(TryLockError::WouldBlock) => {
                     let mut text = String::new();
@@ -105,22 +121,21 @@ impl Uses {
     }
 
     fn open_barrier(&self) -> io::Result<File> {
-        open_lock(&self.barrier)
+        open_lock(&self.root, &self.barrier)
     }
 
-    fn make(&self) -> io::Result<NamedTempFile> {
-        let name = format!("{}.", std::process::id());
-        // Collectors of other users read it.
-        let readable = Permissions::from_mode(0o666);
-        let mut builder = tempfile::Builder::new();
-        let mark = builder.prefix(&name).append(true).permissions(readable).tempfile_in(&self.folder)?;
-        mark.as_file().lock()?;
+    fn make(&self) -> io::Result<Mark> {
+        let folder = self.root.folder(&self.folder)?;
+        let (path, file) = folder.create_unique(&format!("{}.", std::process::id()))?;
+        let mark = Mark { root: Arc::clone(&self.root), path, file };
+        mark.file.lock()?;
         Ok(mark)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
@@ -137,7 +152,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let live = folder.path().join("live");
         fs::create_dir(&live).unwrap();
-        let open = || Uses::new(live.clone(), folder.path().join("gc"));
+        let root = Arc::new(Folder::open(folder.path()).unwrap());
+        let open = || Uses::new(Arc::clone(&root), live.clone(), folder.path().join("gc"));
         let (ours, theirs) = (open(), open());
         let [a, b, c, d] = keys(["a", "b", "c", "d"]);
         drop([ours.using(&a), theirs.using(&b), theirs.using(&c)]);
@@ -151,7 +167,8 @@ mod tests {
     #[test]
     fn users_share_the_barrier_and_who_collects_is_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Uses::new(folder.path().to_owned(), folder.path().join("gc"));
+        let root = Arc::new(Folder::open(folder.path()).unwrap());
+        let open = || Uses::new(Arc::clone(&root), folder.path().to_owned(), folder.path().join("gc"));
         let (ours, theirs) = (open(), open());
         let [key] = keys(["key"]);
         drop((ours.using(&key), theirs.using(&key)));

@@ -1,16 +1,17 @@
 //! Checks a whole store: every artifact is read and hashed, even if its digest is remembered.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::error::Tried;
-use super::files::{hash_file, is_damage};
+use super::files::{is_damage, unless_gone};
+use super::hashing::hash;
 use super::inventory::{Amount, Entry, Kept, Object};
-use super::lookup::{forget, misstated};
+use super::lookup::misstated;
 use super::{Damage, Fault, Key, Record, Store, StoreError};
+use crate::files::{Kind, Unfit};
 
 /// The result of a check of a whole store.
 #[derive(Debug, Default)]
@@ -69,11 +70,12 @@ impl Store {
     /// names it.
     fn check_object(&self, object: &Object) -> Result<Option<Damage>, StoreError> {
         let path = object.path.clone();
-        let fault = match hash_file(&path) {
+        let found = self.root.read(&path).tried("read", &path);
+        let fault = match found.and_then(|file| hash(&file, &path, &self.watched)) {
             Ok(digest) if digest == object.digest => return Ok(None),
             Ok(_) => Fault::Content,
             Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(StoreError::Io { source, .. }) if is_damage(&source) => Fault::Unreadable(source.to_string()),
+            Err(StoreError::Io { source, .. }) if is_damage(&source) => Fault::Unfit(source.to_string()),
             Err(error) => return Err(error),
         };
         Ok(Some(self.set_aside(path, fault)))
@@ -90,13 +92,14 @@ impl Store {
             Kept::Record(record) => {
                 let mut missing = self.missing(&entry.path, &record)?;
                 // A collector may have removed the record just now, and then its artifacts.
-                if missing.is_empty() || !entry.path.try_exists().tried("read", &entry.path)? {
+                let there = unless_gone(self.root.facts(&entry.path)).tried("read", &entry.path)?;
+                if missing.is_empty() || there.is_none() {
                     return Ok(());
                 }
                 match missing.iter().position(|damage| damage.path == entry.path) {
                     Some(at) => found.damages.push(self.set_aside(entry.path, missing.swap_remove(at).fault)),
                     None => {
-                        forget(&entry.path);
+                        self.forget(&entry.path);
                         let known =
                             |damage: &Damage| found.damages.iter().any(|other| other.path == damage.path);
                         missing.retain(|damage| !known(damage));
@@ -109,20 +112,20 @@ impl Store {
         Ok(())
     }
 
-    /// The artifacts of a record that are missing or are no files. Every artifact has been checked: if one has another size
-    /// than the record gives, the record is damaged.
+    /// The artifacts of a record that are missing. Every artifact has been checked: if one has another size than the record
+    /// gives, the record is damaged.
     fn missing(&self, place: &Path, record: &Record) -> Result<Vec<Damage>, StoreError> {
         let mut missing = vec![];
         for output in &record.outputs {
             let path = self.object(&output.digest);
-            let (path, fault) = match fs::metadata(&path) {
-                Ok(metadata) if !metadata.is_file() => {
-                    (path, Fault::Unreadable("it is not a file".to_owned()))
+            let (path, fault) = match unless_gone(self.root.facts(&path)) {
+                Ok(Some(facts)) if facts.kind != Kind::File => {
+                    (path, Fault::Unfit(Unfit::NotAFile.to_string()))
                 }
-                Ok(metadata) if metadata.len() == output.size => continue,
-                Ok(metadata) => (place.to_owned(), Fault::Record(misstated(output, metadata.len()))),
-                Err(error) if error.kind() == ErrorKind::NotFound => (path, Fault::Missing),
-                Err(error) if is_damage(&error) => (path, Fault::Unreadable(error.to_string())),
+                Ok(Some(facts)) if facts.bytes == output.size => continue,
+                Ok(Some(facts)) => (place.to_owned(), Fault::Record(misstated(output, facts.bytes))),
+                Ok(None) => (path, Fault::Missing),
+                Err(error) if is_damage(&error) => (path, Fault::Unfit(error.to_string())),
                 Err(error) => return Err(error).tried("read", &path),
             };
             missing.push(Damage { path, fault, set_aside: None, stays: None });

@@ -5,8 +5,7 @@
 //! too. Reading takes the newest complete file and skips the others. Work other than training keeps its finished parts
 //! in the same way.
 
-use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Session, TrainError};
 use crate::files::tensors::{self, NamedTensor, TensorFile};
-use crate::files::{Durability, write_whole};
+use crate::files::{Durability, Folder, Kind};
 
 const EXTENSION: &str = "checkpoint";
 /// The extension of finished parts.
@@ -53,24 +52,24 @@ struct Config {
 
 impl Snapshot {
     /// Writes the snapshot into `folder` and removes all but the newest checkpoints.
-    pub fn save(&self, folder: &Path) -> Result<(), TrainError> {
+    pub fn save(&self, folder: &Folder) -> Result<(), TrainError> {
         let name = format!("{:06}-{:08}.{EXTENSION}", self.epoch, self.step);
-        let path = folder.join(name);
+        let path = folder.path().join(name);
         self.encode()
-            .and_then(|bytes| write_whole(&path, Durability::Name, &bytes))
-            .and_then(|()| newest_first(folder)?.iter().skip(KEPT).try_for_each(fs::remove_file))
+            .and_then(|bytes| folder.write_whole(&path, Durability::Name, &bytes))
+            .and_then(|()| newest_first(folder)?.iter().skip(KEPT).try_for_each(|path| folder.remove(path)))
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
 
     /// Reads the newest complete snapshot in `folder` whose vectors have the lengths of those of `like`. Calls
     /// `damaged` with the path of each skipped file.
-    pub fn newest(folder: &Path, like: &Self, mut damaged: impl FnMut(&Path)) -> Option<Self> {
+    pub fn newest(folder: &Folder, like: &Self, mut damaged: impl FnMut(&Path)) -> Option<Self> {
         let fits = |found: &Self| {
             let lengths = |s: &Self| (s.trainable.len(), s.velocity.len(), s.state.len());
             lengths(found) == lengths(like)
         };
         newest_first(folder).ok()?.iter().find_map(|path| {
-            let found = fs::read(path).ok().and_then(|bytes| Self::decode(path, &bytes)).filter(fits);
+            let found = read(folder, path).ok().and_then(|bytes| Self::decode(path, &bytes)).filter(fits);
             if found.is_none() {
                 damaged(path);
             }
@@ -110,22 +109,26 @@ impl Session<'_> {
     ///
     /// A file that cannot be written.
     pub fn keep(&self, name: &str, part: &impl Serialize) -> Result<(), TrainError> {
-        let path = self.checkpoints.join(name).with_extension(PART);
+        let path = self.part(name);
         serde_json::to_vec(part)
             .map_err(io::Error::other)
             .and_then(|text| {
                 let bytes = [blake3::hash(&text).as_bytes().as_slice(), &text].concat();
-                write_whole(&path, Durability::Name, &bytes)
+                self.checkpoints.write_whole(&path, Durability::Name, &bytes)
             })
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
 
     /// The part that an earlier attempt kept under this name; `None` if it is missing or damaged.
     pub fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let bytes = fs::read(self.checkpoints.join(name).with_extension(PART)).ok()?;
+        let bytes = read(self.checkpoints, &self.part(name)).ok()?;
         let (digest, text) = bytes.split_at_checked(blake3::OUT_LEN)?;
         let is_whole = blake3::hash(text).as_bytes().as_slice() == digest;
         is_whole.then(|| serde_json::from_slice(text).ok())?
+    }
+
+    fn part(&self, name: &str) -> PathBuf {
+        self.checkpoints.path().join(name).with_extension(PART)
     }
 }
 
@@ -152,13 +155,16 @@ impl Reached {
     }
 }
 
-/// Checkpoints in `folder`, the newest first; none if the folder does not exist. Names sort by epoch and step.
-fn newest_first(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        entries => entries?,
-    };
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+fn read(folder: &Folder, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    folder.read(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checkpoints in `folder`, the newest first. Names sort by epoch and step.
+fn newest_first(folder: &Folder) -> io::Result<Vec<PathBuf>> {
+    let files = folder.list()?.into_iter().filter(|(_, facts)| facts.kind == Kind::File);
+    let mut paths: Vec<PathBuf> = files.map(|(path, _)| path).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
     paths.sort_unstable_by(|a, b| b.cmp(a));
     Ok(paths)
@@ -166,6 +172,8 @@ fn newest_first(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn snapshot(epoch: usize, step: usize) -> Snapshot {
@@ -174,7 +182,7 @@ mod tests {
         Snapshot { trainable, velocity: vec![1.0; 3], state: vec![], epoch, step, seen: 7, sums }
     }
 
-    fn newest(folder: &Path) -> (Option<Snapshot>, usize) {
+    fn newest(folder: &Folder) -> (Option<Snapshot>, usize) {
         let mut damaged = 0;
         (Snapshot::newest(folder, &snapshot(0, 0), |_| damaged += 1), damaged)
     }
@@ -182,35 +190,36 @@ mod tests {
     #[test]
     fn the_newest_two_are_kept_and_the_newest_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("not made yet");
+        let folder = Folder::open(folder.path()).unwrap();
         assert_eq!(newest(&folder), (None, 0));
         for (epoch, step) in [(1, 0), (1, 12), (2, 0), (11, 0)] {
             snapshot(epoch, step).save(&folder).unwrap();
         }
         assert_eq!(newest(&folder), (Some(snapshot(11, 0)), 0));
-        let reached =
-            newest_first(&folder).unwrap().iter().filter_map(|path| Reached::of(path)).collect::<Vec<_>>();
+        let files = newest_first(&folder).unwrap();
+        let reached = files.iter().filter_map(|path| Reached::of(path)).collect::<Vec<_>>();
         assert_eq!(reached, [Reached::Epoch(11, 0), Reached::Epoch(2, 0)]);
-        assert_eq!(Reached::of(&folder.join("seconds")), None);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        assert_eq!(Reached::of(&folder.path().join("seconds")), None);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
     fn damaged_and_foreign_checkpoints_are_passed_over() {
         let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::open(folder.path()).unwrap();
         for epoch in [1, 2] {
-            snapshot(epoch, 0).save(folder.path()).unwrap();
+            snapshot(epoch, 0).save(&folder).unwrap();
         }
-        let last = &newest_first(folder.path()).unwrap()[0];
+        let last = &newest_first(&folder).unwrap()[0];
         let whole = fs::read(last).unwrap();
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;
         for bytes in [&flipped, &whole[..whole.len() - 1], &[]] {
             fs::write(last, bytes).unwrap();
-            assert_eq!(newest(folder.path()), (Some(snapshot(1, 0)), 1));
+            assert_eq!(newest(&folder), (Some(snapshot(1, 0)), 1));
         }
         fs::write(last, whole).unwrap();
         let longer = Snapshot { trainable: vec![0.0; 4], ..snapshot(0, 0) };
-        assert_eq!(Snapshot::newest(folder.path(), &longer, |_| {}), None);
+        assert_eq!(Snapshot::newest(&folder, &longer, |_| {}), None);
     }
 }

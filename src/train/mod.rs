@@ -30,7 +30,7 @@ pub use metrics::{Elsewhere, Rate, Report, Triggered, der};
 pub use objective::{CrossEntropy, Objective, Step, Term};
 #[cfg(test)]
 pub(crate) use observer::SILENT;
-pub use observer::{Observer, Progress, Silent};
+pub use observer::{Observer, Progress, Quiet, Silent, Unit};
 pub use predict::{PREDICT_BATCH, Stamp, highest, predict, scores};
 pub use schedule::{Piece, Schedule};
 pub use session::Session;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 
-use super::{Observer, Progress, TrainError};
+use super::{Observer, Progress, TrainError, Unit};
 use crate::data::{Batch, Images};
 use crate::models::Weights;
 use crate::nn::{Mode, Network};
@@ -65,13 +65,8 @@ pub fn scores(
         let logits = network.forward(&theta, &state, &batch, Mode::Eval)?.logits;
         scores.extend(logits.to_dtype(DType::F32)?.to_vec2::<f32>()?);
         let images_per_second = scores.len() as f64 / started.elapsed().as_secs_f64();
-        observer.progress(&Progress {
-            epochs: 1,
-            step: step + 1,
-            steps,
-            images_per_second,
-            ..Progress::default()
-        });
+        let progress = Progress::of_steps(Unit::Batch, step + 1, steps);
+        observer.progress(&Progress { images_per_second, ..progress });
     }
     Ok(scores)
 }

@@ -1,8 +1,7 @@
 //! The surroundings of a training: its seed, its observer and its checkpoints.
 
-use std::path::Path;
-
 use super::Observer;
+use crate::files::Folder;
 
 /// The seed, the observer and the checkpoints of a training.
 #[derive(Clone, Copy)]
@@ -11,6 +10,6 @@ pub struct Session<'a> {
     pub seed: u64,
     /// Receives the progress, and may stop the work.
     pub observer: &'a dyn Observer,
-    /// The folder of the checkpoints; it is created when needed. Each training needs its own folder.
-    pub checkpoints: &'a Path,
+    /// The folder of the checkpoints. Each training needs its own folder.
+    pub checkpoints: &'a Folder,
 }

@@ -52,6 +52,7 @@ pub fn batch_norm_statistics<S: Samples>(
 mod tests {
     use super::*;
     use crate::data::Images;
+    use crate::files::Folder;
     use crate::nn::Backend;
     use crate::nn::graph::Graph;
     use crate::shape::Shape;
@@ -75,7 +76,8 @@ mod tests {
         let (mut theta, _) = network.graph().init(1);
         theta[0] = 2.0;
         let folder = tempfile::tempdir().unwrap();
-        let session = Session { seed: 3, observer: &SILENT, checkpoints: folder.path() };
+        let folder = Folder::open(folder.path()).unwrap();
+        let session = Session { seed: 3, observer: &SILENT, checkpoints: &folder };
         let state = batch_norm_statistics(&network, &theta, &samples, Augment::NONE, session).unwrap();
         (state, samples.pixels().iter().map(|&byte| 2.0 * f64::from(byte) / 255.0).collect())
     }

@@ -363,7 +363,7 @@ fn looking_needs_neither_a_cache_nor_a_folder_that_can_be_written() {
     for command in looks {
         guest.run(&workspace, command).with(0, &[]);
     }
-    guest.run(&workspace, "run cheap.yaml").with(6, &["cannot create folder", "--cache-dir"]);
+    guest.run(&workspace, "run cheap.yaml").with(6, &["Permission denied", "--cache-dir"]);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! A step here is a step of a stage, with its batches and augmentation, so an epoch of a real training takes as long as
 //! its steps take here.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,6 +12,7 @@ use serde::Serialize;
 use super::super::error::CliError;
 use crate::data::{DataError, Dataset, Images, TrainView};
 use crate::defenses::{self, Argd, Defense};
+use crate::files::Folder;
 use crate::models::{Architecture, Weights};
 use crate::nn::{Backend, Level, Network};
 use crate::rng;
@@ -80,9 +80,10 @@ pub(super) struct Speed {
 pub(super) fn measure(case: &Case) -> Result<Speed, CliError> {
     let setup = |error: &dyn std::fmt::Display| CliError::Setup(error.to_string());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(case.threads).build();
-    let folder = tempfile::tempdir().map_err(|error| setup(&error))?;
+    let temporary = tempfile::tempdir().map_err(|error| setup(&error))?;
+    let folder = Folder::open(temporary.path()).map_err(|error| setup(&error))?;
     let (batch, clock) = (case.batch_size(), Clock::default());
-    let work = || case.work(batch, &clock, folder.path());
+    let work = || case.work(batch, &clock, &folder);
     pool.map_err(|error| setup(&error))?.install(work).map_err(|error| setup(&error))?;
     let seconds = clock.median();
     Ok(Speed {
@@ -102,7 +103,7 @@ impl Case {
     }
 
     /// Runs one epoch of exactly the requested steps.
-    fn work(&self, batch: usize, clock: &Clock, folder: &Path) -> Result<(), StageError> {
+    fn work(&self, batch: usize, clock: &Clock, folder: &Folder) -> Result<(), StageError> {
         let network = Network::new(self.model.graph(SHAPE, CLASSES), &Backend::default())?;
         let weights = Weights::from(network.graph().init(SEED));
         let dataset = images((WARM_UP + self.steps) * batch)?;

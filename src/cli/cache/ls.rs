@@ -33,12 +33,12 @@ impl Ls {
         entries.sort_by_key(|entry| (Reverse(entry.used), entry.key));
         if self.json {
             let entries: Value = entries.iter().map(to_json).collect();
-            return ui.data(&format!("{entries:#}\n"));
+            return ui.json(&entries);
         }
         let now = SystemTime::now();
         let header = ["key", "task", "kind", "size", "took", "used", ""];
         let rows = entries.iter().map(|entry| row(entry, now)).collect();
-        ui.data(&table::of_rows(&header, rows, 3..5))?;
+        ui.print(&table::of_rows(&header, rows, 3..5))?;
         ui.say(&format::count(entries.len(), "result"));
         Ok(())
     }

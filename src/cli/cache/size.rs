@@ -25,7 +25,7 @@ impl Size {
     pub(super) fn perform(&self, store: &Store, ui: &Ui) -> Result<(), CliError> {
         let sizes = store.sizes()?;
         if self.json {
-            return ui.data(&format!("{:#}\n", json!(sizes)));
+            return ui.json(&json!(sizes));
         }
         let all = sizes.all();
         let Sizes { records, artifacts, unused, checkpoints, logs, corrupt, others } = sizes;
@@ -43,6 +43,6 @@ impl Size {
             vec![what.to_owned(), files.to_string(), format::bytes(bytes)]
         };
         let header = ["what", "files", "size"];
-        ui.data(&table::of_rows(&header, parts.map(row).to_vec(), 1..))
+        ui.print(&table::of_rows(&header, parts.map(row).to_vec(), 1..))
     }
 }

@@ -11,7 +11,7 @@ use crate::cli::options::Global;
 use crate::cli::signals;
 use crate::cli::ui::{Ui, Watcher, format};
 use crate::nn::Backend;
-use crate::pipeline::{Again, Event, Label, RunError, TaskId, TaskRef, fits};
+use crate::pipeline::{Again, Event, Forecast, Label, RunError, TaskId, TaskRef, fits};
 use crate::stages::{self, Observer, Progress};
 use crate::store::{Entry, Lost, Record, Store, Verification};
 
@@ -104,7 +104,9 @@ fn same_again(
     let threads = available_parallelism().map_or(1, Into::into);
     let task: TaskRef = Label { id: TaskId(0), stage: record.name(), axes: vec![] }.into();
     let found = {
-        let observer = Shown { task: task.clone(), watcher: Mutex::new(ui.watch(stop)) };
+        let work = record.exec.seconds * record.exec.threads.max(1) as f64;
+        let watcher = Mutex::new(ui.watch(stop, Forecast::alone(Some(work))));
+        let observer = Shown { task: task.clone(), watcher };
         observer.show(Event::TaskStarted { task: task.clone(), key: record.key.to_string(), threads });
         let kinds = stages::all();
         Again { kinds: &kinds, backend, threads, observer: &observer, stop }.compute(record, store)
@@ -146,5 +148,9 @@ impl Observer for Shown<'_> {
 
     fn note(&self, line: &str) {
         self.show(Event::Note { task: self.task.clone(), line: line.to_owned() });
+    }
+
+    fn warn(&self, line: &str) {
+        self.show(Event::Warning { task: self.task.clone(), line: line.to_owned() });
     }
 }

@@ -20,6 +20,6 @@ impl Ls {
             [dataset.name, dataset.source, &place, state, dataset.about].map(str::to_owned).to_vec()
         };
         let header = ["name", "source", "path", "", "what"];
-        ui.data(&table::of_rows(&header, CATALOG.iter().map(row).collect(), ..0))
+        ui.print(&table::of_rows(&header, CATALOG.iter().map(row).collect(), ..0))
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::format::{self, duration};
+use super::format;
 use super::pace::Pace;
 use crate::pipeline::{Event, TaskId};
+use crate::plain::visible;
 
 /// How often spinners turn.
 const TICK: Duration = Duration::from_millis(120);
@@ -29,23 +30,24 @@ impl Bars {
         Self { screen, run, tasks: HashMap::new() }
     }
 
-    pub(super) fn observe(&mut self, event: &Event, pace: &Pace, now: Instant) {
+    pub(super) fn observe(&mut self, event: &Event, pace: &mut Pace<'_>, now: Instant) {
         match event {
             Event::RunStarted { pipeline, tasks, .. } => {
-                self.run.set_prefix(pipeline.clone());
+                self.run.set_prefix(visible(pipeline).into_owned());
                 self.run.set_length(*tasks as u64);
             }
             Event::TaskStarted { task, .. } => {
                 let bar = self.screen.insert_before(&self.run, ProgressBar::new(STEPS));
                 bar.set_style(style("{spinner} {prefix} {bar:12} {wide_msg}"));
-                bar.set_prefix(task.to_string());
+                bar.set_prefix(visible(&task.to_string()).into_owned());
                 bar.enable_steady_tick(TICK);
                 self.tasks.insert(task.id, bar);
             }
             Event::Progress { task, progress } => {
                 if let Some(bar) = self.tasks.get(&task.id) {
                     bar.set_position((pace.fraction(task.id) * STEPS as f64) as u64);
-                    bar.set_message(format::progress(progress, pace.seconds_left(task.id, now)));
+                    let message = format::progress(progress, pace.seconds_left(task.id, now));
+                    bar.set_message(visible(&message).into_owned());
                 }
             }
             Event::Finished { task, .. } | Event::Failed { task, .. } | Event::Stopped { task } => {
@@ -70,21 +72,18 @@ impl Drop for Bars {
 pub(super) fn bytes(screen: &MultiProgress, what: &str, total: u64) -> ProgressBar {
     let bar = screen.add(ProgressBar::new(total));
     bar.set_style(style("{prefix} {bar:24} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}"));
-    bar.set_prefix(what.to_owned());
+    bar.set_prefix(visible(what).into_owned());
     bar
 }
 
-fn summary(pace: &Pace, now: Instant) -> String {
+fn summary(pace: &mut Pace<'_>, now: Instant) -> String {
     let mut text = String::new();
     for (count, what) in [(pace.cached, "cached"), (pace.failed, "failed or skipped")] {
         if count > 0 {
             text += &format!(", {count} {what}");
         }
     }
-    if let Some(seconds) = pace.seconds_left_in_run(now) {
-        text += &format!(", about {} left", duration(seconds));
-    }
-    text
+    text + &pace.left(now).map_or_else(String::new, |left| format!(", {left}"))
 }
 
 /// The templates are constants of this file. If indicatif refused one, the default style would be used.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::plain::visible;
+
 /// Facts about one thing.
 pub(in crate::cli) struct Card {
     text: String,
@@ -11,16 +13,14 @@ pub(in crate::cli) struct Card {
 
 impl Card {
     pub(in crate::cli) fn new(title: &str) -> Self {
-        Self { text: format!("{title}\n"), last: String::new() }
+        Self { text: format!("{}\n", visible(title)), last: String::new() }
     }
 
-    /// Adds lines with a name.
+    /// Adds a line with a name.
     pub(in crate::cli) fn line(&mut self, name: &str, value: &str) {
-        for value in value.lines() {
-            let shown = if self.last == name { "" } else { name };
-            let _ = writeln!(self.text, "  {shown:<9} {value}");
-            name.clone_into(&mut self.last);
-        }
+        let shown = if self.last == name { "" } else { name };
+        let _ = writeln!(self.text, "  {shown:<9} {}", visible(value));
+        name.clone_into(&mut self.last);
     }
 
     pub(in crate::cli) fn text(self) -> String {

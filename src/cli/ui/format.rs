@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use crate::stages::Progress;
-use crate::stages::metrics::{Metric, write};
+use crate::stages::metrics::{FLAGGED, Metric, write};
 
 /// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
 pub(in crate::cli) fn duration(seconds: f64) -> String {
@@ -46,10 +46,20 @@ pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
     }
 }
 
+/// Writes the value of a metric, given as in the CSV. The number of a flagged class would read as a count.
+pub(super) fn metric(name: &str, written: &str) -> String {
+    match written {
+        "" | "none" => written.to_owned(),
+        one if name == FLAGGED && !one.contains(' ') => format!("class {one}"),
+        many if name == FLAGGED => format!("classes {}", many.replace(' ', ", ")),
+        other => other.to_owned(),
+    }
+}
+
 /// Writes the metrics: `ACC 84.12  ASR 3.20`.
 pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
     let shown = Metric::titled().filter_map(|(metric, title)| {
-        let value = write(metric.name, metrics.get(metric.name)?);
+        let value = self::metric(metric.name, &write(metric.name, metrics.get(metric.name)?));
         (!value.is_empty()).then(|| format!("{title} {value}"))
     });
     let text = shown.collect::<Vec<_>>().join("  ");
@@ -59,11 +69,9 @@ pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
 /// Writes the progress of a stage: `epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031`. The most
 /// important part comes first, because a narrow terminal cuts off the rest.
 pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String {
-    let Progress { epoch, epochs, images_per_second, terms, tests, .. } = progress;
+    let Progress { unit, images_per_second, terms, tests, .. } = progress;
     let mut parts = vec![];
-    if *epochs > 0 {
-        parts.push(format!("epoch {}/{epochs}", (epoch + 1).min(*epochs)));
-    }
+    parts.extend(progress.count().map(|(at, of)| format!("{} {at}/{of}", unit.name())));
     parts.extend(seconds_left.map(|seconds| format!("{} left", duration(seconds))));
     if *images_per_second > 0.0 {
         parts.push(format!("{images_per_second:.0} images/s"));
@@ -73,18 +81,12 @@ pub(super) fn progress(progress: &Progress, seconds_left: Option<f64>) -> String
     parts.join(", ")
 }
 
-/// Returns the fraction of its work that a stage has done, in [0, 1].
-pub(super) fn fraction(progress: &Progress) -> f64 {
-    let Progress { epoch, epochs, step, steps, .. } = progress;
-    let of_epoch = if *steps == 0 { 0.0 } else { (*step as f64 / *steps as f64).min(1.0) };
-    if *epochs == 0 { of_epoch } else { ((*epoch as f64 + of_epoch) / *epochs as f64).min(1.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::stages::Unit;
 
     #[test]
     fn durations_are_as_long_as_needed() {
@@ -116,8 +118,10 @@ mod tests {
         );
         assert_eq!(
             of(json!({"flagged": "0 3", "anomaly_index": 3.456, "valid": false})).as_deref(),
-            Some("anomaly 3.46  flagged 0 3  valid false")
+            Some("anomaly 3.46  flagged classes 0, 3  valid false")
         );
+        assert_eq!(of(json!({"flagged": "5"})).as_deref(), Some("flagged class 5"));
+        assert_eq!(of(json!({"flagged": "none"})).as_deref(), Some("flagged none"));
         assert_eq!(of(json!({"images": 10})), None);
     }
 
@@ -131,7 +135,7 @@ mod tests {
             progress(&full, Some(65.0)),
             "epoch 3/10, 1m 05s left, 512 images/s, loss 0.412, attention 0.031"
         );
-        assert!((fraction(&full) - 0.25).abs() < 1e-12);
+        assert!((full.fraction() - 0.25).abs() < 1e-12);
         assert_eq!(
             progress(&Progress { epoch: 10, ..full }, None),
             "epoch 10/10, 512 images/s, loss 0.412, attention 0.031"
@@ -139,7 +143,17 @@ mod tests {
         let tested = Progress { tests: vec![("acc".into(), 81.0), ("asr".into(), 3.256)], ..at };
         assert_eq!(progress(&tested, None), "epoch 3/10, acc 81.00, asr 3.26");
         assert_eq!(progress(&Progress::default(), None), "");
-        assert_eq!(fraction(&Progress::default()), 0.0);
-        assert_eq!(fraction(&Progress { step: 3, steps: 4, ..Progress::default() }), 0.75);
+        assert_eq!(Progress::default().fraction(), 0.0);
+    }
+
+    #[test]
+    fn progress_names_what_it_counts() {
+        let search =
+            Progress { unit: Unit::Class, epoch: 2, epochs: 10, step: 9, steps: 80, ..Progress::default() };
+        assert_eq!(progress(&search, None), "class 3/10");
+        assert_eq!(search.to_string(), "class 3 of 10, step 9 of 80");
+        let batches = Progress::of_steps(Unit::Batch, 3, 4);
+        assert_eq!((progress(&batches, None), batches.fraction()), ("batch 3/4".to_owned(), 0.75));
+        assert_eq!(batches.to_string(), "batch 3 of 4");
     }
 }

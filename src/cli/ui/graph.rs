@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::style::Style;
 use crate::pipeline::Standing;
+use crate::plain::visible;
 
 /// What is drawn.
 pub(in crate::cli) struct Graph {
@@ -63,7 +64,7 @@ impl Graph {
             let node = &self.nodes[at];
             let lane = lanes.lane_of(at);
             let summary = style.standing(node.gravest(), &node.summary());
-            let _ = writeln!(text, "{}  {}  {summary}", lanes.node_row(lane), node.name);
+            let _ = writeln!(text, "{}  {}  {summary}", lanes.node_row(lane), visible(&node.name));
             let row = lanes.edge_row(lane, needed_by);
             text.extend(row.map(|row| row + "\n"));
         }
@@ -74,7 +75,7 @@ impl Graph {
     pub(in crate::cli) fn dot(&self, name: &str) -> String {
         let mut text = format!("digraph \"{name}\" {{\n  node [shape=box, style=\"rounded,filled\"];\n");
         for (at, node) in self.nodes.iter().enumerate() {
-            let name = node.name.replace('"', "\\\"");
+            let name = in_dot(&node.name);
             let (summary, color) = (node.summary(), fill(node.gravest()));
             let _ = writeln!(text, "  n{at} [label=\"{name}\\n{summary}\", fillcolor=\"{color}\"];");
         }
@@ -88,7 +89,7 @@ impl Graph {
     pub(in crate::cli) fn mermaid(&self) -> String {
         let mut text = "flowchart TD\n".to_owned();
         for (at, node) in self.nodes.iter().enumerate() {
-            let name = node.name.replace('"', "#quot;");
+            let name = in_mermaid(&node.name);
             let (summary, class) = (node.summary(), node.gravest().key());
             let _ = writeln!(text, "  n{at}[\"{name}<br/>{summary}\"]:::{class}");
         }
@@ -105,6 +106,25 @@ impl Graph {
     fn edges(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.nodes.iter().enumerate().flat_map(|(to, node)| node.needs.iter().map(move |&from| (from, to)))
     }
+}
+
+/// Writes a name inside of the quotes of Graphviz. A backslash begins an escape there, and `\"` does not end the quotes.
+fn in_dot(name: &str) -> String {
+    visible(name).replace('\\', r"\\").replace('"', r#"\""#)
+}
+
+/// Writes a name inside of the quotes of Mermaid, which shows labels as HTML, and knows entities that begin with `#`.
+fn in_mermaid(name: &str) -> String {
+    let entity = |c: char| match c {
+        '#' => "#35;".to_owned(),
+        '"' => "#quot;".to_owned(),
+        '&' => "#amp;".to_owned(),
+        '<' => "#lt;".to_owned(),
+        '>' => "#gt;".to_owned(),
+        '`' => "#96;".to_owned(),
+        c => c.to_string(),
+    };
+    visible(name).chars().map(entity).collect()
 }
 
 /// The color of a box.
@@ -234,6 +254,15 @@ mod tests {
         let mermaid = graph.mermaid();
         assert!(mermaid.contains(r#"n0["0<br/>cached"]:::cached"#), "{mermaid}");
         assert_eq!(mermaid.matches(" --> ").count(), 3);
+    }
+
+    #[test]
+    fn a_name_does_not_leave_its_quotes() {
+        let node = Node { name: "a\\\"];\nx[<b>#quot;`".to_owned(), ..Node::default() };
+        let graph = Graph::new(vec![node]);
+        assert!(graph.dot("p").contains(r#"[label="a\\\"];\\nx[<b>#quot;`\ncached","#), "{}", graph.dot("p"));
+        let mermaid = r#"n0["a\#quot;];\nx[#lt;b#gt;#35;quot;#96;<br/>cached"]"#;
+        assert!(graph.mermaid().contains(mermaid), "{}", graph.mermaid());
     }
 
     #[test]

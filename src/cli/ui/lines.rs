@@ -1,9 +1,11 @@
 //! Events as lines of text.
 
 use super::Verbosity;
-use super::format::{duration, metrics};
+use super::format::{self, duration, metrics};
+use super::skipped::Group;
 use super::style::{Style, Tone};
 use crate::pipeline::Event;
+use crate::plain::visible;
 
 /// The line of an event, if it has one at this verbosity. The bars show progress, and failures are reports of several
 /// lines.
@@ -19,6 +21,9 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
             (Verbosity::Notes, Tone::Quiet, "cached", format!("{task}  {}", key.get(..12).unwrap_or(key)))
         }
         Event::Note { task, line } => (Verbosity::Notes, Tone::Quiet, "note", format!("{task}: {line}")),
+        Event::Warning { task, line } => {
+            (Verbosity::Normal, Tone::Warning, "warning:", format!("{task}: {line}"))
+        }
         Event::WaitingForLock { task, holder } => {
             (Verbosity::Normal, Tone::Warning, "waiting", format!("{task}: {holder} is computing it"))
         }
@@ -40,20 +45,32 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
         }
         Event::Skipped { task, ancestor, .. } => {
             let what = format!("{task}: it needs {ancestor}, which has no result");
-            (Verbosity::Normal, Tone::Warning, "skipped", what)
+            (Verbosity::Notes, Tone::Warning, "skipped", what)
         }
         Event::Stopped { task } => (Verbosity::Normal, Tone::Warning, "stopped", task.to_string()),
-        Event::RunFinished { ran, cached, failed, skipped, unfinished, seconds } => {
+        Event::RunFinished { ran, cached, failed, skipped, unfinished, warnings, seconds } => {
             let counts = [(*ran, "ran"), (*cached, "cached"), (*failed, "failed"), (*skipped, "skipped")];
             let counts =
                 counts.into_iter().chain([(*unfinished, "unfinished")]).filter(|(count, _)| *count > 0);
-            let counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+            let mut counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+            counts.extend((*warnings > 0).then(|| format::count(*warnings, "warning")));
             let all_done = failed + skipped + unfinished == 0;
             let (tone, word) = if all_done { (Tone::Good, "done") } else { (Tone::Warning, "ended") };
             (Verbosity::Normal, tone, word, format!("in {}: {}", duration(*seconds), counts.join(", ")))
         }
     };
-    (verbosity >= least).then(|| style.headed(tone, word, &rest))
+    (verbosity >= least).then(|| style.headed(tone, word, &visible(&rest)))
+}
+
+/// The line of the tasks that one failed task skips.
+pub(super) fn of_skipped(Group { first, tasks }: &Group, style: Style) -> Option<String> {
+    match first {
+        Event::Skipped { ancestor, .. } if *tasks > 1 => {
+            let what = format!("{tasks} tasks: they need {ancestor}, which has no result");
+            Some(style.headed(Tone::Warning, "skipped", &visible(&what)))
+        }
+        _ => of(first, Verbosity::Notes, style),
+    }
 }
 
 #[cfg(test)]
@@ -77,17 +94,30 @@ mod tests {
         let finished = Event::Finished { task: task(), key: "ab".repeat(32), metrics, seconds: 12.0 };
         let line = plain(&finished, Verbosity::Normal).unwrap();
         assert_eq!(line, " finished erased@defense=argd in 12s  ACC 81.50");
-        let done =
-            Event::RunFinished { ran: 2, cached: 3, failed: 0, skipped: 0, unfinished: 1, seconds: 61.0 };
+        let done = Event::RunFinished {
+            ran: 2,
+            cached: 3,
+            failed: 0,
+            skipped: 0,
+            unfinished: 1,
+            warnings: 2,
+            seconds: 61.0,
+        };
         assert_eq!(
             plain(&done, Verbosity::Normal).unwrap(),
-            "    ended in 1m 01s: 2 ran, 3 cached, 1 unfinished"
+            "    ended in 1m 01s: 2 ran, 3 cached, 1 unfinished, 2 warnings"
         );
     }
 
     #[test]
     fn cached_tasks_are_printed_on_request() {
-        let cached = Event::Cached { task: task(), key: "ab".repeat(32), metrics: Map::new(), seconds: 1.0 };
+        let cached = Event::Cached {
+            task: task(),
+            key: "ab".repeat(32),
+            metrics: Map::new(),
+            seconds: 1.0,
+            warnings: vec![],
+        };
         assert_eq!(plain(&cached, Verbosity::Normal), None);
         assert_eq!(plain(&cached, Verbosity::Notes).unwrap(), "   cached erased@defense=argd  abababababab");
     }

@@ -6,6 +6,7 @@ use indicatif::MultiProgress;
 use tracing::Level;
 
 use super::Verbosity;
+use crate::plain;
 
 /// Starts the log of this process. A second call changes nothing.
 pub(super) fn start(verbosity: Verbosity, colored: bool, bars: MultiProgress) {
@@ -33,7 +34,12 @@ impl Write for Above {
 
     fn flush(&mut self) -> io::Result<()> {
         let line = std::mem::take(&mut self.line);
-        self.bars.suspend(|| io::stderr().write_all(&line))
+        if line.is_empty() {
+            return Ok(());
+        }
+        let line = String::from_utf8_lossy(&line);
+        let line = plain::one_colored_line(line.trim_end());
+        self.bars.suspend(|| writeln!(io::stderr(), "{line}"))
     }
 }
 

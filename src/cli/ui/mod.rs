@@ -2,6 +2,9 @@
 //!
 //! Data goes to standard output unchanged. Everything else goes to standard error, above the progress bars if there are
 //! any. Color only repeats what the words say.
+//!
+//! Names, values and paths can come from others. Here, where lines, tables and cards are put together, they lose their
+//! control characters; what is put together then passes one more filter, which leaves colors and ends of lines.
 
 mod bars;
 pub(super) mod card;
@@ -11,6 +14,7 @@ mod lines;
 mod log;
 mod pace;
 mod report;
+mod skipped;
 mod style;
 pub(super) mod table;
 mod watcher;
@@ -20,13 +24,16 @@ use std::sync::atomic::AtomicBool;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use miette::Diagnostic;
+use serde_json::Value;
 
 use super::error::CliError;
 use super::options::Color;
-use crate::pipeline::{Event, TaskRef};
+use crate::pipeline::{Event, Forecast, TaskRef};
+use crate::plain;
 
 use graph::Graph;
 use report::Reporter;
+use skipped::Group;
 use style::Style;
 pub(super) use watcher::Watcher;
 
@@ -71,7 +78,17 @@ impl Ui {
         Self { style: Style { colored }, verbosity, reporter: Reporter::new(colored), bars, live }
     }
 
-    /// Writes data to standard output. A closed pipe is not an error.
+    /// Writes text for people to standard output: what the rooms of this folder have put together.
+    pub(super) fn print(&self, text: &str) -> Result<(), CliError> {
+        self.data(&plain::only_colored(text))
+    }
+
+    /// Writes a value to standard output as JSON.
+    pub(super) fn json(&self, value: &Value) -> Result<(), CliError> {
+        self.data(&(plain::json(&format!("{value:#}")) + "\n"))
+    }
+
+    /// Writes data for programs to standard output, unchanged. A closed pipe is not an error.
     pub(super) fn data(&self, text: &str) -> Result<(), CliError> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -85,8 +102,14 @@ impl Ui {
         graph.ascii(self.style)
     }
 
-    /// Writes lines to standard error.
-    pub(super) fn say(&self, text: &str) {
+    /// Writes one line to standard error.
+    pub(super) fn say(&self, line: &str) {
+        self.block(&plain::visible(line));
+    }
+
+    /// Writes lines to standard error: what the rooms of this folder have put together.
+    fn block(&self, text: &str) {
+        let text = plain::only_colored(text);
         // A closed standard error is not an error.
         self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
     }
@@ -97,20 +120,27 @@ impl Ui {
             Event::Failed { task, message, hint, .. } => self.failure(task, message, hint.clone()),
             other => {
                 if let Some(line) = lines::of(other, self.verbosity, self.style) {
-                    self.say(&line);
+                    self.block(&line);
                 }
             }
         }
     }
 
+    /// Prints the line of the tasks that one failed task skips. With `-v`, each of them has had its own.
+    fn skipped(&self, group: &Group) {
+        if self.verbosity == Verbosity::Normal {
+            lines::of_skipped(group, self.style).iter().for_each(|line| self.block(line));
+        }
+    }
+
     /// Reports why a task failed, and what to do.
     pub(super) fn failure(&self, task: &TaskRef, message: &str, hint: Option<String>) {
-        self.say(&self.reporter.message(&format!("{task}: {message}"), hint));
+        self.block(&self.reporter.message(&format!("{task}: {message}"), hint));
     }
 
     /// Reports an error that does not stop the command.
     pub(super) fn warn(&self, error: &dyn Diagnostic) {
-        self.say(&self.reporter.error(error));
+        self.block(&self.reporter.error(error));
     }
 
     /// Reports why the command failed.
@@ -119,7 +149,7 @@ impl Ui {
             Some(errors) => self.reporter.manifest(errors),
             None => self.reporter.error(error),
         };
-        self.say(&text);
+        self.block(&text);
     }
 
     /// A bar for work that is measured in bytes; the caller clears it at the end.
@@ -128,7 +158,7 @@ impl Ui {
     }
 
     /// Shows the progress of a run, until the watcher is dropped.
-    pub(super) fn watch<'a>(&'a self, stop: &'a AtomicBool) -> Watcher<'a> {
-        Watcher::new(self, stop)
+    pub(super) fn watch<'a>(&'a self, stop: &'a AtomicBool, forecast: Forecast<'a>) -> Watcher<'a> {
+        Watcher::new(self, stop, forecast)
     }
 }

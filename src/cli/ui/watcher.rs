@@ -8,14 +8,16 @@ use super::Ui;
 use super::bars::Bars;
 use super::format;
 use super::pace::Pace;
-use crate::pipeline::{Event, TaskId};
+use super::skipped::Skipped;
+use crate::pipeline::{Event, Forecast, TaskId};
 
 /// Shows the progress of a run.
 pub(in crate::cli) struct Watcher<'a> {
     ui: &'a Ui,
     stop: &'a AtomicBool,
     stop_reported: bool,
-    pace: Pace,
+    pace: Pace<'a>,
+    skipped: Skipped,
     view: View,
 }
 
@@ -31,20 +33,22 @@ enum View {
 const LINE_PERIOD: Duration = Duration::from_secs(10);
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(ui: &'a Ui, stop: &'a AtomicBool) -> Self {
+    pub(super) fn new(ui: &'a Ui, stop: &'a AtomicBool, forecast: Forecast<'a>) -> Self {
         let view = if ui.live { View::Bars(Bars::new(ui.bars.clone())) } else { View::Lines(HashMap::new()) };
-        Self { ui, stop, stop_reported: false, pace: Pace::default(), view }
+        let (pace, skipped) = (Pace::new(forecast), Skipped::default());
+        Self { ui, stop, stop_reported: false, pace, skipped, view }
     }
 
     /// Shows an event.
     pub(in crate::cli) fn observe(&mut self, event: &Event) {
         let now = Instant::now();
         self.pace.observe(event, now);
+        self.skipped.observe(event).iter().for_each(|group| self.ui.skipped(group));
         self.ui.show(event);
         match &mut self.view {
-            View::Bars(bars) => bars.observe(event, &self.pace, now),
+            View::Bars(bars) => bars.observe(event, &mut self.pace, now),
             View::Lines(printed) => {
-                if let Some(line) = occasional_line(event, printed, &self.pace, now) {
+                if let Some(line) = occasional_line(event, printed, &mut self.pace, now) {
                     self.ui.say(&line);
                 }
             }
@@ -61,7 +65,7 @@ impl<'a> Watcher<'a> {
 fn occasional_line(
     event: &Event,
     printed: &mut HashMap<TaskId, Instant>,
-    pace: &Pace,
+    pace: &mut Pace<'_>,
     now: Instant,
 ) -> Option<String> {
     match event {
@@ -75,7 +79,9 @@ fn occasional_line(
         Event::Progress { task, progress } => {
             let last = printed.get_mut(&task.id).filter(|last| now.duration_since(**last) >= LINE_PERIOD)?;
             *last = now;
-            Some(format!("  running {task}: {}", format::progress(progress, pace.seconds_left(task.id, now))))
+            let own = format::progress(progress, pace.seconds_left(task.id, now));
+            let run = pace.left(now).map_or_else(String::new, |left| format!(" (the run: {left})"));
+            Some(format!("  running {task}: {own}{run}"))
         }
         _ => None,
     }
@@ -97,11 +103,12 @@ mod tests {
 
     #[test]
     fn without_a_terminal_progress_is_printed_now_and_then() {
-        let (mut pace, mut printed, start) = (Pace::default(), HashMap::new(), Instant::now());
+        let (mut printed, start) = (HashMap::new(), Instant::now());
+        let mut pace = Pace::new(Forecast::alone(None));
         let mut at = |second, event: Event| {
             let now = start + Duration::from_secs(second);
             pace.observe(&event, now);
-            occasional_line(&event, &mut printed, &pace, now)
+            occasional_line(&event, &mut printed, &mut pace, now)
         };
         let started = Event::TaskStarted { task: task(0), key: String::new(), threads: 1 };
         assert_eq!(at(0, started).as_deref(), Some("  started stage-0"));

@@ -28,6 +28,8 @@ pub struct Archive {
     pub name: &'static str,
     /// Its MD5 sum in hex, as published.
     pub md5: &'static str,
+    /// A little more than its size: a longer file is another one.
+    pub max_bytes: u64,
     /// How it is packed.
     pub packing: Packing,
 }
@@ -56,6 +58,7 @@ pub const CATALOG: &[PublicDataset] = &[
         archives: &[Archive {
             name: "cifar-10-binary.tar.gz",
             md5: "c32a1d4ab5d03f1284b67883e8d87530",
+            max_bytes: 180_000_000,
             packing: Packing::TarGz,
         }],
     },
@@ -70,6 +73,7 @@ pub const CATALOG: &[PublicDataset] = &[
         archives: &[Archive {
             name: "cifar-100-binary.tar.gz",
             md5: "03b5dce01913d631647c71ecec9e9cb8",
+            max_bytes: 180_000_000,
             packing: Packing::TarGz,
         }],
     },
@@ -90,21 +94,25 @@ pub const CATALOG: &[PublicDataset] = &[
             Archive {
                 name: "train-images-idx3-ubyte.gz",
                 md5: "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                max_bytes: 30_000_000,
                 packing: Packing::None,
             },
             Archive {
                 name: "train-labels-idx1-ubyte.gz",
                 md5: "25c81989df183df01b3e8a0aad5dffbe",
+                max_bytes: 100_000,
                 packing: Packing::None,
             },
             Archive {
                 name: "t10k-images-idx3-ubyte.gz",
                 md5: "bef4ecab320f06d8554ea6380940ec79",
+                max_bytes: 5_000_000,
                 packing: Packing::None,
             },
             Archive {
                 name: "t10k-labels-idx1-ubyte.gz",
                 md5: "bb300cfdad3c16e7a12a480ee83cd310",
+                max_bytes: 100_000,
                 packing: Packing::None,
             },
         ],
@@ -121,16 +129,19 @@ pub const CATALOG: &[PublicDataset] = &[
             Archive {
                 name: "GTSRB_Final_Training_Images.zip",
                 md5: "f33fd80ac59bff73c82d25ab499e03a3",
+                max_bytes: 300_000_000,
                 packing: Packing::Zip,
             },
             Archive {
                 name: "GTSRB_Final_Test_Images.zip",
                 md5: "c7e4e6327067d32654124b0fe9e82185",
+                max_bytes: 100_000_000,
                 packing: Packing::Zip,
             },
             Archive {
                 name: "GTSRB_Final_Test_GT.zip",
                 md5: "fe31e9c9270bbcd7b84b7f21a9d9d9e5",
+                max_bytes: 1_000_000,
                 packing: Packing::Zip,
             },
         ],

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::download::md5_of;
+use super::part::md5_at;
 use super::*;
 
 /// How the server answers.
@@ -97,12 +97,12 @@ fn md5_in_hex(content: &[u8]) -> &'static str {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, content).unwrap();
-    md5_of(&path).unwrap().leak()
+    md5_at(&path).unwrap().unwrap().leak()
 }
 
 /// A data set of one archive.
 fn dataset(content: &[u8], name: &'static str, packing: Packing) -> PublicDataset {
-    let archive = Archive { name, md5: md5_in_hex(content), packing };
+    let archive = Archive { name, md5: md5_in_hex(content), max_bytes: content.len() as u64 + 10, packing };
     PublicDataset {
         name: "tiny",
         about: "",
@@ -118,7 +118,15 @@ fn dataset(content: &[u8], name: &'static str, packing: Packing) -> PublicDatase
 const FILES: [(&str, &[u8]); 2] = [("inside/labels", b"0 1"), ("inside/sub/images", &[7; 300_000])];
 
 fn fetch(dataset: &PublicDataset, data: &Path, url: &str) -> Result<bool, FetchError> {
-    dataset.fetch(data, &[url.to_owned()], &mut |_| {})
+    fetch_from(dataset, data, &[url.to_owned()])
+}
+
+fn fetch_from(dataset: &PublicDataset, data: &Path, urls: &[String]) -> Result<bool, FetchError> {
+    dataset.fetch(data, patient(urls), &mut |_| {})
+}
+
+fn patient(urls: &[String]) -> Servers<'_> {
+    Servers { urls, patience: Duration::from_secs(20) }
 }
 
 #[test]
@@ -142,7 +150,9 @@ fn a_data_set_is_fetched_once_and_leaves_nothing_else() {
         assert!(!dataset.is_present(&data));
         let mut steps = vec![];
         let servers = [format!("{url}/")];
-        assert!(dataset.fetch(&data, &servers, &mut |step| steps.push(format!("{step:?}"))).unwrap());
+        assert!(
+            dataset.fetch(&data, patient(&servers), &mut |step| steps.push(format!("{step:?}"))).unwrap()
+        );
         assert!(dataset.is_present(&data) && steps.len() >= 2, "{steps:?}");
         if packing != Packing::None {
             assert_eq!(fs::read(data.join("tiny/sub/images")).unwrap(), FILES[1].1);
@@ -205,12 +215,12 @@ fn servers_are_tried_in_order_and_all_are_named() {
     let dataset = dataset(b"published", "tiny.gz", Packing::None);
     let (empty, _) = serve(vec![], Manners { has_nothing: true, ..Manners::default() });
     let nobody = "http://127.0.0.1:1".to_owned();
-    let error = dataset.fetch(folder.path(), &[empty.clone(), nobody.clone()], &mut |_| {}).unwrap_err();
+    let error = fetch_from(&dataset, folder.path(), &[empty.clone(), nobody.clone()]).unwrap_err();
     let message = error.to_string();
     assert!(message.contains(&format!("{empty}/tiny.gz: the server answers 404")), "{message}");
     assert!(message.contains(&format!("{nobody}/tiny.gz: ")), "{message}");
     let (good, _) = serve(b"published".to_vec(), Manners::default());
-    assert!(dataset.fetch(folder.path(), &[empty, good], &mut |_| {}).unwrap());
+    assert!(fetch_from(&dataset, folder.path(), &[empty, good]).unwrap());
 }
 
 #[test]
@@ -220,16 +230,16 @@ fn a_server_with_another_file_is_passed_over() {
     let (wrong, _) = serve(b"something else".to_vec(), Manners::default());
     let (good, _) = serve(published.clone(), Manners::default());
     let folder = tempfile::tempdir().unwrap();
-    let error = dataset.fetch(folder.path(), &[wrong.clone(), wrong.clone()], &mut |_| {}).unwrap_err();
+    let error = fetch_from(&dataset, folder.path(), &[wrong.clone(), wrong.clone()]).unwrap_err();
     let named = format!("{wrong}/tiny.gz: not the published file");
     assert_eq!(error.to_string().matches(&named).count(), 2, "{error}");
-    assert!(dataset.fetch(folder.path(), &[wrong, good.clone()], &mut |_| {}).unwrap());
+    assert!(fetch_from(&dataset, folder.path(), &[wrong, good.clone()]).unwrap());
 
     // The partial file of a failed server may be the start of another file, too.
     let folder = tempfile::tempdir().unwrap();
     let broken = Manners { breaks_off: Some((usize::MAX, 4)), without_ranges: true, ..Manners::default() };
     let (broken, _) = serve(b"something else".to_vec(), broken);
-    assert!(dataset.fetch(folder.path(), &[broken, good], &mut |_| {}).unwrap());
+    assert!(fetch_from(&dataset, folder.path(), &[broken, good]).unwrap());
     assert_eq!(fs::read(folder.path().join("tiny/tiny.gz")).unwrap(), published);
 }
 
@@ -247,7 +257,7 @@ fn an_archive_that_would_write_elsewhere_is_refused() {
         (tar_gz(&[("../outside", b"x")]), Packing::TarGz, "leads out of its folder"),
         (tar_gz(&[("/tmp/outside", b"x")]), Packing::TarGz, "leads out of its folder"),
         (tar_gz(&[("inside/../../outside", b"x")]), Packing::TarGz, "leads out of its folder"),
-        (link(), Packing::TarGz, "is a link"),
+        (link(), Packing::TarGz, "is a link or a special file"),
         (zip(&[("../outside", b"x")]), Packing::Zip, "leads out of its folder"),
         (zip(&[("a\\..\\outside", b"x")]), Packing::Zip, "leads out of its folder"),
         (b"no archive".to_vec(), Packing::Zip, "it is damaged"),
@@ -286,4 +296,151 @@ fn the_catalog_names_sources_that_there_are() {
     }
     assert_eq!(find("gtsrb").map(|dataset| dataset.folder), Some("gtsrb"));
     assert!(find("mnist").is_none());
+}
+
+/// A server that sends `start` to everyone and then, as `then` says, nothing or ever more.
+fn misbehave(start: &'static str, then: fn(&mut TcpStream)) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+                let _ = stream.write_all(start.as_bytes());
+                then(&mut stream);
+            });
+        }
+    });
+    url
+}
+
+fn sleep(_: &mut TcpStream) {
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn a_server_that_stalls_is_given_up() {
+    for start in [
+        "",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\nab",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(b"published", "tiny.gz", Packing::None);
+        let urls = [misbehave(start, sleep)];
+        let servers = Servers { urls: &urls, patience: Duration::from_millis(200) };
+        let error = dataset.fetch(folder.path(), servers, &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("the server sent nothing for 0.2 s"), "{error}");
+    }
+}
+
+#[test]
+fn a_body_that_is_longer_than_the_file_is_refused_and_not_kept() {
+    let endless = |stream: &mut TcpStream| while stream.write_all(&[7; 4096]).is_ok() {};
+    let cases = [
+        ("HTTP/1.1 200 OK\r\n\r\n", "it does not end, and the limit is 19 bytes"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n", "it has 9000000000 bytes, and the limit"),
+    ];
+    for (start, why) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(b"published", "tiny.gz", Packing::None);
+        let error = fetch(&dataset, folder.path(), &misbehave(start, endless)).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn two_at_once_download_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset(b"published", "tiny.gz", Packing::None);
+    let slowly = |stream: &mut TcpStream| {
+        std::thread::sleep(Duration::from_millis(300));
+        let _ = stream.write_all(b"published");
+    };
+    let urls = [misbehave("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", slowly)];
+    let one = || {
+        let mut steps = vec![];
+        let new = dataset.fetch(folder.path(), patient(&urls), &mut |step| steps.push(format!("{step:?}")));
+        (new.unwrap(), steps.contains(&"Waiting".to_owned()))
+    };
+    let mut both =
+        std::thread::scope(|scope| [scope.spawn(one), scope.spawn(one)].map(|one| one.join().unwrap()));
+    both.sort();
+    assert_eq!(both, [(false, true), (true, false)]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_an_interrupted_unpacking_left_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset(b"published", "tiny.gz", Packing::None);
+    let left = [".unpacking.aB3xY9", ".unpacking.tiny.aB3xY9", ".unpacking.other.aB3xY9"]
+        .map(|name| folder.path().join(name));
+    left.iter().for_each(|path| fs::create_dir_all(path.join("sub")).unwrap());
+    let (url, _) = serve(b"published".to_vec(), Manners::default());
+    assert!(fetch(&dataset, folder.path(), &url).unwrap());
+    assert_eq!(left.map(|path| path.exists()), [false, false, true], "another data set has its own lock");
+}
+
+#[test]
+fn nothing_is_written_through_a_link() {
+    let content = b"published";
+    let (url, _) = serve(content.to_vec(), Manners::default());
+    for name in ["tiny.gz.part", "tiny.gz", "tiny.lock"] {
+        let folder = tempfile::tempdir().unwrap();
+        let theirs = folder.path().join("theirs");
+        fs::write(&theirs, "precious").unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir_all(data.join(DOWNLOADS)).unwrap();
+        std::os::unix::fs::symlink(&theirs, data.join(DOWNLOADS).join(name)).unwrap();
+        fetch(&dataset(content, "tiny.gz", Packing::None), &data, &url).unwrap_err();
+        assert_eq!(fs::read(&theirs).unwrap(), b"precious", "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (theirs, data) = (folder.path().join("theirs"), folder.path().join("data"));
+    fs::create_dir_all(&data).unwrap();
+    fs::create_dir_all(&theirs).unwrap();
+    std::os::unix::fs::symlink(&theirs, data.join(DOWNLOADS)).unwrap();
+    let error = fetch(&dataset(content, "tiny.gz", Packing::None), &data, &url).unwrap_err();
+    assert!(error.to_string().ends_with(".downloads` is a link or a special file"), "{error}");
+    assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+}
+
+#[test]
+fn a_part_with_another_name_or_of_another_type_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (theirs, part) = (folder.path().join("theirs"), folder.path().join("x.part"));
+    fs::write(&theirs, "precious").unwrap();
+    fs::hard_link(&theirs, &part).unwrap();
+    assert!(matches!(part::Part::open(part.clone()), Err(FetchError::Special { .. })));
+    fs::remove_file(&part).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &part, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(matches!(part::Part::open(part), Err(FetchError::Special { .. })));
+}
+
+#[test]
+fn a_tar_archive_with_a_long_name_or_a_device_is_refused() {
+    let with = |kind: tar::EntryType| {
+        let mut builder = tar::Builder::new(GzEncoder::new(vec![], Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(3);
+        builder.append_data(&mut header, "inside/x", &b"abc"[..]).unwrap();
+        builder.into_inner().unwrap().finish().unwrap()
+    };
+    for kind in
+        [tar::EntryType::GNULongName, tar::EntryType::Char, tar::EntryType::Fifo, tar::EntryType::GNUSparse]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let content = with(kind);
+        let dataset = dataset(&content, "tiny.tar.gz", Packing::TarGz);
+        let (url, _) = serve(content, Manners::default());
+        let error = fetch(&dataset, folder.path(), &url).unwrap_err().to_string();
+        assert!(error.contains("`inside/x` is a link or a special file"), "{error}");
+    }
 }

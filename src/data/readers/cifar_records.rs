@@ -6,6 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::super::{DataError, Images};
+use crate::files::read_regular;
 use crate::shape::Shape;
 
 const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
@@ -27,7 +28,7 @@ impl Labels {
         let (mut pixels, mut labels) = (vec![], vec![]);
         for file in files {
             let path = folder.join(file);
-            let bytes = std::fs::read(&path).map_err(DataError::open(&path, hint))?;
+            let bytes = read_regular(&path).map_err(DataError::open(&path, hint))?;
             self.append(&path, &bytes, &mut pixels, &mut labels)?;
         }
         Images::new(SHAPE, pixels, labels)

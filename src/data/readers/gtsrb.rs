@@ -1,6 +1,5 @@
 //! GTSRB, the German Traffic Sign Recognition Benchmark, in the layout of its archives.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Reader, image_files};
 use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
+use crate::files::{names, open_regular};
 
 const CLASSES: u32 = 43;
 const HINT: &str = "set `path` to the folder into which GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and \
@@ -42,6 +42,10 @@ struct Listed {
 }
 
 impl Reader for Gtsrb {
+    fn classes(&self) -> Option<usize> {
+        Some(CLASSES as usize)
+    }
+
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }
@@ -78,7 +82,7 @@ fn list(
     files: &mut Vec<PathBuf>,
     labels: &mut Vec<u32>,
 ) -> Result<(), DataError> {
-    let file = File::open(path).map_err(DataError::open(path, HINT))?;
+    let file = open_regular(path).map_err(DataError::open(path, HINT))?;
     let mut rows = csv::ReaderBuilder::new().delimiter(b';').from_reader(file);
     for row in rows.deserialize() {
         let Listed { file, class } = row.map_err(|error| {
@@ -88,7 +92,7 @@ fn list(
                 format!("{error}; download it again"),
             )
         })?;
-        if class >= CLASSES || Path::new(&file).components().count() != 1 {
+        if class >= CLASSES || !names::is_component(&file) {
             let problem = format!("its row for `{file}` of class {class} is invalid; download it again");
             return Err(DataError::damaged(path, None, problem));
         }
@@ -151,6 +155,7 @@ mod tests {
         for (row, why) in [
             ("00000.ppm;53;54;6;5;48;49;43\n", "`00000.ppm` of class 43"),
             ("../00000.ppm;53;54;6;5;48;49;4\n", "`../00000.ppm` of class 4"),
+            ("..;53;54;6;5;48;49;4\n", "`..` of class 4"),
             ("00000.ppm;53;54;6\n", "GT-final_test.csv, byte"),
             ("00002.ppm;53;54;6;5;48;49;4\n", "00002.ppm: not found"),
         ] {

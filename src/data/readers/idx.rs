@@ -1,6 +1,5 @@
 //! IDX files, as of MNIST and Fashion-MNIST, compressed by gzip or not.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::Reader;
 use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images, InvalidParam};
+use crate::files::open_regular;
 use crate::shape::Shape;
 
 const HINT: &str = "set `path` to a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
                     t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each with or without .gz";
+
+/// The largest content of a packed file. A few megabytes can unpack to any number of zeros.
+const MAX_UNPACKED: u64 = 2 << 30;
 
 /// IDX files, as of MNIST and Fashion-MNIST: gray images and their labels, compressed by gzip or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +58,10 @@ impl Reader for Idx {
         bad.then(|| InvalidParam::new("classes", "must be between 2 and 256")).into_iter().collect()
     }
 
+    fn classes(&self) -> Option<usize> {
+        Some(self.classes as usize)
+    }
+
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }
@@ -84,12 +91,13 @@ impl Idx {
                 format!("label {} is not below {}; check `classes`", labels.values()[at], self.classes);
             return Err(DataError::damaged(&labels.path, (labels.header() + at) as u64, problem));
         }
-        let grey = Shape { height, width, channels: 1 };
+        let grey = Shape::try_from([height, width, 1])
+            .map_err(|error| DataError::damaged(&images.path, 8, error.to_string()))?;
         if grey.is_empty() {
             return Err(DataError::damaged(&images.path, 8, format!("images of {height}x{width} pixels")));
         }
         let shape = self.shape(&images, grey)?;
-        let mut pixels = vec![0; count * shape.len()];
+        let mut pixels = Images::black(shape, count)?;
         for (image, out) in images.values().chunks_exact(grey.len()).zip(pixels.chunks_exact_mut(shape.len()))
         {
             centre(image, grey, shape, out);
@@ -135,30 +143,38 @@ struct IdxFile<const RANK: usize> {
 }
 
 impl<const RANK: usize> IdxFile<RANK> {
-    /// Reads `path`, or `path.gz`. Offsets in errors count unpacked bytes.
+    /// Reads `path`, or `path.gz`: first the header, then what it declares. Offsets in errors count unpacked bytes.
     fn read(path: &Path) -> Result<Self, DataError> {
-        let (path, bytes) = unpacked(path)?;
+        let mut source = Source::open(path)?;
         let header = 4 + 4 * RANK;
+        source.read(header as u64)?;
         let expected = [0, 0, 8, RANK as u8];
-        if let Some(magic) = bytes.first_chunk::<4>().filter(|magic| **magic != expected) {
+        if let Some(magic) = source.bytes.first_chunk::<4>().filter(|magic| **magic != expected) {
             let problem = format!("it starts with {magic:?}, expected {expected:?}");
-            return Err(DataError::damaged(&path, 0, problem));
+            return Err(source.damaged(0, problem));
         }
-        if bytes.len() < header {
+        if source.bytes.len() < header {
             let problem = format!("truncated: the header has {header} bytes; download the file again");
-            return Err(DataError::damaged(&path, bytes.len() as u64, problem));
+            return Err(source.damaged(source.bytes.len(), problem));
         }
-        let (words, _) = bytes[4..header].as_chunks();
-        let dimensions = std::array::from_fn(|i| u32::from_be_bytes(words[i]) as usize);
+        let (words, _) = source.bytes[4..header].as_chunks();
+        let dimensions: [usize; RANK] = std::array::from_fn(|i| u32::from_be_bytes(words[i]) as usize);
         let values = dimensions.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
         let announced = values.and_then(|values| values.checked_add(header));
-        if announced != Some(bytes.len()) {
+        if source.packed && announced.is_none_or(|bytes| bytes as u64 > MAX_UNPACKED) {
+            let problem = format!("the header declares {dimensions:?} values, which is more than 2 GiB");
+            return Err(source.damaged(4, format!("{problem}; unpack the file first: `gunzip FILE.gz`")));
+        }
+        // One byte more shows whether the file goes on.
+        let rest = announced.unwrap_or(usize::MAX).saturating_sub(header);
+        source.read((rest as u64).saturating_add(1))?;
+        if announced != Some(source.bytes.len()) {
             let problem =
                 format!("the header declares {dimensions:?} values, but the file has another number");
-            let offset = announced.map_or(bytes.len(), |announced| announced.min(bytes.len()));
-            return Err(DataError::damaged(&path, offset as u64, format!("{problem}; download it again")));
+            let offset = announced.map_or(source.bytes.len(), |announced| announced.min(source.bytes.len()));
+            return Err(source.damaged(offset, format!("{problem}; download it again")));
         }
-        Ok(Self { path, dimensions, bytes })
+        Ok(Self { path: source.path, dimensions, bytes: source.bytes })
     }
 
     fn header(&self) -> usize {
@@ -170,22 +186,47 @@ impl<const RANK: usize> IdxFile<RANK> {
     }
 }
 
-/// The content of `path` or, if that is missing, of `path.gz`; and the path that was read.
-fn unpacked(path: &Path) -> Result<(PathBuf, Vec<u8>), DataError> {
-    if path.exists() {
-        let bytes = std::fs::read(path).map_err(DataError::io(path))?;
-        return Ok((path.to_owned(), bytes));
+/// The content of `path` or, if that is missing, of `path.gz`, as far as it has been read.
+struct Source {
+    /// The path that is read.
+    path: PathBuf,
+    packed: bool,
+    content: Box<dyn Read>,
+    bytes: Vec<u8>,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self, DataError> {
+        let packed = !path.exists();
+        let hint = |error: std::io::Error| DataError::open(path, HINT)(error);
+        let file = |path: &Path| open_regular(path).map_err(hint);
+        let (path, content): (_, Box<dyn Read>) = if packed {
+            let path = path.with_added_extension("gz");
+            let content = MultiGzDecoder::new(file(&path)?);
+            (path, Box::new(content))
+        } else {
+            (path.to_owned(), Box::new(file(path)?))
+        };
+        Ok(Self { path, packed, content, bytes: vec![] })
     }
-    let packed = path.with_added_extension("gz");
-    let hint = |error: std::io::Error| DataError::open(path, HINT)(error);
-    let file = File::open(&packed).map_err(hint)?;
-    let mut bytes = vec![];
-    if let Err(error) = MultiGzDecoder::new(file).read_to_end(&mut bytes) {
-        let problem =
-            format!("decompression failed at this unpacked byte ({error}); download the file again");
-        return Err(DataError::damaged(&packed, bytes.len() as u64, problem));
+
+    /// Reads up to this number of bytes more.
+    fn read(&mut self, count: u64) -> Result<(), DataError> {
+        let read = (&mut self.content).take(count).read_to_end(&mut self.bytes);
+        match read {
+            Ok(_) => Ok(()),
+            Err(error) if self.packed => {
+                let problem =
+                    format!("decompression failed at this unpacked byte ({error}); download the file again");
+                Err(self.damaged(self.bytes.len(), problem))
+            }
+            Err(error) => Err(DataError::io(&self.path)(error)),
+        }
     }
-    Ok((packed, bytes))
+
+    fn damaged(&self, offset: usize, problem: String) -> DataError {
+        DataError::damaged(&self.path, offset as u64, problem)
+    }
 }
 
 #[cfg(test)]
@@ -261,6 +302,30 @@ mod tests {
         );
         let packed = gzip(&file(&[1, 2, 2], &[9, 9, 9, 9]));
         assert!(message("t10k-images-idx3-ubyte.gz", &packed[..12]).contains("decompression failed"));
+    }
+
+    #[test]
+    fn a_packed_file_is_not_unpacked_beyond_its_header() {
+        let folder = folder();
+        let put =
+            |bytes: &[u8]| std::fs::write(folder.path().join("t10k-labels-idx1-ubyte.gz"), bytes).unwrap();
+        // 100 MB of zeros after the one label that the header declares.
+        put(&gzip(&file(&[1], &vec![0; 100_000_000])));
+        let message = reader(&folder).read(0).unwrap_err().to_string();
+        assert!(message.contains("byte 9: the header declares [1] values, but"), "{message}");
+        put(&gzip(&file(&[u32::MAX], &[0])));
+        let message = reader(&folder).read(0).unwrap_err().to_string();
+        assert!(message.contains("values, which is more than 2 GiB"), "{message}");
+    }
+
+    #[test]
+    fn dimensions_that_overflow_are_refused() {
+        let folder = folder();
+        std::fs::write(folder.path().join("train-images-idx3-ubyte"), file(&[0, u32::MAX, u32::MAX], &[]))
+            .unwrap();
+        std::fs::write(folder.path().join("train-labels-idx1-ubyte"), file(&[0], &[])).unwrap();
+        let message = reader(&folder).read(0).unwrap_err().to_string();
+        assert!(message.contains("images of 4294967295x4294967295x1 values are too large"), "{message}");
     }
 
     #[test]

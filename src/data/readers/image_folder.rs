@@ -1,5 +1,6 @@
 //! Image folders in torchvision's convention: `train/<class>/*.jpg`, `test/<class>/*.png`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,13 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reader, image_files};
 use crate::data::fetch::{PublicDataset, find};
-use crate::data::{DataError, Dataset, Images};
+use crate::data::{ClassList, DataError, Dataset, Images};
 
 const HINT: &str = "set `path` to a folder with `train` and `test`, each with one folder of images per class";
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Formats of pictures that are not read.
+const OTHERS: [&str; 14] =
+    ["avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpe", "jxl", "pgm", "ppm", "tif", "tiff", "webp"];
 
 /// A folder of JPEG and PNG files in torchvision's `ImageFolder` convention: `train/<class>/...` and
-/// `test/<class>/...`. Classes are numbered in the order of their folders' names; images are read as RGB.
+/// `test/<class>/...`. Classes are numbered in the order of their folders' names; images are read as RGB. An exported data
+/// set has a list of its classes, `argd-pipe-classes.json`, from which their names are read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {
@@ -37,29 +42,59 @@ impl Reader for ImageFolder {
         find(self.path.file_name()?.to_str()?)
     }
 
+    fn passed_over(&self) -> Option<String> {
+        passed_over(&self.path)
+    }
+
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
         let (train, test) = (self.path.join("train"), self.path.join("test"));
-        let classes = class_names(&train)?;
-        let test_classes = class_names(&test)?;
-        let differs = |class: &&String| classes.contains(class) != test_classes.contains(class);
-        if let Some(class) = classes.iter().chain(&test_classes).find(differs) {
-            let problem =
-                format!("class `{class}` is in only one of `train` and `test`; add or remove its folder");
-            return Err(DataError::damaged(&self.path, None, problem));
+        let (train_classes, test_classes) = (class_names(&train)?, class_names(&test)?);
+        let Some(listed) = ClassList::read(&self.path)? else {
+            let differs = |class: &&String| train_classes.contains(class) != test_classes.contains(class);
+            return match train_classes.iter().chain(&test_classes).find(differs) {
+                Some(class) => Err(self.refused(class, "is in only one of `train` and `test`")),
+                None => self.dataset(&train_classes, &train_classes, Class::HasImages),
+            };
+        };
+        let folders: Vec<String> = listed.iter().map(|class| class.folder.clone()).collect();
+        match train_classes.iter().chain(&test_classes).find(|class| !folders.contains(class)) {
+            Some(class) => Err(self.refused(class, "is not in `argd-pipe-classes.json`")),
+            None => {
+                let names: Vec<String> = listed.into_iter().map(|class| class.name).collect();
+                self.dataset(&names, &folders, Class::MayBeEmpty)
+            }
         }
-        let train = self.images(&train, &classes)?;
-        Dataset::new(classes.clone(), train, self.images(&test, &classes)?)
     }
 }
 
+/// Whether a class needs images.
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    /// A folder without images was made by mistake.
+    HasImages,
+    /// A list names the classes: one without images, or without its folder, keeps its number.
+    MayBeEmpty,
+}
+
 impl ImageFolder {
-    fn images(&self, folder: &Path, classes: &[String]) -> Result<Images, DataError> {
+    fn refused(&self, class: &str, why: &str) -> DataError {
+        DataError::damaged(&self.path, None, format!("class `{class}` {why}; add or remove its folder"))
+    }
+
+    fn dataset(&self, names: &[String], folders: &[String], class: Class) -> Result<Dataset, DataError> {
+        let train = self.images("train", folders, class)?;
+        Dataset::new(names.to_vec(), train, self.images("test", folders, class)?)
+    }
+
+    fn images(&self, part: &str, folders: &[String], class: Class) -> Result<Images, DataError> {
         let (mut files, mut labels) = (vec![], vec![]);
-        for (label, class) in classes.iter().enumerate() {
-            let folder = folder.join(class);
+        for (label, folder) in folders.iter().enumerate() {
+            let folder = self.path.join(part).join(folder);
             let before = files.len();
-            collect_files(&folder, &mut files)?;
-            if files.len() == before {
+            if class == Class::HasImages || folder.exists() {
+                collect_files(&folder, &mut files)?;
+            }
+            if class == Class::HasImages && files.len() == before {
                 return Err(DataError::damaged(
                     &folder,
                     None,
@@ -99,6 +134,29 @@ pub(super) fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// A warning about the pictures below a folder whose formats are not read: their number by format.
+pub fn passed_over(folder: &Path) -> Option<String> {
+    let mut formats = BTreeMap::new();
+    count_others(folder, &mut formats);
+    let all: usize = formats.values().sum();
+    let formats: Vec<String> = formats.iter().map(|(format, count)| format!("{count} .{format}")).collect();
+    let files = if all == 1 { "picture" } else { "pictures" };
+    let only = "only .jpg, .jpeg and .png files are read, so convert them";
+    (all > 0).then(|| format!("passed over {all} {files} ({}): {only}", formats.join(", ")))
+}
+
+/// Counts the pictures of other formats. A folder that cannot be read was an error before.
+fn count_others(folder: &Path, formats: &mut BTreeMap<&'static str, usize>) {
+    for path in entries(folder).unwrap_or_default() {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            count_others(&path, formats);
+        } else if let Some(format) = OTHERS.iter().find(|known| extension.eq_ignore_ascii_case(known)) {
+            *formats.entry(format).or_default() += 1;
+        }
+    }
 }
 
 /// The entries of `folder`, sorted.
@@ -150,6 +208,18 @@ mod tests {
         assert_eq!(reds, [30, 20, 10]);
         assert_eq!(dataset.shape(), Shape { height: 4, width: 4, channels: 3 });
         assert_eq!(dataset.test.len(), 2);
+    }
+
+    #[test]
+    fn pictures_of_other_formats_are_counted() {
+        let folder = folder();
+        assert_eq!(passed_over(folder.path()), None);
+        for name in ["train/cat/a.webp", "train/cat/b.WebP", "test/ant/c.gif", "test/ant/list.csv"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let warning = passed_over(folder.path()).unwrap();
+        assert!(warning.starts_with("passed over 3 pictures (1 .gif, 2 .webp): only .jpg"), "{warning}");
+        assert_eq!(read(folder.path(), 0).unwrap().train.len(), 3);
     }
 
     #[test]

@@ -17,8 +17,10 @@ use std::path::Path;
 
 use super::fetch::PublicDataset;
 use super::{DataError, Dataset, InvalidParam};
+use crate::files::read_regular;
 use crate::methods::registry;
 
+pub use image_folder::passed_over;
 pub use pictures::read_pictures;
 
 /// A source of images with its parameters.
@@ -37,8 +39,18 @@ pub trait Reader {
     /// serialized.
     fn path(&self) -> Option<&Path>;
 
+    /// The number of classes, if the parameters alone give it.
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
     /// The public data set that it can read.
     fn public(&self) -> Option<&'static PublicDataset> {
+        None
+    }
+
+    /// A warning about pictures that it passes over, because it does not read their formats.
+    fn passed_over(&self) -> Option<String> {
         None
     }
 
@@ -60,7 +72,11 @@ registry! {
 
 /// Reads a file of one class name per line; there must be `count` of them.
 fn read_names(path: &Path, count: usize, hint: &str) -> Result<Vec<String>, DataError> {
-    let text = std::fs::read_to_string(path).map_err(DataError::open(path, hint))?;
+    let bytes = read_regular(path).map_err(DataError::open(path, hint))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() as u64;
+        DataError::damaged(path, at, "not UTF-8 text; restore the file")
+    })?;
     let names: Vec<String> =
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
     if names.len() != count {

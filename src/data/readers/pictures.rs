@@ -17,7 +17,7 @@ use crate::shape::Shape;
 /// A missing path, a folder without pictures, or a file that is not a picture.
 pub fn read_pictures(path: &Path, shape: Shape) -> Result<Images, DataError> {
     let files = files(path)?;
-    let mut pixels = vec![0; files.len() * shape.len()];
+    let mut pixels = Images::black(shape, files.len())?;
     let each = pixels.par_chunks_exact_mut(shape.len()).zip(&files);
     refuse(each.filter_map(|(out, file)| read(file, shape, out).err()).collect())?;
     Images::new(shape, pixels, vec![0; files.len()])

@@ -13,7 +13,7 @@ use crate::data::{Augment, Batch, Batches, Order, Samples, TrainView};
 use crate::nn::loss::cross_entropy;
 use crate::rng::{Stream, stream};
 use crate::shape::Shape;
-use crate::train::{Frozen, Progress, Session, TrainError};
+use crate::train::{Frozen, Progress, Session, TrainError, Unit};
 
 /// The smallest trigger found that moves images to a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +80,7 @@ pub(super) fn reverse(
         }
         kept.epochs = epoch;
         session.observer.progress(&Progress {
+            unit: Unit::Class,
             epoch: class,
             epochs: samples.dataset().classes.len(),
             step: epoch,

@@ -138,7 +138,7 @@ impl Fields {
         found
     }
 
-    /// Checks the characters of a name.
+    /// Checks the characters and the length of a name.
     pub(in crate::manifest) fn name(
         &mut self,
         path: &str,
@@ -149,11 +149,21 @@ impl Fields {
     ) -> bool {
         let wrong = name.value.chars().find(|&c| !is_allowed(c));
         if let Some(wrong) = wrong {
-            let message = format!("{what} cannot contain `{}`", wrong.escape_default());
+            let wrong = match wrong {
+                '"' | '\'' | '\\' => wrong.to_string(),
+                wrong => wrong.escape_debug().to_string(),
+            };
+            let message = format!("{what} cannot contain `{wrong}`");
             let error = Diagnostic::new(path, &name.place, message);
             self.report(error.with_help(format!("use {allowed}")));
         }
-        wrong.is_none()
+        let length = name.value.len();
+        if length > LONGEST_NAME {
+            let message = format!("{what} has {length} characters");
+            let error = Diagnostic::new(path, &name.place, message);
+            self.report(error.with_help(format!("use at most {LONGEST_NAME}")));
+        }
+        wrong.is_none() && length <= LONGEST_NAME
     }
 }
 
@@ -161,6 +171,9 @@ impl Fields {
 pub(in crate::manifest) fn is_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
+
+/// The most characters of a name. File systems allow 255, and files are named after manifests and stages.
+const LONGEST_NAME: usize = 100;
 
 /// The characters that [`is_name_character`] allows.
 pub(in crate::manifest) const NAME_CHARACTERS: &str = "letters a to z, digits, `-` and `_`";

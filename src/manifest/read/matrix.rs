@@ -9,6 +9,7 @@ use crate::manifest::text::budget::MAX_CELLS;
 use crate::manifest::text::node::{Entry, Node, NodeKind};
 use crate::manifest::text::source::Place;
 use crate::manifest::text::template::Reference;
+use crate::plain::visible;
 
 /// One combination: by the name of each axis, the position of its value in [`Axis::values`].
 pub type Cell = BTreeMap<String, usize>;
@@ -144,7 +145,7 @@ fn read_axis(fields: &mut Fields, entry: &Entry) -> Option<Axis> {
     if !fields.name(&path, key, "the name of an axis", is_name_character, NAME_CHARACTERS) {
         return None;
     }
-    let help = format!("write the values in brackets: `{}: [{}]`", key.value, value.to_text());
+    let help = format!("write the values in brackets: `{}: [{}]`", key.value, visible(&value.to_text()));
     let items = fields.list(&path, value, if value.entries().is_empty() { &help } else { LIST_HELP });
     if items.is_some_and(<[Node]>::is_empty) {
         let error = Diagnostic::new(&path, &value.place, format!("the axis `{}` has no values", key.value));

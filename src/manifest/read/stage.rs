@@ -64,7 +64,7 @@ pub(in crate::manifest) fn read_all(fields: &mut Fields, node: &Node, matrix: &M
                 }
                 None => {
                     let path = format!("stages.{}.needs.{}", stage.name, port.value);
-                    fields.report(unknown_stage(&path, target, &names));
+                    fields.report(unknown_stage(&path, target, may_suggest(fields, &names)));
                 }
             }
         }
@@ -121,6 +121,15 @@ fn read_needs(fields: &mut Fields, path: &str, node: &Node) -> Vec<(Spanned<Stri
     entries.iter().filter_map(target).collect()
 }
 
+/// How many errors get a suggestion: more than are shown. To compare thousands of wrong names with thousands of right ones
+/// would take minutes.
+const SUGGESTIONS: usize = 200;
+
+/// The names to suggest from, or none if there are enough errors.
+fn may_suggest<'n>(fields: &Fields, names: &'n [&'n str]) -> Option<&'n [&'n str]> {
+    (fields.errors.len() < SUGGESTIONS).then_some(names)
+}
+
 /// Returns the names of all axes that `stages` refers to, known or unknown.
 pub(in crate::manifest) fn axes_referred_to(stages: &Node) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -136,13 +145,14 @@ pub(in crate::manifest) fn axes_referred_to(stages: &Node) -> BTreeSet<String> {
 /// Returns the axes that `with` uses, and reports references to unknown axes and fields.
 fn axes_used(fields: &mut Fields, path: &str, with: &Node, matrix: &Matrix) -> BTreeSet<String> {
     let mut axes = BTreeSet::new();
+    let names: Vec<&str> = matrix.axes.iter().map(|axis| axis.name.as_str()).collect();
     with.walk(&mut |node| {
         let NodeKind::Template(template) = &node.kind else { return };
         for reference in template.references() {
             let checked = match reference.root {
                 Root::Vars => continue, // was reported when it could not be filled in
                 Root::Seed => Ok("seed"),
-                Root::Matrix => check_reference(reference, matrix, path),
+                Root::Matrix => check_reference(reference, matrix, may_suggest(fields, &names), path),
             };
             match checked {
                 Ok(axis) => axes.extend([axis.to_owned()]),
@@ -158,26 +168,29 @@ fn axes_used(fields: &mut Fields, path: &str, with: &Node, matrix: &Matrix) -> B
 fn check_reference<'m>(
     reference: &Reference,
     matrix: &'m Matrix,
+    names: Option<&[&str]>,
     path: &str,
 ) -> Result<&'m str, Vec<Diagnostic>> {
     let (name, inside) =
         reference.steps.split_first().map_or(("", &[][..]), |(name, inside)| (name.as_str(), inside));
     let Some(axis) = matrix.axis(name) else {
-        let names = matrix.axes.iter().map(|axis| axis.name.as_str());
         let error = Diagnostic::new(path, &reference.place, format!("`{reference}`: unknown axis `{name}`"));
-        return Err(vec![error.with_names("axes", name, names)]);
+        return Err(vec![match names {
+            Some(names) => error.with_names("axes", name, names.iter().copied()),
+            None => error,
+        }]);
     };
     let lacking = axis.values.iter().filter(|value| value.part(inside).is_none());
     let errors: Vec<Diagnostic> = lacking.map(|value| value.no_such_part(reference, inside, path)).collect();
     if errors.is_empty() { Ok(&axis.name) } else { Err(errors) }
 }
 
-fn unknown_stage(path: &str, target: &Spanned<String>, names: &[&str]) -> Diagnostic {
-    Diagnostic::new(path, &target.place, format!("unknown stage `{}`", target.value)).with_names(
-        "stages",
-        &target.value,
-        names.iter().copied(),
-    )
+fn unknown_stage(path: &str, target: &Spanned<String>, names: Option<&[&str]>) -> Diagnostic {
+    let error = Diagnostic::new(path, &target.place, format!("unknown stage `{}`", target.value));
+    match names {
+        Some(names) => error.with_names("stages", &target.value, names.iter().copied()),
+        None => error,
+    }
 }
 
 /// Reads `results`.
@@ -225,7 +238,7 @@ fn read_from(fields: &mut Fields, node: &Node, stages: &[&str]) -> Option<Vec<Sp
         let path = join("results.from", &at.to_string());
         let Some(stage) = fields.string(&path, item, help) else { continue };
         if !stages.contains(&stage.value.as_str()) {
-            fields.report(unknown_stage(&path, &stage, stages));
+            fields.report(unknown_stage(&path, &stage, may_suggest(fields, stages)));
         } else if let Some(first) = from.iter().find(|first| first.value == stage.value) {
             let error = Diagnostic::new(&path, &stage.place, format!("duplicate stage `{}`", stage.value));
             let error = error.with_label("second one here").with_related(&first.place, "first one here");

@@ -6,6 +6,6 @@ mod time;
 
 pub use run_file::{
     Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunOutcome, RunRecord, RunSettings, TaskRecord,
-    keys, task_records,
+    keys,
 };
 pub use time::Utc;

@@ -3,12 +3,11 @@
 //! The seconds of earlier attempts are kept beside the checkpoints that the next attempt resumes from. So the commit, which
 //! removes the checkpoints, also ends the count. A file that cannot be written only costs seconds in the record.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::files::{Durability, write_whole};
+use crate::files::{Durability, Folder};
 use crate::store::{self, Execution};
 
 /// The name of the file in the folder of checkpoints.
@@ -21,8 +20,9 @@ const PERIOD: Duration = Duration::from_secs(10);
 const LONGEST: f64 = 1e9;
 
 /// Times an attempt, and adds the earlier ones.
-pub(super) struct Clock {
-    file: PathBuf,
+pub(super) struct Clock<'a> {
+    /// The folder of the checkpoints.
+    folder: &'a Folder,
     /// The seconds of earlier attempts.
     before: f64,
     started: SystemTime,
@@ -30,14 +30,15 @@ pub(super) struct Clock {
     kept: Mutex<Instant>,
 }
 
-impl Clock {
+impl<'a> Clock<'a> {
     /// Starts the clock of an attempt whose checkpoints are in `folder`.
-    pub fn start(folder: &Path) -> Self {
-        let file = folder.join(FILE);
-        let before = fs::read_to_string(&file).ok().and_then(|text| text.trim_end().parse().ok());
+    pub fn start(folder: &'a Folder) -> Self {
+        let file = folder.read(&folder.path().join(FILE));
+        let text = file.and_then(|file| io::read_to_string(file.take(64)));
+        let before = text.ok().and_then(|text| text.trim_end().parse().ok());
         let before = before.filter(|seconds| (0.0..LONGEST).contains(seconds)).unwrap_or(0.0);
         let now = Instant::now();
-        Self { file, before, started: SystemTime::now(), running: now, kept: Mutex::new(now) }
+        Self { folder, before, started: SystemTime::now(), running: now, kept: Mutex::new(now) }
     }
 
     /// The seconds of all attempts.
@@ -57,8 +58,9 @@ impl Clock {
     /// Keeps the seconds for the next attempt.
     pub fn keep(&self) {
         let text = format!("{}\n", self.seconds());
-        if let Err(error) = write_whole(&self.file, Durability::Unsynced, text.as_bytes()) {
-            tracing::debug!("cannot write {}: {error}", self.file.display());
+        let file = self.folder.path().join(FILE);
+        if let Err(error) = self.folder.write_whole(&file, Durability::Unsynced, text.as_bytes()) {
+            tracing::debug!("cannot write {}: {error}", file.display());
         }
     }
 
@@ -77,21 +79,24 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn attempts_add_up() {
-        let folder = tempfile::tempdir().unwrap();
+        let outer = tempfile::tempdir().unwrap();
+        let folder = Folder::open(outer.path()).unwrap();
         for (text, before) in [("100.5\n", 100.5), ("", 0.0), ("-1", 0.0), ("1e300", 0.0), ("NaN", 0.0)] {
             fs::write(folder.path().join(FILE), text).unwrap();
-            assert_eq!(Clock::start(folder.path()).before, before, "{text}");
+            assert_eq!(Clock::start(&folder).before, before, "{text}");
         }
         fs::write(folder.path().join(FILE), "100").unwrap();
-        let second = Clock::start(folder.path());
+        let second = Clock::start(&folder);
         second.tick();
         assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap(), "100", "a moment ago");
         second.keep();
-        let third = Clock::start(folder.path());
+        let third = Clock::start(&folder);
         assert!((100.0..160.0).contains(&third.before));
         let seconds = third.stop(1).seconds;
         assert!((100.0..160.0).contains(&seconds), "{seconds}");

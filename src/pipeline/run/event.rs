@@ -36,6 +36,9 @@ pub enum Event {
         metrics: Map<String, Value>,
         /// Its duration when it ran.
         seconds: f64,
+        /// The warnings about its result.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
     },
     /// A task has started.
     TaskStarted {
@@ -55,6 +58,13 @@ pub enum Event {
     },
     /// A note from a running task.
     Note {
+        /// The task.
+        task: TaskRef,
+        /// The line.
+        line: String,
+    },
+    /// A warning about the result of a running task, which is kept with the result.
+    Warning {
         /// The task.
         task: TaskRef,
         /// The line.
@@ -135,6 +145,9 @@ pub enum Event {
         skipped: usize,
         /// Tasks that were stopped or did not start, because the run was stopped.
         unfinished: usize,
+        /// Warnings about the results of the plan, cached or not.
+        #[serde(default)]
+        warnings: usize,
         /// The duration of the run.
         seconds: f64,
     },
@@ -154,6 +167,7 @@ impl Event {
             | Self::TaskStarted { task, .. }
             | Self::Progress { task, .. }
             | Self::Note { task, .. }
+            | Self::Warning { task, .. }
             | Self::WaitingForLock { task, .. }
             | Self::Damaged { task, .. }
             | Self::Nondeterministic { task, .. }
@@ -184,7 +198,7 @@ mod tests {
         let json = serde_json::to_string(&Event::Progress { task: erased(), progress }).unwrap();
         assert_eq!(
             json,
-            r#"{"event":"progress","task":{"id":7,"name":"erased@ratio=0.05,defense=argd","stage":"erased","axes":{"ratio":"0.05","defense":"argd"}},"progress":{"epoch":1,"epochs":2,"step":3,"steps":4,"images-per-second":5.5,"terms":{"total":1.5,"attention":0.25}}}"#
+            r#"{"event":"progress","task":{"id":7,"name":"erased@ratio=0.05,defense=argd","stage":"erased","axes":{"ratio":"0.05","defense":"argd"}},"progress":{"unit":"epoch","epoch":1,"epochs":2,"step":3,"steps":4,"images-per-second":5.5,"terms":{"total":1.5,"attention":0.25}}}"#
         );
         let progress = Progress { tests: vec![("acc".into(), 81.5), ("asr".into(), 3.25)], ..at };
         let json = serde_json::to_string(&Event::Progress { task: erased(), progress }).unwrap();

@@ -20,7 +20,7 @@ use crate::pipeline::error::{RunError, TaskError};
 use crate::pipeline::job::{JobSpec, Resources};
 use crate::pipeline::plan::{Plan, Task, TaskId, TaskRef};
 use crate::pipeline::state::{State, key, survey};
-use crate::store::{Journal, Key, Record, Store};
+use crate::store::{Journal, Key, Record, Store, StoreError};
 
 /// The limits of a run. They do not change its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ enum Message {
 /// Runs the tasks of a plan that are not cached, and passes events to `on_event` on this thread.
 ///
 /// Once `stop` is set, no task starts. `executor` checks the same flag: running stages write checkpoints, and then the
-/// run ends. A task's failure is an [`Ending`], not an error of the run; see [`Run::complete`].
+/// run ends. The watch of `store` must stop it by the same flag. A task's failure is an [`Ending`], not an error of the run; see [`Run::complete`].
 pub fn run(
     plan: &Plan,
     store: &Store,
@@ -65,11 +65,16 @@ pub fn run(
     let started = Instant::now();
     let &Settings { jobs, threads, .. } = settings;
     on_event(Event::RunStarted { pipeline: plan.name().to_owned(), tasks: plan.len(), jobs, threads });
-    let survey = survey(plan, store, &mut |task, damage| on_event(Event::damaged(task, damage)))?;
+    let surveyed = survey(plan, store, &mut |task, damage| on_event(Event::damaged(task, damage)));
+    let states = match surveyed {
+        // No task starts, because the same flag stops the run.
+        Err(StoreError::Stopped) => plan.tasks().map(|_| State::Pending).collect(),
+        surveyed => surveyed?.into_states(),
+    };
     let journal = store.journal(plan.name());
     let budget = settings.memory.map(|bytes| MemoryBudget::new(bytes, plan, store)).transpose()?;
     let mut dispatcher = Dispatcher::new(plan, settings, budget, journal, on_event);
-    dispatcher.begin(survey.into_states());
+    dispatcher.begin(states);
     dispatcher.work_off(executor, stop);
     Ok(dispatcher.finish(started))
 }
@@ -277,10 +282,11 @@ impl<'a> Dispatcher<'a> {
         if let Some(record) = ending.record() {
             let (task, key) = (self.label(id), record.key.to_string());
             let (metrics, seconds) = (record.metrics.clone(), record.exec.seconds);
+            let warnings = record.exec.warnings.clone();
             self.journal.done(&task.to_string(), record.key);
             (self.on_event)(match ending {
                 Ending::Finished(_) => Event::Finished { task, key, metrics, seconds },
-                _ => Event::Cached { task, key, metrics, seconds },
+                _ => Event::Cached { task, key, metrics, seconds, warnings },
             });
             self.report_if_nondeterministic(id, record);
         }
@@ -348,6 +354,7 @@ impl<'a> Dispatcher<'a> {
             failed: count(|ending| matches!(ending, Ending::Failed(_))),
             skipped: count(|ending| matches!(ending, Ending::Skipped { .. } | Ending::Withheld)),
             unfinished: count(|ending| matches!(ending, Ending::Unfinished)),
+            warnings: run.endings().filter_map(Ending::record).map(|record| record.exec.warnings.len()).sum(),
             seconds: started.elapsed().as_secs_f64(),
         });
         run

@@ -3,15 +3,14 @@
 //! All attempts at one key are in one file, which is kept even if they fail. Only the holder of the key's lock writes
 //! to it. A task continues if its log cannot be written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::pipeline::plan::TaskRef;
 use crate::stages::Progress;
-use crate::store;
+use crate::store::{self, StoreError};
 
 /// The shortest time between two progress lines.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(10);
@@ -29,11 +28,9 @@ struct State {
 }
 
 impl TaskLog {
-    /// Opens the log of a key at the beginning of an attempt.
-    pub fn open(path: &Path, task: &TaskRef, threads: usize) -> Self {
-        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
-        let file = folder.and_then(|()| OpenOptions::new().append(true).create(true).open(path));
-        let file = file.inspect_err(|error| tracing::debug!("{}: {error}", path.display())).ok();
+    /// Begins the log of an attempt in the open log of its key.
+    pub fn open(file: Result<File, StoreError>, task: &TaskRef, threads: usize) -> Self {
+        let file = file.inspect_err(|error| tracing::debug!("{error}")).ok();
         let started = Instant::now();
         let log = Self { started, state: Mutex::new(State { file, last: started }) };
         let (host, pid) = (store::host(), std::process::id());
@@ -70,20 +67,24 @@ impl TaskLog {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::pipeline::plan::{Label, TaskId};
+    use crate::store::{Key, Store};
 
     #[test]
     fn attempts_follow_each_other() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ab/key.log");
+        let store = Store::open(folder.path()).unwrap();
+        let lock = store.try_lock(&Key::of(&"key".into())).unwrap().unwrap();
         let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
         for note in ["one", "two\nlines"] {
-            let log = TaskLog::open(&path, &task, 2);
+            let log = TaskLog::open(store.append_log(&lock), &task, 2);
             log.line(note);
             log.progress(&Progress::default());
         }
-        let text = fs::read_to_string(&path).unwrap();
+        let text = io::read_to_string(store.open_log(lock.key()).unwrap().unwrap()).unwrap();
         let lines: Vec<&str> = text.lines().map(|line| line.split_once("] ").unwrap().1).collect();
         assert!(lines[0].starts_with("started trained on ") && lines[0].ends_with(", 2 threads"), "{text}");
         assert_eq!((lines[1], lines.len(), &lines[3..]), ("one", 5, &["two", "lines"][..]));
@@ -92,6 +93,6 @@ mod tests {
     #[test]
     fn an_unwritable_log_does_not_stop_a_task() {
         let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
-        TaskLog::open(Path::new("/proc/no/such/folder/key.log"), &task, 1).line("note");
+        TaskLog::open(Err(StoreError::SourceMissing("log".into())), &task, 1).line("note");
     }
 }

@@ -12,7 +12,7 @@ use super::components::{Components, Inputs, SOURCE};
 use crate::pipeline::error::TaskError;
 use crate::pipeline::plan::{Plan, Task, TaskId};
 use crate::stages::Bound;
-use crate::store::{Digest, Key, Record, Store, StoreError, canon};
+use crate::store::{Change, Key, Record, Source, Store, StoreError, canon};
 
 /// A key with its components.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,14 +81,15 @@ impl<'a> Subject<'a> {
 
     /// Reads the outside files of the task, and hashes all components.
     pub fn keyed(self, inputs: &Inputs, store: &Store) -> Result<Keyed, TaskError> {
-        Ok(self.components(inputs, store)?.into())
+        Ok(self.components(inputs, &self.sources(store)?).into())
     }
 
-    /// The components of the key, with these inputs.
-    pub fn components(self, inputs: &Inputs, store: &Store) -> Result<Components, TaskError> {
-        let mut contents = self.sources(store)?;
+    /// The components of the key, with these inputs and outside files.
+    pub fn components(self, inputs: &Inputs, sources: &[Source]) -> Components {
+        let named = |(n, source): (usize, &Source)| (format!("{SOURCE}{n}"), source.digest);
+        let mut contents: Inputs = sources.iter().enumerate().map(named).collect();
         contents.extend(inputs.clone());
-        Ok(Components {
+        Components {
             encoding: canon::VERSION,
             kind: self.kind.to_owned(),
             version: self.version,
@@ -96,18 +97,27 @@ impl<'a> Subject<'a> {
             inputs: contents,
             numerics: self.numerics.to_owned(),
             seed: self.seed,
+        }
+    }
+
+    /// Reads the outside files and folders of the task.
+    pub fn sources(self, store: &Store) -> Result<Vec<Source>, TaskError> {
+        self.bound.sources().iter().map(|path| self.source(path, store)).collect()
+    }
+
+    /// Fails if an outside file or folder of the task has changed since it was read as `before`.
+    pub fn check_unchanged(self, before: &[Source], store: &Store) -> Result<(), TaskError> {
+        self.bound.sources().into_iter().zip(before).try_for_each(|(path, before)| {
+            let change = match store.source(&path) {
+                Err(StoreError::SourceMissing(_)) => Some(Change::Content),
+                now => before.change(&now?),
+            };
+            change.map_or(Ok(()), |change| Err(TaskError::SourceChanged { path, change }))
         })
     }
 
-    /// The digests of the outside files and folders that the task reads.
-    pub fn sources(self, store: &Store) -> Result<Inputs, TaskError> {
-        let sources = self.bound.sources();
-        let named = |(n, path): (usize, &PathBuf)| Ok((format!("{SOURCE}{n}"), self.source(path, store)?));
-        sources.iter().enumerate().map(named).collect()
-    }
-
-    fn source(self, path: &Path, store: &Store) -> Result<Digest, TaskError> {
-        store.digest_source(path).map_err(|error| match error {
+    fn source(self, path: &Path, store: &Store) -> Result<Source, TaskError> {
+        store.source(path).map_err(|error| match error {
             StoreError::SourceMissing(path) => {
                 let hint = format!("the stage `{}` reads it; set its path there or with `--set`", self.stage);
                 self.lacks(path, hint)

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ use serde_json::{Map, Value};
 use super::components::{Components, Inputs};
 use super::key::Subject;
 use super::stale::{StaleReason, differences};
-use crate::files::{Durability, write_whole};
+use crate::files::{Durability, read_regular, write_whole};
 use crate::pipeline::plan::{Plan, Task, TaskId};
 use crate::store::{Digest, Key, Record, Store, StoreError, canon};
 
@@ -111,7 +110,7 @@ impl Lock {
 
     /// Reads a lock.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let lock: Self = serde_json::from_slice(&fs::read(path)?)?;
+        let lock: Self = serde_json::from_slice(&read_regular(path)?)?;
         let found = lock.format_version;
         if !(1..=FORMAT_VERSION).contains(&found) {
             return Err(io::Error::other(format!(

@@ -39,9 +39,9 @@ impl Again<'_> {
         // With checkpoints of earlier attempts, the comparison would prove nothing.
         let (work, partial) = (store.work(&lock)?, store.work(&lock)?);
         let &Self { backend, stop, .. } = self;
-        let site = Site { store, work: work.path(), partial: partial.path(), backend, stop };
+        let site = Site { store, work: work.path(), partial: partial.folder(), backend, stop };
         let made = perform(&job, &bound, site, self.observer)?;
-        let differences = differences(record, &made, &work, store)?;
+        let differences = differences(record, &made, &work)?;
         if !differences.is_empty() {
             store.mark_nondeterministic(&lock, work, record)?;
         }
@@ -80,8 +80,7 @@ fn job(record: &Record, threads: usize) -> Result<JobSpec, TaskError> {
 /// Hashes every input.
 fn check_inputs(job: &JobSpec, store: &Store) -> Result<(), TaskError> {
     for (port, digest) in &job.inputs {
-        let path = store.object(digest);
-        if !path.exists() || store.digest_source(&path)? != *digest {
+        if !store.is_intact(digest)? {
             return Err(failed(format!("its input `{port}` ({}) is no longer in the cache", digest.short())));
         }
     }
@@ -89,14 +88,14 @@ fn check_inputs(job: &JobSpec, store: &Store) -> Result<(), TaskError> {
 }
 
 /// The differences from a record: its outputs, which can be a part of the kind's, and the metrics of both.
-fn differences(record: &Record, made: &Made, work: &Work, store: &Store) -> Result<Vec<String>, TaskError> {
+fn differences(record: &Record, made: &Made, work: &Work) -> Result<Vec<String>, TaskError> {
     let mut differences = vec![];
     for output in &record.outputs {
         let is_passed_on =
             |made: &&DraftOutput| matches!(made, DraftOutput::PassedOn { port, .. } if *port == output.port);
         let found = match made.outputs.iter().find(is_passed_on) {
             Some(DraftOutput::PassedOn { digest, .. }) => *digest,
-            _ => store.digest_source(&work.path().join(&output.port))?,
+            _ => work.digest(&output.port)?,
         };
         if found != output.digest {
             let (before, now) = (output.digest.short(), found.short());

@@ -146,8 +146,8 @@ impl Look<'_> {
             State::Pending => {
                 let inputs = key::known_inputs(task, |id| self.survey.record(id));
                 // An unreadable source file is unknown, too. The run will report it.
-                if let Ok(components) = Subject::of(self.plan, task).components(&inputs, self.store) {
-                    self.explain(task, &components, past, &mut found)?;
+                if let Ok(keyed) = Subject::of(self.plan, task).keyed(&inputs, self.store) {
+                    self.explain(task, &keyed.components, past, &mut found)?;
                 }
                 found.reasons.extend(self.pending(task).map(|connection| StaleReason::InputPending {
                     port: connection.port,

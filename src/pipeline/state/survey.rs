@@ -45,18 +45,24 @@ pub type OnDamage<'a> = &'a mut dyn FnMut(&TaskRef, &Damage);
 
 /// Looks up every task whose inputs are known, inputs first. The store sets damaged artifacts aside, and `on_damage`
 /// receives them.
+///
+/// # Errors
+/// If the store cannot be read, or its watch stops it while it hashes files ([`StoreError::Stopped`]).
 pub fn survey(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Survey, StoreError> {
     let mut survey = Survey { states: Vec::with_capacity(plan.len()) };
     for task in plan.tasks() {
         let subject = Subject::of(plan, task);
         let mut damaged = |what: &Damage| on_damage(&task.label, what);
         let state = match key::inputs(task, |id| survey.record(id)) {
-            None => subject.sources(store).map_or_else(State::Failed, |_| State::Pending),
+            None => match subject.sources(store) {
+                Err(error) => failed(error)?,
+                Ok(_) => State::Pending,
+            },
             Some(inputs) => match subject.keyed(&inputs, store) {
-                Err(error) => State::Failed(error),
+                Err(error) => failed(error)?,
                 Ok(keyed) => match (find(store, &task.outputs, &keyed.key, &mut damaged), task.policy) {
                     // One record that cannot be read is no reason to stop the other tasks.
-                    (Err(error), _) => State::Failed(error.into()),
+                    (Err(error), _) => failed(error.into())?,
                     (_, Policy::Always) => State::ToRun(keyed),
                     (Ok(Some(record)), _) => State::Cached(record),
                     (Ok(None), Policy::IfMissing) => State::ToRun(keyed),
@@ -67,6 +73,14 @@ pub fn survey(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Sur
         survey.states.push(state);
     }
     Ok(survey)
+}
+
+/// A task whose key cannot be computed. If the store was stopped, this is not the task's failure.
+fn failed(error: TaskError) -> Result<State, StoreError> {
+    match error {
+        TaskError::Store(StoreError::Stopped) => Err(StoreError::Stopped),
+        error => Ok(State::Failed(error)),
+    }
 }
 
 /// Looks up a task's record. A record without one of the outputs is not a hit.

@@ -82,6 +82,40 @@ stages:
 }
 
 #[test]
+fn a_file_that_changes_while_its_stage_runs_gives_no_result() {
+    let bench = Bench::new();
+    let file = bench.folder.path().join("data");
+    let yaml =
+        format!("name: files\nstages: {{images: {{kind: dataset, with: {{file: '{}'}}}}}}", file.display());
+    let write = |text: &'static str| {
+        let file = file.clone();
+        move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            fs::write(&file, text).unwrap();
+        }
+    };
+    let changed = format!("`{}` changed while it was read", file.display());
+    let changed_back = format!("{changed}; it has the same content now");
+    for (last, message) in [("B", changed), ("A", changed_back)] {
+        write("A")();
+        let (first, last) = (write("B"), write(last));
+        bench.lab.meanwhile(move || {
+            first();
+            last();
+        });
+        let seen = bench.run(&yaml);
+        let Ending::Failed(error) = seen.run.endings().next().unwrap() else { panic!() };
+        assert_eq!((error.to_string(), error.class()), (message, Class::StageFailed));
+    }
+    let gone = file.clone();
+    bench.lab.meanwhile(move || fs::remove_file(&gone).unwrap());
+    assert_eq!(bench.run(&yaml).tasks(failed), ["images"]);
+    bench.lab.heal();
+    write("A")();
+    assert_eq!(bench.run(&yaml).tasks(finished), ["images"], "nothing was kept under the key of A");
+}
+
+#[test]
 fn a_deleted_object_is_reported_and_only_it_is_computed_again() {
     let bench = Bench::new();
     let plan = bench.plan(SWEEP);

@@ -32,6 +32,8 @@ pub enum Act {
 pub struct Lab {
     ran: Mutex<Vec<&'static str>>,
     acts: Mutex<HashMap<&'static str, Act>>,
+    /// What happens elsewhere while a stage with an outside file runs.
+    meanwhile: Mutex<Option<Box<dyn FnMut() + Send>>>,
 }
 
 impl Lab {
@@ -39,7 +41,12 @@ impl Lab {
         self.acts.lock().unwrap().insert(kind, act);
     }
 
+    pub fn meanwhile(&self, act: impl FnMut() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(act));
+    }
+
     pub fn heal(&self) {
+        self.meanwhile.lock().unwrap().take();
         self.acts.lock().unwrap().clear();
     }
 
@@ -109,11 +116,12 @@ impl Stage for Fake {
 
     fn bind(&self, with: &Value) -> Result<Box<dyn Bound>, Vec<ParamError>> {
         let params: Params = serde_json::from_value(with.clone())
-            .map_err(|error| vec![ParamError { path: vec![], message: error.to_string() }])?;
+            .map_err(|error| vec![ParamError { path: vec![], message: error.to_string(), help: None }])?;
         if params.text == "forbidden" {
             return Err(vec![ParamError {
                 path: vec!["text".into()],
                 message: "this text is forbidden".into(),
+                help: None,
             }]);
         }
         Ok(Box::new(BoundFake { fake: self.clone(), params }))
@@ -147,6 +155,14 @@ impl Bound for BoundFake {
         self.params.file.iter().cloned().collect()
     }
 
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
+    fn check_classes(&self, _classes: usize) -> Vec<ParamError> {
+        vec![]
+    }
+
     fn advice(&self, _stage: &str) -> Option<String> {
         None
     }
@@ -162,6 +178,9 @@ impl Bound for BoundFake {
             Some(Act::UntilStopped) => return until_stopped(context),
             Some(Act::Slow(milliseconds)) => thread::sleep(Duration::from_millis(milliseconds)),
             Some(Act::Waver) | None => {}
+        }
+        if let (Some(_), Some(act)) = (&self.params.file, &mut *lab.meanwhile.lock().unwrap()) {
+            act();
         }
         // Reading the inputs shows that they exist. `work` is empty and private.
         let inputs: Vec<(String, String)> = context
@@ -196,7 +215,7 @@ fn until_stopped(context: &mut Context<'_>) -> Result<Outcome, StageError> {
     for epoch in 0.. {
         context.observer.progress(&Progress { epoch, ..Progress::default() });
         if context.stopped() {
-            fs::write(context.partial.join("checkpoint"), epoch.to_string()).unwrap();
+            fs::write(context.partial.path().join("checkpoint"), epoch.to_string()).unwrap();
             break;
         }
         thread::sleep(Duration::from_millis(1));

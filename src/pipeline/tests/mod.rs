@@ -2,6 +2,7 @@
 
 mod budget;
 mod faults;
+mod forecast;
 mod keys;
 mod kinds;
 mod planning;

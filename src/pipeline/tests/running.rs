@@ -252,7 +252,7 @@ fn a_stopped_run_writes_a_checkpoint_and_resumes_later() {
         Event::TaskStarted { task, key, .. } if task.stage == "backdoored" => Some(key.parse().unwrap()),
         _ => None,
     });
-    assert!(bench.store().partial(&key.unwrap()).unwrap().join("checkpoint").exists());
+    assert!(bench.store().partial(&key.unwrap()).unwrap().path().join("checkpoint").exists());
 
     bench.lab.heal();
     bench.stop.store(false, Ordering::Relaxed);

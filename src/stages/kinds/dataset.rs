@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::data::fetch::PublicDataset;
 use crate::data::readers::Source;
-use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::stages::{Artifact, Context, Input, Kind, Observer, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `dataset`.
 pub struct DatasetStage;
@@ -35,6 +35,10 @@ impl Kind for DatasetStage {
         params.get().path().map(PathBuf::from).into_iter().collect()
     }
 
+    fn classes(params: &Source) -> Option<usize> {
+        params.get().classes()
+    }
+
     fn advice(params: &Source, stage: &str) -> Option<String> {
         let with = format!("stages.{stage}.with");
         Some(match params.get().public() {
@@ -51,6 +55,7 @@ impl Kind for DatasetStage {
 
     fn run(params: &Source, context: &mut Context<'_>) -> Result<Outcome, StageError> {
         let dataset = params.get().read(context.seed)?;
+        params.get().passed_over().iter().for_each(|warning| context.warn(warning));
         dataset.save(&context.output("dataset"))?;
         Ok(Outcome::of([
             ("train_images", json!(dataset.train.len())),

@@ -1,8 +1,12 @@
 //! `erase`: removes the backdoor from a model with a defense, given clean images.
 
+use serde_json::{Map, Value};
+
 use crate::defenses::{AnyDefense, Case};
 use crate::stages::training::{self, Loaded, Tested};
-use crate::stages::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
+use crate::stages::{
+    Artifact, Context, Input, Kind, Need, Observer, Outcome, Output, ParamError, StageError,
+};
 
 /// The stage kind `erase`.
 pub struct EraseStage;
@@ -55,8 +59,12 @@ impl Kind for EraseStage {
         };
         let tested = Tested::new(context, samples.dataset())?;
         let session = tested.session();
+        let before = weights.clone();
         let case = Case { network: &network, student: weights, teacher, samples: samples.clone(), session };
         let erased = params.get().erase(case)?;
+        if erased.weights == before {
+            context.warn(&unchanged(&erased.metrics));
+        }
         if let Some(curve) = erased.curve {
             curve.save(&spec, &context.output("curve"))?;
         }
@@ -64,4 +72,15 @@ impl Kind for EraseStage {
         outcome.metrics.extend(erased.metrics);
         Ok(outcome)
     }
+}
+
+/// The warning about a defense that returned the student, with its own findings.
+fn unchanged(metrics: &Map<String, Value>) -> String {
+    let count = |name: &str| metrics.get(name).and_then(Value::as_u64);
+    let why = match (count("pruned"), count("channels"), metrics.get("flags").and_then(Value::as_u64)) {
+        (Some(0), Some(channels), _) => format!(" (pruned 0 of {channels} channels)"),
+        (_, _, Some(0)) => " (no class was flagged)".to_owned(),
+        _ => String::new(),
+    };
+    format!("the defense changed nothing{why}: the output is the student")
 }

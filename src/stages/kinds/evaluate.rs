@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::data::Dataset;
 use crate::stages::baseline;
 use crate::stages::measure::{self, Measured};
-use crate::stages::metrics::{ACC, ASR, VALID};
+use crate::stages::metrics::{ACC, ASR, VALID, decimals};
 use crate::stages::require::Require;
 use crate::stages::training::{self, Loaded};
-use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, StageError};
+use crate::stages::{Artifact, Context, Input, Kind, Observer, Outcome, Output, StageError};
 use crate::train::der;
 
 /// The stage kind `evaluate`.
@@ -55,6 +55,8 @@ impl Kind for EvaluateStage {
         if let Some(baseline) = &baseline {
             metrics.extend(against(baseline, &metrics)?.map(|der| ("der".to_owned(), json!(der))));
         }
+        let classes = dataset.classes.len();
+        warnings(params, &metrics, baseline.as_ref(), classes).iter().for_each(|line| context.warn(line));
         let valid = valid(&params.require, &metrics, baseline.as_ref())?;
         metrics.extend(valid.map(|valid| (VALID.to_owned(), json!(valid))));
         let mut report = metrics.clone();
@@ -74,6 +76,53 @@ fn valid(
     Ok([own, baseline.and_then(baseline::is_valid)].into_iter().flatten().reduce(|a, b| a && b))
 }
 
+/// What is wrong with metrics that look like results.
+fn warnings(
+    params: &EvaluateParams,
+    metrics: &Map<String, Value>,
+    baseline: Option<&Map<String, Value>>,
+    classes: usize,
+) -> Vec<String> {
+    let of = |metrics: &Map<String, Value>, name: &str| metrics.get(name).and_then(Value::as_f64);
+    let mut warnings = vec![];
+    let unmet = params.require.unmet(metrics);
+    warnings.extend((!unmet.is_empty()).then(|| format!("not valid: {}", unmet.join(", "))));
+
+    let chance = at_chance(of(metrics, "n_clean").unwrap_or_default(), classes);
+    let before = baseline.and_then(|baseline| of(baseline, ACC));
+    warnings.extend(of(metrics, ACC).filter(|acc| *acc <= chance).and_then(|acc| {
+        let acc = format!("ACC {} is at chance for {classes} classes", decimals(acc));
+        match before {
+            // The baseline has the same warning.
+            Some(before) if before <= chance => None,
+            Some(before) => {
+                Some(format!("{acc}, from {} in the baseline: the model is destroyed", decimals(before)))
+            }
+            None => Some(format!("{acc}: {AT_CHANCE}")),
+        }
+    }));
+    if baseline.is_none() && !params.require.has(ASR) {
+        let asr = of(metrics, ASR).filter(|asr| *asr < WORKS);
+        warnings.extend(asr.map(|asr| format!("ASR {}: {DOES_NOT_WORK}", decimals(asr))));
+    }
+    warnings
+}
+
+/// The causes of an accuracy at chance, the usual ones of a model from elsewhere first.
+const AT_CHANCE: &str = "the normalization, the order of the classes or the size of the images is not that of its \
+                         training, or it is not trained";
+
+/// An attack with a smaller success rate, in percent, does not work.
+const WORKS: f64 = 50.0;
+const DOES_NOT_WORK: &str = "the attack does not work on this model; train longer or raise the attack's `rate`. After \
+                             a defense, connect `baseline`";
+
+/// The largest accuracy, in percent, that guessing reaches on this many images: 2 standard deviations above its mean.
+fn at_chance(images: f64, classes: usize) -> f64 {
+    let p = 1.0 / classes.max(1) as f64;
+    100.0 * (p + 2.0 * (p * (1.0 - p) / images.max(1.0)).sqrt())
+}
+
 /// DER against the baseline. `None` if this model has no ASR.
 ///
 /// # Errors
@@ -90,4 +139,42 @@ fn against(baseline: &Map<String, Value>, after: &Map<String, Value>) -> Result<
         return Err(StageError::Failed(format!("{problem}; {advice}")));
     };
     Ok(Some(der((acc_before, acc), (asr_before, asr))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(require: Value, metrics: Value, baseline: Option<Value>) -> Vec<String> {
+        let params: EvaluateParams = serde_json::from_value(json!({"require": require})).unwrap();
+        let baseline = baseline.as_ref().and_then(Value::as_object);
+        warnings(&params, metrics.as_object().unwrap(), baseline, 10)
+    }
+
+    #[test]
+    fn an_accuracy_at_chance_is_warned_about_with_its_causes() {
+        let at = |acc: f64, baseline| of(json!({}), json!({"acc": acc, "n_clean": 10_000}), baseline);
+        for acc in [0.4, 10.0, 10.5] {
+            let warning = at(acc, None).concat();
+            assert!(
+                warning.contains("is at chance for 10 classes: the normalization, the order"),
+                "{warning}"
+            );
+        }
+        assert_eq!(at(11.0, None), [""; 0]);
+        let destroyed =
+            "ACC 10.00 is at chance for 10 classes, from 86.80 in the baseline: the model is destroyed";
+        assert_eq!(at(10.0, Some(json!({"acc": 86.8}))), [destroyed]);
+        assert_eq!(at(10.0, Some(json!({"acc": 10.0}))), [""; 0]);
+        assert!(at_chance(32.0, 10) > 20.0 && at_chance(10_000.0, 2) < 51.1);
+    }
+
+    #[test]
+    fn an_attack_that_does_not_work_is_warned_about_before_a_defense() {
+        let metrics = || json!({"acc": 90.0, "asr": 3.4, "n_clean": 10_000});
+        let warnings = of(json!({}), metrics(), None);
+        assert!(warnings.concat().starts_with("ASR 3.40: the attack does not work"), "{warnings:?}");
+        assert_eq!(of(json!({}), metrics(), Some(json!({"acc": 91.0, "asr": 99.0}))), [""; 0]);
+        assert_eq!(of(json!({"asr": ">= 95"}), metrics(), None), ["not valid: asr 3.40 < 95"]);
+    }
 }

@@ -5,10 +5,12 @@ use serde_json::json;
 use std::path::PathBuf;
 
 use crate::attacks::{AnyAttack, Case, poison};
-use crate::data::readers::read_pictures;
+use crate::data::readers::{passed_over, read_pictures};
 use crate::data::{Dataset, load_indices};
 use crate::stages::training::{self, Loaded};
-use crate::stages::{Artifact, Context, Input, Kind, Need, Outcome, Output, ParamError, StageError};
+use crate::stages::{
+    Artifact, Context, Input, Kind, Need, Observer, Outcome, Output, ParamError, StageError,
+};
 
 /// The stage kind `poison`.
 pub struct PoisonStage;
@@ -44,6 +46,10 @@ impl Kind for PoisonStage {
         wrong.map(ParamError::from).collect()
     }
 
+    fn check_classes(params: &AnyAttack, classes: usize) -> Vec<ParamError> {
+        training::param_errors(params.poisoning().check_classes(classes))
+    }
+
     fn needs(params: &AnyAttack) -> Vec<Need> {
         let model = Need { port: "model", parameter: "attack" };
         params.attack().needs_model().then_some(model).into_iter().collect()
@@ -58,6 +64,7 @@ impl Kind for PoisonStage {
         let pool = context.optional_input("dataset.indices").map(load_indices).transpose()?;
         let attack = params.attack();
         let pictures = attack.pictures().map(|path| read_pictures(path, dataset.shape())).transpose()?;
+        attack.pictures().and_then(passed_over).iter().for_each(|warning| context.warn(warning));
         let model = if attack.needs_model() {
             Some(Loaded::from(context, "model", &dataset)?.freeze()?)
         } else {

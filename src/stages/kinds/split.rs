@@ -1,12 +1,14 @@
 //! `split`: chooses a part of the training images as the clean data of a defense.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::data::{Dataset, Overlay, Split, load_indices, save_indices};
 use crate::stages::training;
-use crate::stages::{Artifact, Context, Input, Kind, Outcome, Output, ParamError, StageError};
+use crate::stages::{Artifact, Context, Input, Kind, Observer, Outcome, Output, ParamError, StageError};
 
 /// The stage kind `split`.
 pub struct SplitStage;
@@ -57,6 +59,7 @@ impl Kind for SplitStage {
         let wrong = || ParamError {
             path: vec!["ratio".to_owned()],
             message: "must be above 0 and at most 1".to_owned(),
+            help: None,
         };
         (!good).then(wrong).into_iter().collect()
     }
@@ -72,8 +75,28 @@ impl Kind for SplitStage {
         let split = Split { ratio: params.ratio, stratified: params.stratified };
         let chosen = split.draw(dataset.train.labels(), &pool, excluded, context.seed)?;
         save_indices(&context.output("indices"), &chosen)?;
+        if let Some(warning) = params.lacks(&dataset, &chosen) {
+            context.warn(&warning);
+        }
         let passed_on = vec![("dataset", "dataset")];
         Ok(Outcome { passed_on, ..Outcome::of([("images", json!(chosen.len()))]) })
+    }
+}
+
+impl SplitParams {
+    /// The warning about a choice that lacks classes.
+    fn lacks(&self, dataset: &Dataset, chosen: &[u32]) -> Option<String> {
+        let labels: BTreeSet<u32> = dataset.train.select(chosen).labels().iter().copied().collect();
+        let classes = dataset.classes.len();
+        let missing = classes.saturating_sub(labels.len());
+        let images = if chosen.len() == 1 { "image" } else { "images" };
+        let advice = if self.stratified || chosen.len() < classes {
+            "raise `ratio`"
+        } else {
+            "raise `ratio`, or set `stratified: true`"
+        };
+        (missing > 0)
+            .then(|| format!("{} {images}: {missing} of {classes} classes have none; {advice}", chosen.len()))
     }
 }
 
@@ -82,7 +105,7 @@ mod tests {
     use super::super::poison::PoisonStage;
     use super::*;
     use crate::stages::kind::boxed;
-    use crate::stages::tests::run::{run, synthetic};
+    use crate::stages::tests::run::{run, synthetic, warnings_of};
 
     #[test]
     fn a_split_passes_its_data_set_on_and_can_be_split_again() {
@@ -105,6 +128,18 @@ mod tests {
     }
 
     #[test]
+    fn a_split_without_some_classes_is_warned_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        synthetic(path);
+        let warnings = |with| warnings_of::<SplitStage>(with, &[("dataset", "dataset")], path);
+        assert_eq!(warnings(json!({"ratio": 0.01})), ["1 image: 9 of 10 classes have none; raise `ratio`"]);
+        assert_eq!(warnings(json!({"ratio": 0.2, "stratified": true})), [""; 0]);
+        let some = warnings(json!({"ratio": 0.2})).concat();
+        assert!(some.starts_with("12 images: ") && some.ends_with(", or set `stratified: true`"), "{some}");
+    }
+
+    #[test]
     fn connected_poisoned_images_are_not_chosen() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
@@ -117,10 +152,7 @@ mod tests {
         let chosen = load_indices(&path.join("indices")).unwrap();
         assert!(chosen.len() == 30 && chosen.iter().all(|&index| overlay.find(index).is_none()));
         let error = run::<SplitStage>(json!({"ratio": 0.6}), &inputs, path).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the split needs 36 images, but only 30 are not poisoned; lower its ratio"
-        );
+        assert_eq!(error.to_string(), "the split needs 36 images, but only 30 are not poisoned");
     }
 
     #[test]

@@ -42,8 +42,8 @@ fn without_limits_only_clutter_goes() {
     let key = keep(&store, "kept", b"kept", 1000);
     keep(&store, "lost", b"orphan", 0);
     fs::remove_file(store.layout.record(&Key::of(&json!("lost")))).unwrap();
-    fs::write(store.partial(&key).unwrap().join("epoch-1"), "12345").unwrap();
-    fs::write(store.partial(&Key::of(&json!("to do"))).unwrap().join("epoch-1"), "67").unwrap();
+    fs::write(store.partial(&key).unwrap().path().join("epoch-1"), "12345").unwrap();
+    fs::write(store.partial(&Key::of(&json!("to do"))).unwrap().path().join("epoch-1"), "67").unwrap();
     fs::write(folder.path().join("v1/corrupt/x"), "abc").unwrap();
     let amount = |files, bytes| Amount { files, bytes };
     let sizes = store.sizes().unwrap();
@@ -135,7 +135,7 @@ fn a_clock_that_was_set_back_and_times_that_were_lost_make_nothing_old() {
 fn checkpoints_of_a_running_task_stay() {
     let (folder, store) = open();
     let key = Key::of(&json!("running"));
-    let checkpoint = store.partial(&key).unwrap().join("epoch-1");
+    let checkpoint = store.partial(&key).unwrap().path().join("epoch-1");
     fs::write(&checkpoint, "weights").unwrap();
     File::open(&checkpoint).unwrap().set_modified(SystemTime::now() - 9 * DAY).unwrap();
     let lock = store.try_lock(&key).unwrap().unwrap();
@@ -169,7 +169,7 @@ fn logs_go_with_their_results_or_when_they_are_old() {
 fn runs_go_by_their_number_and_their_age() {
     let (folder, store) = open();
     let run = |name: &str, days: u32| {
-        let file = store.run_folder(name).unwrap().join("run.json");
+        let file = store.run_folder(name).unwrap().path().join("run.json");
         fs::write(&file, "{}").unwrap();
         File::open(&file).unwrap().set_modified(SystemTime::now() - days * DAY).unwrap();
     };

@@ -79,7 +79,7 @@ fn what_was_committed_is_found_by_any_process() {
     let (folder, store) = open();
     let (components, key) = (json!({"kind": "train"}), Key::of(&json!({"kind": "train"})));
     assert!(is_miss(&store, &key));
-    fs::write(store.partial(&key).unwrap().join("epoch-1"), "weights").unwrap();
+    fs::write(store.partial(&key).unwrap().path().join("epoch-1"), "weights").unwrap();
 
     let record = commit(&store, &components, &[("model", b"weights"), ("report", b"{}")]).unwrap();
     assert_eq!(record.key, key);
@@ -247,7 +247,7 @@ fn commit_and_crash() {
     let Some(folder) = std::env::var_os(CRASH_IN) else { return };
     let store = Store::open(Path::new(&folder)).unwrap();
     let key = Key::of(&json!("crash"));
-    fs::write(store.partial(&key).unwrap().join("epoch-1"), "weights").unwrap();
+    fs::write(store.partial(&key).unwrap().path().join("epoch-1"), "weights").unwrap();
     let _ = commit(&store, &json!("crash"), &[("model", b"weights"), ("report", b"{}")]);
 }
 

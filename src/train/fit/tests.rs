@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::Observer;
 use super::*;
 use crate::data::Images;
+use crate::files::Folder;
 use crate::nn::graph::Graph;
 use crate::nn::{Backend, loss};
 use crate::shape::Shape;
@@ -91,7 +92,7 @@ fn settings() -> Settings {
 
 fn train(folder: &Path, settings: &Settings, observer: &Counter) -> Result<Trained, TrainError> {
     let network = network();
-    let session = Session { seed: 4, observer, checkpoints: folder };
+    let session = Session { seed: 4, observer, checkpoints: &Folder::open(folder).unwrap() };
     fit(&network, network.graph().init(1).into(), samples(), &mut Classify, settings, session)
 }
 

@@ -1,22 +1,23 @@
 //! Scalars for TensorBoard: a folder per task with its losses and speed over time, and its metrics.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::tfrecord::{scalar_event, version_event, write_record};
 use super::{Sink, now};
+use crate::files::{Folder, check_writable, names};
 use crate::pipeline::{Event, TaskId, TaskRef};
 use crate::stages::Progress;
 use crate::store;
 
-/// Writes event files below a folder: `<folder>/<task>/events.out.tfevents.<time>.<host>`.
+/// Writes event files below a folder: `<folder>/<task>/events.out.tfevents.<time>.<host>`. No link below it is followed.
 #[derive(Debug)]
 pub struct TensorBoard {
-    folder: PathBuf,
+    folder: Folder,
     tasks: HashMap<TaskId, Curve>,
 }
 
@@ -28,20 +29,24 @@ struct Curve {
 }
 
 impl TensorBoard {
-    /// Creates the folder.
+    /// Creates the folder, and checks that it can be written.
     pub fn create(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.to_owned(), tasks: HashMap::new() })
+        let opened = Folder::create(folder)?;
+        check_writable(&folder.join("task"))?;
+        Ok(Self { folder: opened, tasks: HashMap::new() })
     }
 
     /// The file of a task. It is created before the first write.
     fn curve(&mut self, task: &TaskRef) -> io::Result<&mut Curve> {
         if !self.tasks.contains_key(&task.id) {
-            let folder = self.folder.join(task.to_string().replace('/', "_"));
-            fs::create_dir_all(&folder)?;
+            let name = names::component(&task.to_string());
+            let folder = self.folder.create_folder(&self.folder.path().join(name))?;
             let time = now();
             let name = format!("events.out.tfevents.{:010}.{}", time as u64, store::host());
-            let mut file = File::create(folder.join(name))?;
+            let path = folder.path().join(name);
+            // A run in the same second replaces it.
+            let mut file = folder.update(&path)?;
+            file.set_len(0)?;
             write_record(&mut file, &version_event(time))?;
             self.tasks.insert(task.id, Curve { file, step: 0 });
         }
@@ -93,6 +98,8 @@ fn of_metrics(metrics: &Map<String, Value>) -> Vec<(String, f32)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;
@@ -109,13 +116,24 @@ mod tests {
 
         let terms = vec![("total".into(), 0.5)];
         let tests = vec![("asr".into(), 3.5)];
-        let progress =
-            Progress { epoch: 2, epochs: 3, step: 1, steps: 10, images_per_second: 9.0, terms, tests };
+        let progress = Progress {
+            epoch: 2,
+            epochs: 3,
+            step: 1,
+            steps: 10,
+            images_per_second: 9.0,
+            terms,
+            tests,
+            ..Default::default()
+        };
         sink.observe(&Event::Progress { task: task.clone(), progress }).unwrap();
         let metrics = Map::from_iter([("acc".to_owned(), json!(50.0)), ("name".to_owned(), json!("x"))]);
         sink.observe(&Event::Finished { task, key: String::new(), metrics, seconds: 1.0 }).unwrap();
 
-        let files = fs::read_dir(folder.path().join("trained@data=a_b")).unwrap();
+        let folders = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let folders: Vec<_> = folders.collect();
+        assert!(folders[0].file_name().unwrap().to_str().unwrap().starts_with("trained@data=a_b~"));
+        let files = fs::read_dir(&folders[0]).unwrap();
         let files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
         assert_eq!(files.len(), 1);
         assert!(files[0].file_name().unwrap().to_str().unwrap().starts_with("events.out.tfevents.1"));

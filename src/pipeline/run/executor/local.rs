@@ -19,7 +19,7 @@ use crate::pipeline::run::task_log::TaskLog;
 use crate::pipeline::state::key::Subject;
 use crate::pipeline::state::{Keyed, survey};
 use crate::stages::{Observer, Progress, Stage, StageError};
-use crate::store::{Damage, Execution, Key, KeyLock, Record, RecordDraft, Store};
+use crate::store::{Damage, Execution, Key, KeyLock, Record, RecordDraft, Source, Store, StoreError};
 
 /// The least time between two [`Event::Progress`] of a task within an epoch.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
@@ -51,7 +51,10 @@ impl Executor for Local<'_> {
         let attempt = || {
             Attempt { local: self, job, bound: &job.bind(self.kinds, self.backend.numerics())?, report }.run()
         };
-        catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| Err(panicked(job, &*panic)))
+        match catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| Err(panicked(job, &*panic))) {
+            Err(TaskError::Store(StoreError::Stopped)) => Ok(Ended::Stopped),
+            ended => ended,
+        }
     }
 }
 
@@ -65,7 +68,9 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn run(&self) -> Result<Ended, TaskError> {
-        let keyed = self.subject().keyed(&self.job.inputs, self.local.store)?;
+        // The survey may be hours old.
+        let sources = self.subject().sources(self.local.store)?;
+        let keyed = Keyed::from(self.subject().components(&self.job.inputs, &sources));
         if self.job.key != Some(keyed.key) {
             if let Some(record) = self.find(&keyed.key)? {
                 return Ok(Ended::Cached(record));
@@ -79,7 +84,7 @@ impl Attempt<'_> {
         if let Some(record) = self.find(&keyed.key)? {
             return Ok(Ended::Cached(record));
         }
-        self.compute(keyed, &lock)
+        self.compute(keyed, &sources, &lock)
     }
 
     fn subject(&self) -> Subject<'_> {
@@ -116,23 +121,37 @@ impl Attempt<'_> {
     }
 
     /// Runs the stage and commits its outputs. The log records how it ended.
-    fn compute(&self, keyed: Keyed, lock: &KeyLock) -> Result<Ended, TaskError> {
+    fn compute(&self, keyed: Keyed, sources: &[Source], lock: &KeyLock) -> Result<Ended, TaskError> {
         let (task, threads, memory) = (&self.job.label, self.job.threads, &self.local.memory);
         (self.report)(Report::Started { started: keyed.key });
-        let log = TaskLog::open(&self.local.store.log(&keyed.key), task, threads);
+        let file = match self.local.store.append_log(lock) {
+            // Somebody planted a link or a FIFO, which no task may write to.
+            Err(error) if error.unfit() => return Err(error.into()),
+            opened => opened,
+        };
+        let log = TaskLog::open(file, task, threads);
         memory.start(task.id);
-        let ended = catch_unwind(AssertUnwindSafe(|| self.run_stage(keyed, lock, &log)))
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run_stage(keyed, sources, lock, &log)))
             .unwrap_or_else(|panic| Err(panicked(self.job, &*panic)));
         memory.stop(task.id);
         match &ended {
-            Ok(Ended::Stopped) => log.line("stopped; the next attempt resumes from the checkpoint"),
+            Ok(Ended::Stopped) | Err(TaskError::Store(StoreError::Stopped)) => {
+                log.line("stopped; the next attempt resumes from the checkpoint")
+            }
             Ok(_) => log.line("finished"),
             Err(error) => log.line(&format!("failed: {}", error.with_hint())),
         }
         ended
     }
 
-    fn run_stage(&self, keyed: Keyed, lock: &KeyLock, log: &TaskLog) -> Result<Ended, TaskError> {
+    /// `sources` are the outside files as they were when their digests entered the key.
+    fn run_stage(
+        &self,
+        keyed: Keyed,
+        sources: &[Source],
+        lock: &KeyLock,
+        log: &TaskLog,
+    ) -> Result<Ended, TaskError> {
         let (job, store) = (self.job, self.local.store);
         let work = store.work(lock)?;
         let partial = store.partial(&keyed.key)?;
@@ -145,10 +164,12 @@ impl Attempt<'_> {
             Err(TaskError::Stage(StageError::Stopped)) => return Ok(Ended::Stopped),
             other => other?,
         };
+        self.subject().check_unchanged(sources, store)?;
         let exec = Execution {
             pipeline: job.pipeline.clone(),
             task: job.label.to_string(),
             peak_bytes: self.local.memory.stop(job.label.id),
+            warnings: observer.into_warnings(),
             ..clock.stop(job.threads)
         };
         let draft = RecordDraft { components: keyed.components.to_value(), outputs, metrics, exec };
@@ -175,14 +196,20 @@ struct Reporter<'a> {
     task: TaskRef,
     report: &'a OnReport<'a>,
     log: &'a TaskLog,
-    clock: &'a Clock,
+    clock: &'a Clock<'a>,
     /// The time and the epoch of the last reported progress.
     last: Mutex<Option<(Instant, usize)>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl<'a> Reporter<'a> {
-    fn new(task: TaskRef, report: &'a OnReport<'a>, log: &'a TaskLog, clock: &'a Clock) -> Self {
-        Self { task, report, log, clock, last: Mutex::new(None) }
+    fn new(task: TaskRef, report: &'a OnReport<'a>, log: &'a TaskLog, clock: &'a Clock<'a>) -> Self {
+        Self { task, report, log, clock, last: Mutex::new(None), warnings: Mutex::new(vec![]) }
+    }
+
+    /// The warnings of the stage, for its record.
+    fn into_warnings(self) -> Vec<String> {
+        self.warnings.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether to report progress in `epoch` at `now`. If so, remembers it as the last report.
@@ -211,19 +238,29 @@ impl Observer for Reporter<'_> {
         let (task, line) = (self.task.clone(), line.to_owned());
         (self.report)(Report::Event(Event::Note { task, line }));
     }
+
+    fn warn(&self, line: &str) {
+        self.log.line(&format!("warning: {line}"));
+        let (task, line) = (self.task.clone(), line.to_owned());
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        (self.report)(Report::Event(Event::Warning { task, line }));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Folder;
     use crate::pipeline::plan::{Label, TaskId};
+    use crate::store::StoreError;
 
     #[test]
     fn progress_is_reported_10_times_per_second_and_at_every_epoch() {
         let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
+        let log = TaskLog::open(Err(StoreError::SourceMissing("log".into())), &task, 1);
         let folder = tempfile::tempdir().unwrap();
-        let log = TaskLog::open(&folder.path().join("log"), &task, 1);
-        let clock = Clock::start(folder.path());
+        let folder = Folder::open(folder.path()).unwrap();
+        let clock = Clock::start(&folder);
         let reporter = Reporter::new(task, &|_| (), &log, &clock);
         let start = Instant::now();
         let at = |epoch, milliseconds| reporter.is_due(epoch, start + Duration::from_millis(milliseconds));
