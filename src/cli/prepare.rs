@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
+use super::ui::Ui;
 use crate::manifest::{Draft, Override};
 use crate::nn::Backend;
 use crate::pipeline::{self, Plan, Target, TaskId};
 use crate::stages;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A plan and the store that it runs in.
 pub(super) struct Prepared {
@@ -24,15 +25,25 @@ pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -
 
 /// Reads and checks the manifest, and looks at the cache. This creates nothing: neither the manifest nor the cache has to be
 /// in a folder that can be written.
-pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
-    let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
-    Ok(Prepared { plan, store: Store::look(&global.cache_dir)? })
+pub(super) fn prepare(args: &ManifestArgs, global: &Global, ui: &Ui) -> Result<Prepared, CliError> {
+    prepare_with(Store::look, args, global, ui)
 }
 
 /// Reads and checks the manifest, then opens the cache for a run, so that an invalid manifest creates no cache.
-pub(super) fn prepare_run(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
-    let prepared = prepare(args, global)?;
-    Ok(Prepared { store: Store::open(&global.cache_dir)?, ..prepared })
+pub(super) fn prepare_run(args: &ManifestArgs, global: &Global, ui: &Ui) -> Result<Prepared, CliError> {
+    prepare_with(Store::open, args, global, ui)
+}
+
+fn prepare_with(
+    open: fn(&Path) -> Result<Store, StoreError>,
+    args: &ManifestArgs,
+    global: &Global,
+    ui: &Ui,
+) -> Result<Prepared, CliError> {
+    let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
+    let mut store = open(&global.cache_dir)?;
+    store.watch(ui.hashing(None));
+    Ok(Prepared { plan, store })
 }
 
 impl Prepared {

@@ -75,7 +75,7 @@ fn column_and_value(text: &str) -> Result<(String, String), String> {
 
 impl Results {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let prepared = prepare(&self.manifest, global)?;
+        let prepared = prepare(&self.manifest, global, ui)?;
         let (plan, store) = (&prepared.plan, &prepared.store);
         let whole = self.format.is_none() && self.filter.is_empty() && self.sort.is_none();
         if whole {

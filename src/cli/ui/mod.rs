@@ -10,6 +10,7 @@ mod bars;
 pub(super) mod card;
 pub(super) mod format;
 pub(super) mod graph;
+mod hashing;
 mod lines;
 mod log;
 mod pace;
@@ -20,6 +21,7 @@ pub(super) mod table;
 mod watcher;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
@@ -30,8 +32,10 @@ use super::error::CliError;
 use super::options::Color;
 use crate::pipeline::{Event, Forecast, TaskRef};
 use crate::plain;
+use crate::store::HashWatch;
 
 use graph::Graph;
+use hashing::Hashing;
 use report::Reporter;
 use skipped::Group;
 use style::Style;
@@ -109,9 +113,7 @@ impl Ui {
 
     /// Writes lines to standard error: what the rooms of this folder have put together.
     fn block(&self, text: &str) {
-        let text = plain::only_colored(text);
-        // A closed standard error is not an error.
-        self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
+        block(&self.bars, &plain::only_colored(text));
     }
 
     /// Prints the line of an event, if it has one at this verbosity.
@@ -152,6 +154,11 @@ impl Ui {
         self.block(&text);
     }
 
+    /// Shows the progress of hashing, if it takes long, until the watch is dropped. Once `stop` is set, hashing stops.
+    pub(super) fn hashing(&self, stop: Option<Arc<AtomicBool>>) -> Arc<dyn HashWatch> {
+        Arc::new(Hashing::new(self, stop))
+    }
+
     /// A bar for work that is measured in bytes; the caller clears it at the end.
     pub(super) fn bytes(&self, what: &str, total: u64) -> ProgressBar {
         bars::bytes(&self.bars, what, total)
@@ -161,4 +168,10 @@ impl Ui {
     pub(super) fn watch<'a>(&'a self, stop: &'a AtomicBool, forecast: Forecast<'a>) -> Watcher<'a> {
         Watcher::new(self, stop, forecast)
     }
+}
+
+/// Writes lines to standard error, above the bars.
+fn block(bars: &MultiProgress, text: &str) {
+    // A closed standard error is not an error.
+    bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
 }

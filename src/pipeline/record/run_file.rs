@@ -13,6 +13,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::git::Git;
 use crate::files::{Durability, Folder, open_regular};
 use crate::pipeline::plan::{Label, Plan, Task, TaskRef};
 use crate::pipeline::run::{Ending, Run, Settings};
@@ -111,15 +112,6 @@ pub struct Program {
     pub version: String,
     /// Its arguments.
     pub arguments: Vec<String>,
-}
-
-/// The state of a repository.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Git {
-    /// The commit.
-    pub commit: String,
-    /// Whether files have uncommitted changes.
-    pub dirty: bool,
 }
 
 /// A machine.
