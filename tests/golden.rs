@@ -77,7 +77,7 @@ fn run_golden() -> TempDir {
         for variable in ["CACHE_DIR", "DATA_DIR", "SIMD", "THREADS"] {
             program.env_remove(format!("ARGD_PIPE_{variable}"));
         }
-        let ended = program.output().unwrap();
+        let ended = program.env("XDG_CACHE_HOME", folder.path()).output().unwrap();
         assert!(ended.status.success(), "{arguments}: {}", String::from_utf8_lossy(&ended.stderr));
     }
     folder

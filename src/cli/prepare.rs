@@ -10,7 +10,7 @@ use crate::manifest::{Draft, Override};
 use crate::nn::Backend;
 use crate::pipeline::{self, Plan, Target, TaskId};
 use crate::stages;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A plan and the store that it runs in.
 pub(super) struct Prepared {
@@ -23,11 +23,26 @@ pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -
     Ok(pipeline::plan(Draft::load(manifest, overrides)?, &stages::all(), backend)?)
 }
 
-/// Reads and checks the manifest, then opens the cache, so that an invalid manifest creates no cache.
+/// Reads and checks the manifest, and looks at the cache. This creates nothing: neither the manifest nor the cache has to be
+/// in a folder that can be written.
 pub(super) fn prepare(args: &ManifestArgs, global: &Global, ui: &Ui) -> Result<Prepared, CliError> {
+    prepare_with(Store::look, args, global, ui)
+}
+
+/// Reads and checks the manifest, then opens the cache for a run, so that an invalid manifest creates no cache.
+pub(super) fn prepare_run(args: &ManifestArgs, global: &Global, ui: &Ui) -> Result<Prepared, CliError> {
+    prepare_with(Store::open, args, global, ui)
+}
+
+fn prepare_with(
+    open: fn(&Path) -> Result<Store, StoreError>,
+    args: &ManifestArgs,
+    global: &Global,
+    ui: &Ui,
+) -> Result<Prepared, CliError> {
     let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
     global.check_cache()?;
-    let mut store = Store::open(&global.cache_dir)?;
+    let mut store = open(&global.cache_dir)?;
     store.watch(ui.hashing(None));
     Ok(Prepared { plan, store })
 }

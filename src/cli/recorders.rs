@@ -29,13 +29,13 @@ pub(super) struct Recording {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     tensorboard: Option<PathBuf>,
 
-    /// Write the lock file `results/<name>.lock`: the key and the outputs of every task.
+    /// Write the lock file `results/<name>.lock`: the key, the outputs and the metrics of every task.
     #[arg(long, conflicts_with_all = ["locked", "targets"])]
     lock: bool,
 
     /// Compare with the lock file, and exit with 5 if something differs.
     ///
-    /// Keys are compared before anything runs, and outputs after the run. If something differs, no results are written.
+    /// Keys are compared before anything runs, outputs and metrics after the run. If something differs, no results are written.
     #[arg(long)]
     pub locked: bool,
 }
@@ -73,7 +73,7 @@ impl Recording {
         }
     }
 
-    /// After a complete run: fails if its outputs do not match the lock file, or writes the lock file. Returns lines that
+    /// After a complete run: fails if its results do not match the lock file, or writes the lock file. Returns lines that
     /// report it.
     pub(super) fn check_run(
         &self,
@@ -85,11 +85,19 @@ impl Recording {
         let path = Lock::path(&prepared.plan);
         if let Some(lock) = self.read_lock(prepared, command)? {
             refuse(&lock.check_run(&prepared.plan, |id| run.record(id)), command, ui)?;
-            Ok(vec![format!("the results match {}", path.display())])
+            let mut lines = vec![format!("the results match {}", path.display())];
+            if !lock.locks_metrics() {
+                lines.push(format!(
+                    "{} is of an earlier format and has no metrics: only outputs were compared; `{command}` adds them",
+                    path.display()
+                ));
+            }
+            Ok(lines)
         } else if let Some(lock) = Lock::of(&prepared.plan, |id| run.record(id)).filter(|_| self.lock) {
             results::check_place(&path)?;
             lock.write(&path).map_err(cannot_write(&path))?;
-            Ok(vec![format!("wrote the key and the outputs of every task to {}", path.display())])
+            let path = path.display();
+            Ok(vec![format!("wrote the key, the outputs and the metrics of every task to {path}")])
         } else {
             Ok(vec![])
         }

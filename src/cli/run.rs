@@ -10,7 +10,7 @@ use clap::Args;
 use super::error::CliError;
 use super::executor;
 use super::options::{Global, ManifestArgs, TargetArgs};
-use super::prepare::{Prepared, prepare};
+use super::prepare::{Prepared, prepare, prepare_run};
 use super::recorders::{Recording, RunFile};
 use super::size::{Size, memory};
 use super::threads::{self, positive};
@@ -112,6 +112,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let settings = self.settings(ui)?;
+        let prepare = if self.dry_run { prepare } else { prepare_run };
         let prepared = prepare(&self.manifest, global, ui)?;
         self.recording.check_plan(&prepared, &self.lock_command(global), ui)?;
         let (mut prepared, picked) = prepared.narrow(&self.targets.targets, self.downstream)?;

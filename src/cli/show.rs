@@ -132,6 +132,9 @@ impl Look<'_> {
         for (name, value) in task.bound.params().as_object().into_iter().flatten() {
             card.line("params", &format!("{name}: {value}"));
         }
+        for source in task.bound.sources() {
+            card.line("reads", &source.display().to_string());
+        }
         for (name, artifacts) in [("inputs", self.inputs()), ("outputs", self.outputs())] {
             artifacts.iter().for_each(|artifact| card.line(name, &artifact.to_string()));
         }
@@ -165,6 +168,7 @@ impl Look<'_> {
             "version": self.task.version,
             "seed": self.task.seed,
             "params": self.task.bound.params(),
+            "sources": self.task.bound.sources(),
             "inputs": artifacts(self.inputs()),
             "outputs": artifacts(self.outputs()),
             "record": self.record(),
@@ -195,7 +199,8 @@ fn metrics(task: &Task, record: &Record) -> Vec<String> {
 fn execution(exec: &Execution) -> Vec<String> {
     let Execution { host, started, seconds, threads, argd_version, peak_bytes, pipeline, task, warnings: _ } =
         exec;
-    let started = Utc::from(UNIX_EPOCH + Duration::from_secs(*started));
+    // A record of others may name a time that no clock shows.
+    let started = Utc::from(UNIX_EPOCH + Duration::from_secs((*started).min(u32::MAX.into())));
     let mut facts = vec![
         format!("as {pipeline}/{task}"),
         format!("on {host}, by argd-pipe {argd_version}"),

@@ -97,6 +97,8 @@ pub struct Facts {
     pub modified: SystemTime,
     /// The device and the inode.
     pub identity: (u64, u64),
+    /// The number of the user that it belongs to.
+    pub owner: u32,
 }
 
 impl From<Stat> for Facts {
@@ -114,6 +116,7 @@ impl From<Stat> for Facts {
             bytes: whole(stat.st_size),
             modified,
             identity: (whole(stat.st_dev), whole(stat.st_ino)),
+            owner: stat.st_uid,
         }
     }
 }
@@ -126,7 +129,8 @@ fn whole(number: impl TryInto<u64>) -> u64 {
 /// An open folder, see the [module](self).
 #[derive(Debug)]
 pub struct Folder {
-    dir: OwnedFd,
+    /// `None` if it is missing.
+    dir: Option<OwnedFd>,
     path: PathBuf,
 }
 
@@ -153,7 +157,12 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         let named = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let dir = rustix::fs::open(named, HOLD, Mode::empty())?;
-        Ok(Self { dir, path: path.to_owned() })
+        Ok(Self { dir: Some(dir), path: path.to_owned() })
+    }
+
+    /// Stands for a folder that does not exist: everything in it is missing, and nothing can be created in it.
+    pub fn missing(path: &Path) -> Self {
+        Self { dir: None, path: path.to_owned() }
     }
 
     /// Opens a folder that the user named, and creates it with its parents if it is missing. Its path may lead through
@@ -182,7 +191,7 @@ impl Folder {
             return self.again();
         }
         let dir = self.walk(path, &mut |_, _| Err(Errno::NOENT))?;
-        Ok(Self { dir, path: path.to_owned() })
+        Ok(Self { dir: Some(dir), path: path.to_owned() })
     }
 
     /// Opens a folder below this one, and creates it with its parents if it is missing.
@@ -199,7 +208,7 @@ impl Folder {
             Err(Errno::EXIST) => Ok(()),
             other => other,
         })?;
-        Ok(Self { dir, path: path.to_owned() })
+        Ok(Self { dir: Some(dir), path: path.to_owned() })
     }
 
     /// Creates a folder in an existing one.
@@ -209,7 +218,7 @@ impl Folder {
     /// It exists, or cannot be created, or a link is on the way.
     pub fn new_folder(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
-        Ok(mkdirat(&parent.dir, name, FOLDER_MODE)?)
+        Ok(mkdirat(parent.dir()?, name, FOLDER_MODE)?)
     }
 
     /// Opens a file to read it.
@@ -317,7 +326,7 @@ impl Folder {
     /// It cannot be renamed, or a link is on the way.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((from, old), (to, new)) = (self.parent(from)?, self.parent(to)?);
-        Ok(renameat(&from.dir, old, &to.dir, new)?)
+        Ok(renameat(from.dir()?, old, to.dir()?, new)?)
     }
 
     /// Removes a file, or a link itself.
@@ -327,7 +336,7 @@ impl Folder {
     /// It is missing, cannot be removed, or a link is on the way.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
-        Ok(unlinkat(&parent.dir, name, AtFlags::empty())?)
+        Ok(unlinkat(parent.dir()?, name, AtFlags::empty())?)
     }
 
     /// Removes a folder and everything in it: of a link, only the link itself.
@@ -337,7 +346,7 @@ impl Folder {
     /// Something cannot be removed, or a link is on the way.
     pub fn remove_all(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
-        remove_tree(parent.dir.as_fd(), name)
+        remove_tree(parent.dir()?.as_fd(), name)
     }
 
     /// The facts about a file, folder or link.
@@ -347,7 +356,7 @@ impl Folder {
     /// It is missing, or a link is on the way.
     pub fn facts(&self, path: &Path) -> io::Result<Facts> {
         let (parent, name) = self.parent(path)?;
-        Ok(statat(&parent.dir, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
+        Ok(statat(parent.dir()?, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
     }
 
     /// What is in this folder, in no order. What is removed meanwhile may be missing.
@@ -357,8 +366,8 @@ impl Folder {
     /// The folder cannot be read.
     pub fn list(&self) -> io::Result<Vec<(PathBuf, Facts)>> {
         let mut found = vec![];
-        for name in names_in(openat(&self.dir, ".", LIST, Mode::empty())?)? {
-            match statat(&self.dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        for name in names_in(openat(self.dir()?, ".", LIST, Mode::empty())?)? {
+            match statat(self.dir()?, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => found.push((self.path.join(name), stat.into())),
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
@@ -373,7 +382,7 @@ impl Folder {
     ///
     /// They cannot be written.
     pub fn sync(&self) -> io::Result<()> {
-        File::from(openat(&self.dir, ".", LIST, Mode::empty())?).sync_all()
+        File::from(openat(self.dir()?, ".", LIST, Mode::empty())?).sync_all()
     }
 
     /// Opens the folder of a file.
@@ -395,13 +404,18 @@ impl Folder {
     }
 
     fn again(&self) -> io::Result<Self> {
-        Ok(Self { dir: self.dir.try_clone()?, path: self.path.clone() })
+        Ok(Self { dir: Some(self.dir()?.try_clone()?), path: self.path.clone() })
+    }
+
+    fn dir(&self) -> io::Result<&OwnedFd> {
+        Ok(self.dir.as_ref().ok_or(Errno::NOENT)?)
     }
 
     fn open_file(&self, path: &Path, how: OFlags) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
-        let opened = openat(&parent.dir, name, how | FILE, FILE_MODE);
-        let file = File::from(opened.map_err(|error| explain(error, parent.dir.as_fd(), name, path))?);
+        let dir = parent.dir()?;
+        let opened = openat(dir, name, how | FILE, FILE_MODE);
+        let file = File::from(opened.map_err(|error| explain(error, dir.as_fd(), name, path))?);
         if file.metadata()?.is_file() { Ok(file) } else { Err(Unfit::NotAFile.into()) }
     }
 
@@ -411,7 +425,7 @@ impl Folder {
         path: &Path,
         missing: &mut dyn FnMut(BorrowedFd<'_>, &OsStr) -> rustix::io::Result<()>,
     ) -> io::Result<OwnedFd> {
-        let (mut dir, mut at) = (self.dir.try_clone()?, self.path.clone());
+        let (mut dir, mut at) = (self.dir()?.try_clone()?, self.path.clone());
         for name in self.names(path)? {
             at.push(name);
             let open = |dir: &OwnedFd| openat(dir, name, HOLD | OFlags::NOFOLLOW, Mode::empty());
@@ -538,6 +552,15 @@ mod tests {
         folder.write_whole(&at("a/c/file"), Durability::Name, b"bytes").unwrap();
         folder.remove_all(&at("a")).unwrap();
         assert_eq!(folder.list().unwrap(), []);
+    }
+
+    #[test]
+    fn everything_in_a_missing_folder_is_missing() {
+        let (outer, _) = fixture();
+        let folder = Folder::missing(&outer.path().join("missing"));
+        let path = folder.path().join("a/b");
+        assert!(all_ways(&folder, &path).iter().all(|error| error.kind() == io::ErrorKind::NotFound));
+        assert!(folder.list().is_err() && !folder.path().exists());
     }
 
     #[test]

@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::Tried;
 use super::files::{create_shard, sync_parent, write_synced};
 use super::hashing::{Watched, hash};
 use super::records::{self, DraftOutput, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
-use super::{KeyLock, Store, StoreError, Work};
+use super::{Fault, KeyLock, Store, StoreError, Work};
 
 /// Names a step of [`Store::commit`] after which the process aborts. Only for tests of crashes.
 pub const FAIL_POINT_VARIABLE: &str = "ARGD_PIPE_FAIL_POINT";
@@ -102,7 +102,7 @@ impl Store {
         file.set_permissions(Permissions::from_mode(0o444)).tried("write-protect", &path)?;
         let object = self.object(&digest);
         create_shard(&self.root, &object)?;
-        self.root.rename(&path, &object).tried("create", &object)?;
+        self.put(&path, &object)?;
         fail_point("object-renamed");
         Ok(OutputRecord { port, size, digest })
     }
@@ -116,9 +116,22 @@ impl Store {
         write_synced(&self.root, &draft, &bytes)?;
         fail_point("record-written");
         create_shard(&self.root, &place)?;
-        self.root.rename(&draft, &place).tried("create", &place)?;
+        self.put(&draft, &place)?;
         fail_point("record-renamed");
         sync_parent(&self.root, &place)
+    }
+
+    /// Renames a file to its place. A folder that has taken the place is set aside.
+    fn put(&self, file: &Path, place: &Path) -> Result<(), StoreError> {
+        let renamed = match self.root.rename(file, place) {
+            Err(error) if error.kind() == ErrorKind::IsADirectory => {
+                let damage = self.set_aside(place.to_owned(), Fault::Unfit(error.to_string()));
+                tracing::debug!("{damage}");
+                self.root.rename(file, place)
+            }
+            other => other,
+        };
+        renamed.tried("create", place)
     }
 
     /// Step 4. A file that cannot be removed does no harm.

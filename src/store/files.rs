@@ -6,6 +6,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::StoreError;
 use super::error::Tried;
 use crate::files::{Durability, Facts, Folder, Kind};
@@ -35,9 +37,47 @@ pub(super) fn write_synced(root: &Folder, path: &Path, bytes: &[u8]) -> Result<(
     written.tried("write", path)
 }
 
-/// Removes a file, unless another process has removed it.
+/// Removes a file, or the folder that has taken its place, unless another process has removed it.
 pub(super) fn remove(root: &Folder, path: &Path) -> Result<(), StoreError> {
-    unless_gone(root.remove(path)).map(drop).tried("remove", path)
+    unless_gone(root.remove_all(path)).map(drop).tried("remove", path)
+}
+
+/// Moves a file, or what has taken its place, unless another process has moved it. Replaces whatever is at the new place.
+pub(super) fn move_away(root: &Folder, path: &Path, place: &Path) -> io::Result<()> {
+    match root.rename(path, place) {
+        Err(error) if error.kind() == ErrorKind::NotFound && unless_gone(root.facts(path))?.is_none() => {
+            Ok(())
+        }
+        // A folder and a file do not replace each other, and the folder of the place may be missing.
+        Err(_) => {
+            place.parent().map_or(Ok(()), |folder| root.create_folder(folder).map(drop))?;
+            let _ = remove(root, place);
+            root.rename(path, place)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Whether a file that cannot be read for this reason is damaged, so that it can be set aside and computed again: the
+/// disk cannot read it, or something else has its place. A missing permission, a lack of resources and a server that
+/// does not answer are no damage.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    use ErrorKind::{
+        Interrupted, NotFound, OutOfMemory, PermissionDenied, StaleNetworkFileHandle, TimedOut, WouldBlock,
+    };
+    const LACKS: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    let lacks = LACKS.iter().any(|lack| error.raw_os_error() == Some(lack.raw_os_error()));
+    let other = matches!(
+        error.kind(),
+        Interrupted
+            | NotFound
+            | OutOfMemory
+            | PermissionDenied
+            | StaleNetworkFileHandle
+            | TimedOut
+            | WouldBlock
+    );
+    !lacks && !other
 }
 
 /// Replaces a file that costs little to lose. A reader sees the old one or the new one; a power cut may leave none.
@@ -54,6 +94,17 @@ pub(super) fn files_below(root: &Folder, folder: &Path) -> Result<Vec<(PathBuf, 
                 Kind::Folder => open.push(path),
                 Kind::File | Kind::Link | Kind::Other => found.push((path, facts)),
             }
+        }
+    }
+    Ok(found)
+}
+
+/// What is in the folders of a folder, where objects and records have their places. Whatever has taken a place is listed.
+pub(super) fn places_below(root: &Folder, folder: &Path) -> Result<Vec<(PathBuf, Facts)>, StoreError> {
+    let mut found = vec![];
+    for (shard, facts) in list(root, folder)? {
+        if facts.kind == Kind::Folder {
+            found.extend(list(root, &shard)?);
         }
     }
     Ok(found)

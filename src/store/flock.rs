@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ const LONGEST: u64 = 300;
 /// Takes the lock of a file, and writes the holder to it; `None` if it is held.
 pub(super) fn try_lock_file(root: &Folder, path: &Path) -> Result<Option<File>, StoreError> {
     let mut file = loop {
-        let file = root.update(path).tried("open lock file", path)?;
+        let file = open_lock(root, path).tried("open lock file", path)?;
         if !try_lock(&file, path)? {
             return Ok(None);
         }
@@ -39,9 +39,23 @@ pub(super) fn sign(file: &mut File) {
     let _ = file.set_len(0).and_then(|()| file.write_all(signature.as_bytes()));
 }
 
+/// Opens a lock file, and creates it if it is missing. If only its owner can write it, or nobody can, it is opened for
+/// reading: that is enough for a lock.
+pub(super) fn open_lock(root: &Folder, path: &Path) -> io::Result<File> {
+    root.update(path).or_else(|error| match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => root.read(path).map_err(|_| error),
+        _ => Err(error),
+    })
+}
+
 /// Removes a lock file unless its lock is held; with `dry_run` it only returns whether it would be removed.
 pub(super) fn remove_unless_held(root: &Folder, path: &Path, dry_run: bool) -> Result<bool, StoreError> {
-    let Some(file) = unless_gone(root.read(path)).tried("open lock file", path)? else { return Ok(false) };
+    let file = match unless_gone(root.read(path)) {
+        // It may be held: only its owner knows.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+        other => other.tried("open lock file", path)?,
+    };
+    let Some(file) = file else { return Ok(false) };
     let goes = try_lock(&file, path)? && is_at(root, &file, path)?;
     if goes && !dry_run {
         remove(root, path)?;

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::error::Tried;
 use super::files::{files_below, list, remove};
 use super::inventory::{Amount, Entry, Kept, amount, referenced};
+use super::uses::{InUse, UnreadableMark};
 use super::{Digest, Key, Store, StoreError};
 use crate::files::{Facts, Kind};
 
@@ -52,6 +53,8 @@ pub struct Collection {
     pub locks: Amount,
     /// Results that were kept only because a live run or a kept manifest uses them.
     pub spared: usize,
+    /// Marks of use that could not be read. If there is one, no result was removed.
+    pub unreadable: Vec<UnreadableMark>,
     /// The remaining artifacts.
     pub left: Amount,
 }
@@ -67,9 +70,14 @@ impl Store {
         if let Some(Entry { path, .. }) = entries.iter().find(|entry| matches!(entry.kept, Kept::Newer)) {
             return Err(StoreError::CannotCollect { path: path.clone() });
         }
-        let Choice { stay, go, spared } = choose(entries, policy, &self.uses.in_use()?, now);
+        let InUse { keys, unreadable } = self.uses.in_use()?;
+        // Without all marks, it is not known which results are in use.
+        let Choice { stay, go, spared } = match unreadable.as_slice() {
+            [] => choose(entries, policy, &keys, now),
+            _ => Choice { stay: entries, go: vec![], spared: 0 },
+        };
         let done = stay.iter().map(|entry| entry.key).collect();
-        let mut collection = Collection { spared, ..Collection::default() };
+        let mut collection = Collection { spared, unreadable, ..Collection::default() };
         for entry in &go {
             self.delete(&entry.path, policy)?;
         }
@@ -113,7 +121,8 @@ impl Store {
         for (path, facts) in list(&self.root, &partials)? {
             let named = path.file_name().and_then(|name| name.to_str()?.parse::<Key>().ok());
             let Some(key) = named.filter(|_| facts.kind == Kind::Folder) else { continue };
-            let Some(_lock) = self.try_lock(&key)? else { continue };
+            // A lock of another user that cannot be opened may be held.
+            let Ok(Some(_lock)) = self.try_lock(&key) else { continue };
             let files = files_below(&self.root, &path)?;
             let given_up = last_written(&files).is_some_and(|written| is_unused(written, policy, now));
             if !given_up && !done.contains(&key) {
@@ -144,7 +153,8 @@ impl Store {
             if done.contains(&key) || !(gone.contains(&key) || given_up()) {
                 continue;
             }
-            let Some(_lock) = self.try_lock(&key)? else { continue };
+            // A lock of another user that cannot be opened may be held.
+            let Ok(Some(_lock)) = self.try_lock(&key) else { continue };
             self.delete(&path, policy)?;
             collection.logs += Amount::of(facts.bytes);
         }
@@ -153,8 +163,9 @@ impl Store {
 
     /// Removes corrupt files.
     fn collect_corrupt(&self, policy: &Policy, collection: &mut Collection) -> Result<(), StoreError> {
-        let files = files_below(&self.root, &self.layout.corrupt())?;
-        files.iter().try_for_each(|(path, _)| self.delete(path, policy))?;
+        let corrupt = self.layout.corrupt();
+        let files = files_below(&self.root, &corrupt)?;
+        list(&self.root, &corrupt)?.iter().try_for_each(|(path, _)| self.delete(path, policy))?;
         collection.corrupt = amount(&files);
         Ok(())
     }
@@ -209,28 +220,29 @@ pub(super) fn is_unused(used: SystemTime, policy: &Policy, now: SystemTime) -> b
 /// The bytes of the artifacts of some records; a shared artifact counts once.
 struct Room {
     bytes: u64,
-    names: HashMap<Digest, usize>,
+    /// By artifact: its size, and the number of records that name it.
+    named: HashMap<Digest, (u64, usize)>,
 }
 
 impl Room {
     fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let mut room = Self { bytes: 0, names: HashMap::new() };
+        let mut room = Self { bytes: 0, named: HashMap::new() };
         for output in entries.filter_map(Entry::record).flat_map(|record| &record.outputs) {
-            let names = room.names.entry(output.digest).or_default();
-            *names += 1;
-            if *names == 1 {
-                room.bytes += output.size;
+            let (size, records) = room.named.entry(output.digest).or_insert((output.size, 0));
+            if *records == 0 {
+                room.bytes = room.bytes.saturating_add(*size);
             }
+            *records += 1;
         }
         room
     }
 
     fn give_up(&mut self, entry: &Entry) {
         for output in entry.record().iter().flat_map(|record| &record.outputs) {
-            if let Some(names) = self.names.get_mut(&output.digest) {
-                *names -= 1;
-                if *names == 0 {
-                    self.bytes -= output.size;
+            if let Some((size, records)) = self.named.get_mut(&output.digest) {
+                *records -= 1;
+                if *records == 0 {
+                    self.bytes = self.bytes.saturating_sub(*size);
                 }
             }
         }

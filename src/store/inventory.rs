@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::files::files_below;
+use super::files::{files_below, places_below};
 use super::records::{self, Found};
 use super::{Digest, Key, Record, Store, StoreError};
-use crate::files::{Facts, Folder};
+use crate::files::{Facts, Folder, Kind};
 
 /// The file of a record.
 #[derive(Debug)]
@@ -66,7 +66,8 @@ impl Amount {
 impl AddAssign for Amount {
     fn add_assign(&mut self, other: Self) {
         self.files += other.files;
-        self.bytes += other.bytes;
+        // A record of others may name any size.
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 
@@ -94,7 +95,7 @@ pub struct Sizes {
     pub logs: Amount,
     /// Corrupt files that were set aside.
     pub corrupt: Amount,
-    /// Everything else: journals, run folders, work folders, locks, memos.
+    /// Everything else: journals, run folders, work folders, locks.
     pub others: Amount,
 }
 
@@ -122,7 +123,7 @@ pub(super) struct Object {
 impl Store {
     /// Reads all records in the order of their keys; does not check artifacts.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let files = files_below(&self.root, &self.layout.records())?;
+        let files = places_below(&self.root, &self.layout.records())?;
         let entries = files.into_iter().filter_map(|(path, facts)| {
             let key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
             entry(&self.root, key, path, &facts).transpose()
@@ -134,7 +135,7 @@ impl Store {
 
     /// Reads the records that were used last, the newest first, at most `limit`. Skips those that cannot be read.
     pub fn newest_records(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
-        let mut files = files_below(&self.root, &self.layout.records())?;
+        let mut files = places_below(&self.root, &self.layout.records())?;
         files.sort_by_key(|(_, facts)| Reverse(facts.modified));
         let record = |(path, _): (PathBuf, Facts)| {
             let key: Key = path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()?;
@@ -148,10 +149,11 @@ impl Store {
 
     /// Lists every artifact.
     pub(super) fn objects(&self) -> Result<Vec<Object>, StoreError> {
-        let files = files_below(&self.root, &self.layout.objects())?;
+        let files = places_below(&self.root, &self.layout.objects())?;
         let object = |(path, facts): (PathBuf, Facts)| {
             let digest = path.file_name()?.to_str()?.parse().ok()?;
-            Some(Object { digest, bytes: facts.bytes, path })
+            let bytes = if facts.kind == Kind::File { facts.bytes } else { 0 };
+            Some(Object { digest, bytes, path })
         };
         Ok(files.into_iter().filter_map(object).collect())
     }

@@ -11,10 +11,9 @@
 //! v1/corrupt/                 corrupt files
 //! v1/runs/<time>-<name>/      run folders; nothing here needs them
 //! v1/live/<unique>            the keys that each live process uses; locked as long as it lives
-//! v1/*.memo                   digests by file identity; they only save time, safe to delete
 //! ```
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::Tried;
@@ -35,6 +34,11 @@ pub(super) const JOURNAL: &str = "jsonl";
 /// The end of the names of the lock files of journals.
 pub(super) const JOURNAL_LOCK: &str = ".journal";
 
+/// Whether a file cannot be written by this user, or by nobody.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
 /// The paths of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -49,9 +53,18 @@ impl Layout {
 
     /// Opens the folder of all paths, and creates missing folders. The path of `cache` may lead through links, because
     /// the user named it. No link below it is followed.
+    ///
+    /// A cache that this user cannot write is opened as it is.
     pub(super) fn create(&self, cache: &Path) -> Result<Folder, StoreError> {
         let cache = Folder::create(cache).tried("open the cache folder", cache)?;
         let root = cache.create_folder(&self.root).tried("create folder", &self.root)?;
+        match self.fill(&root) {
+            Err(StoreError::Io { source, .. }) if is_refused(&source) => Ok(root),
+            filled => filled.map(|()| root),
+        }
+    }
+
+    fn fill(&self, root: &Folder) -> Result<(), StoreError> {
         for folder in FOLDERS {
             let path = self.root.join(folder);
             root.create_folder(&path).tried("create folder", &path)?;
@@ -60,10 +73,16 @@ impl Layout {
         unless_gone(root.folder(&runs)).tried("open folder", &runs)?;
         let tag = self.root.join("CACHEDIR.TAG");
         match root.create_new(&tag).and_then(|mut file| file.write_all(CACHEDIR_TAG.as_bytes())) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            written => written.tried("write", &tag)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            written => written.tried("write", &tag),
         }
-        Ok(root)
+    }
+
+    /// Opens the folder of all paths as it is. If the cache does not exist, everything in it is missing.
+    pub(super) fn open(&self, cache: &Path) -> Result<Folder, StoreError> {
+        let root = unless_gone(Folder::open(cache).and_then(|cache| cache.folder(&self.root)));
+        let root = root.tried("open the cache folder", cache)?;
+        Ok(root.unwrap_or_else(|| Folder::missing(&self.root)))
     }
 
     /// The folder of all paths.
@@ -140,7 +159,8 @@ impl Layout {
         self.root.join("live")
     }
 
-    pub(super) fn memo(&self, name: &str) -> PathBuf {
-        self.root.join(format!("{name}.memo"))
+    /// The memos that older versions kept in the cache. Nothing reads them.
+    pub(super) fn old_memos(&self) -> [PathBuf; 2] {
+        ["sources.memo", "objects.memo"].map(|name| self.root.join(name))
     }
 }

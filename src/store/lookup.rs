@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::Tried;
-use super::files::remove;
+use super::files::{is_damage, move_away, remove};
 use super::records::{self, Found, OutputRecord, Record};
 use super::{Key, Store, StoreError};
-use crate::files::Unfit;
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -19,7 +18,7 @@ pub enum Lookup {
     /// No record.
     Miss,
     /// A record that cannot be used. It has been removed and the corrupt files have been set aside, so that the next
-    /// lookup misses. The damages are for the user.
+    /// lookup misses, unless the store cannot be written. The damages are for the user.
     Damaged(Vec<Damage>),
 }
 
@@ -30,8 +29,10 @@ pub struct Damage {
     pub path: PathBuf,
     /// What is wrong with it.
     pub fault: Fault,
-    /// Where it is now; `None` if it was missing.
+    /// Where it is now; `None` if it was missing, or could not be moved.
     pub set_aside: Option<PathBuf>,
+    /// Why it could not be moved, if so.
+    pub stays: Option<String>,
 }
 
 /// What is wrong with a file of the store.
@@ -48,7 +49,7 @@ pub enum Fault {
     },
     /// An artifact whose hash is not its name.
     Content,
-    /// Not a regular file, and the cause.
+    /// An artifact that cannot be read, or is not a regular file, and the cause.
     Unfit(String),
     /// A record that cannot be read, and the cause.
     Record(String),
@@ -64,9 +65,10 @@ impl fmt::Display for Damage {
             Fault::Unfit(why) => write!(f, "cannot be used: {why}")?,
             Fault::Record(why) => write!(f, "is a damaged record: {why}")?,
         }
-        match &self.set_aside {
-            Some(place) => write!(f, "; it was set aside as `{}`", place.display()),
-            None => Ok(()),
+        match (&self.set_aside, &self.stays) {
+            (Some(place), _) => write!(f, "; it was set aside as `{}`", place.display()),
+            (None, Some(why)) => write!(f, "; it could not be set aside: {why}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -83,21 +85,25 @@ impl Store {
         let record = match records::read(&self.root, &path, key)? {
             Found::Nothing => return Ok(Lookup::Miss),
             Found::Damaged(why) => {
-                let set_aside = Some(self.set_aside(&path)?);
-                return Ok(Lookup::Damaged(vec![Damage { path, fault: Fault::Record(why), set_aside }]));
+                return Ok(Lookup::Damaged(vec![self.set_aside(path, Fault::Record(why))]));
             }
             Found::Record(record) => record,
         };
-        let damages: Vec<Damage> = record
-            .outputs
-            .iter()
-            .filter_map(|output| self.check(output).transpose())
-            .collect::<Result<_, _>>()?;
+        let mut damages = vec![];
+        for output in &record.outputs {
+            match self.check(output)? {
+                Checked::Sound => {}
+                Checked::Damaged(damage) => damages.push(damage),
+                Checked::Misstated(why) => {
+                    return Ok(Lookup::Damaged(vec![self.set_aside(path, Fault::Record(why))]));
+                }
+            }
+        }
         if damages.is_empty() {
             self.touch(&path);
             return Ok(Lookup::Hit(record));
         }
-        remove(&self.root, &path)?;
+        self.forget(&path);
         Ok(Lookup::Damaged(damages))
     }
 
@@ -111,39 +117,44 @@ impl Store {
     }
 
     /// Checks an artifact, and sets it aside if it is corrupt.
-    fn check(&self, output: &OutputRecord) -> Result<Option<Damage>, StoreError> {
+    fn check(&self, output: &OutputRecord) -> Result<Checked, StoreError> {
         let path = self.object(&output.digest);
-        let file = match self.root.read(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Some(Damage { path, fault: Fault::Missing, set_aside: None }));
-            }
-            Err(error) if Unfit::of(&error).is_some() => {
-                let set_aside = Some(self.set_aside(&path)?);
-                return Ok(Some(Damage { path, fault: Fault::Unfit(error.to_string()), set_aside }));
-            }
-            Err(error) => return Err(error).tried("read", &path),
-        };
         let _begun = self.watched.begin(&path, output.size);
-        let found = self.objects.hash_open(&file, &path, &self.watched)?;
-        let fault = if found.size != output.size {
-            Fault::Size { recorded: output.size, found: found.size }
-        } else if found.digest != output.digest {
-            Fault::Content
-        } else {
-            return Ok(None);
+        let found = self.root.read(&path).tried("read", &path);
+        let fault = match found.and_then(|file| self.objects.hash_open(&file, &path, &self.watched)) {
+            Ok(found) if found.digest == output.digest => {
+                let lie = (found.size != output.size).then(|| misstated(output, found.size));
+                return Ok(lie.map_or(Checked::Sound, Checked::Misstated));
+            }
+            Ok(found) if found.size != output.size => {
+                Fault::Size { recorded: output.size, found: found.size }
+            }
+            Ok(_) => Fault::Content,
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Fault::Missing,
+            Err(StoreError::Io { source, .. }) if is_damage(&source) => Fault::Unfit(source.to_string()),
+            Err(error) => return Err(error),
         };
-        let set_aside = Some(self.set_aside(&path)?);
-        Ok(Some(Damage { path, fault, set_aside }))
+        Ok(Checked::Damaged(self.set_aside(path, fault)))
     }
 
-    /// Moves a corrupt file to `v1/corrupt`; replaces an older file of the same name there.
-    pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
+    /// Moves a corrupt file, or what has taken its place, to `v1/corrupt`; replaces an older file of the same name there.
+    /// A file that cannot be moved stays.
+    pub(super) fn set_aside(&self, path: PathBuf, fault: Fault) -> Damage {
+        if fault == Fault::Missing {
+            return Damage { path, fault, set_aside: None, stays: None };
+        }
         let place = self.layout.corrupt().join(path.file_name().unwrap_or_default());
-        match self.root.rename(path, &place) {
-            // Another process has set it aside meanwhile.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(place),
-            other => other.map(|()| place).tried("set aside", path),
+        let (set_aside, stays) = match move_away(&self.root, &path, &place) {
+            Ok(()) => (Some(place), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Damage { path, fault, set_aside, stays }
+    }
+
+    /// Removes a record that lacks an artifact. If it stays, the next lookup finds the damage again.
+    pub(super) fn forget(&self, record: &Path) {
+        if let Err(error) = remove(&self.root, record) {
+            tracing::debug!("{error}");
         }
     }
 
@@ -154,4 +165,19 @@ impl Store {
             tracing::debug!("cannot touch {}: {error}", record.display());
         }
     }
+}
+
+/// What the check of an artifact found.
+enum Checked {
+    /// It is what its record says.
+    Sound,
+    /// It is corrupt or missing.
+    Damaged(Damage),
+    /// It is sound, but its record gives another size: the record is damaged. Other records may name the artifact, too.
+    Misstated(String),
+}
+
+/// Why a record is damaged that gives another size than that of a sound artifact.
+pub(super) fn misstated(output: &OutputRecord, found: u64) -> String {
+    format!("its output `{}` has {found} bytes, not {}", output.port, output.size)
 }

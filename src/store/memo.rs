@@ -3,22 +3,22 @@
 //! An entry is valid for one (device, inode, size, modification time, change time). A file can change twice within one
 //! tick of its times. So a file that changed less than [`RACY`] before it was hashed is not remembered: git has the same
 //! rule for its index. A lost memo or entry only costs a hash.
+//!
+//! An entry vouches for content that nobody reads. So memos are not in the cache, which others write or hand on, but in
+//! a folder of the user alone; see [`super::own`]. Each line has a check sum, which finds damage.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::fs::{self, File, Metadata};
-use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::error::Tried;
-use super::files::replace;
-use super::flock::try_lock_file;
 use super::hashing::{Watched, hash};
+use super::own::OwnFile;
 use super::{Digest, StoreError};
-use crate::files::{Folder, open_regular};
+use crate::files::open_regular;
 
 /// A file must be unchanged for this many nanoseconds before its digest is remembered.
 const RACY: i128 = 2_000_000_000;
@@ -76,9 +76,8 @@ pub(super) struct Hashed {
 /// Remembered digests, kept in a file between processes.
 #[derive(Debug)]
 pub(super) struct Memo {
-    root: Arc<Folder>,
-    file: PathBuf,
-    lock: PathBuf,
+    /// Without a file, digests are remembered as long as the process lives.
+    file: Option<OwnFile>,
     state: Mutex<State>,
 }
 
@@ -90,9 +89,9 @@ struct State {
 }
 
 impl Memo {
-    /// A memo in `file`; `lock` is held while it is saved.
-    pub(super) fn new(root: Arc<Folder>, file: PathBuf, lock: PathBuf) -> Self {
-        Self { root, file, lock, state: Mutex::default() }
+    /// A memo in `file`.
+    pub(super) fn new(file: Option<OwnFile>) -> Self {
+        Self { file, state: Mutex::default() }
     }
 
     /// The size and the digest of a file, remembered if the file is unchanged.
@@ -136,45 +135,49 @@ impl Memo {
 
     fn recall(&self, stamp: &Stamp) -> Option<Digest> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = state.entries.get_or_insert_with(|| read(&self.root, &self.file));
+        let entries = state.entries.get_or_insert_with(|| read(self.file.as_ref()));
         let (known, digest) = entries.get(&(stamp.device, stamp.inode))?;
         (known == stamp).then_some(*digest)
     }
 
     fn remember(&self, stamp: Stamp, digest: Digest) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = state.entries.get_or_insert_with(|| read(&self.root, &self.file));
+        let entries = state.entries.get_or_insert_with(|| read(self.file.as_ref()));
         entries.insert((stamp.device, stamp.inode), (stamp, digest));
         state.grown = true;
     }
 
-    /// Adds the new entries to the file. A failure is harmless, so it is only logged.
+    /// Adds the new entries to the file. A failure is harmless, so it is only logged. If two processes save at once, the
+    /// entries of one may be lost.
     pub(super) fn save(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { entries: Some(entries), grown: true } = &*state else { return };
-        match merge_into(&self.root, &self.file, &self.lock, entries) {
+        let (Some(file), State { entries: Some(entries), grown: true }) = (&self.file, &*state) else {
+            return;
+        };
+        let mut merged = read(Some(file));
+        merged.extend(entries);
+        match file.write(&write(&merged)) {
             Ok(()) => state.grown = false,
-            Err(error) => tracing::debug!("{error}"),
+            Err(error) => tracing::debug!("cannot write {}: {error}", file.path().display()),
         }
     }
 }
 
-/// Writes `entries` to `file`, and keeps those that other processes have written meanwhile.
-fn merge_into(root: &Folder, file: &Path, lock: &Path, entries: &Entries) -> Result<(), StoreError> {
-    let Some(_lock) = try_lock_file(root, lock)? else { return Ok(()) };
-    let mut merged = read(root, file);
-    merged.extend(entries);
-    let text = merged.values().fold(String::new(), |mut text, (stamp, digest)| {
+/// The lines of a memo, in order.
+fn write(entries: &Entries) -> String {
+    let line = |(stamp, digest): &(Stamp, Digest)| {
         let Stamp { device, inode, size, modified, changed } = stamp;
-        let _ = writeln!(text, "{device} {inode} {size} {modified} {changed} {digest}");
-        text
-    });
-    replace(root, file, &text)
+        let line = format!("{device} {inode} {size} {modified} {changed} {digest}");
+        format!("{line} {}\n", check(&line))
+    };
+    let mut lines: Vec<String> = entries.values().map(line).collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
 /// Reads a memo. Invalid lines are skipped, and a missing file counts as empty.
-fn read(root: &Folder, file: &Path) -> Entries {
-    let text = root.read(file).and_then(io::read_to_string).unwrap_or_default();
+fn read(file: Option<&OwnFile>) -> Entries {
+    let text = file.map(OwnFile::read).unwrap_or_default();
     text.lines()
         .filter_map(parse_line)
         .map(|(stamp, digest)| ((stamp.device, stamp.inode), (stamp, digest)))
@@ -182,6 +185,10 @@ fn read(root: &Folder, file: &Path) -> Entries {
 }
 
 fn parse_line(line: &str) -> Option<(Stamp, Digest)> {
+    let (line, found) = line.rsplit_once(' ')?;
+    if found != check(line) {
+        return None;
+    }
     let mut words = line.split(' ');
     let stamp = Stamp {
         device: words.next()?.parse().ok()?,
@@ -193,6 +200,11 @@ fn parse_line(line: &str) -> Option<(Stamp, Digest)> {
     Some((stamp, words.next()?.parse().ok()?))
 }
 
+/// The check sum of a line.
+fn check(line: &str) -> String {
+    Digest::of(line.as_bytes()).short()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::FileTimes;
@@ -201,8 +213,7 @@ mod tests {
     use super::*;
 
     fn memo(folder: &Path) -> Memo {
-        let root = Arc::new(Folder::open(folder).unwrap());
-        Memo::new(root, folder.join("test.memo"), folder.join("lock"))
+        Memo::new(Some(OwnFile::new(folder.join("own/test.memo"))))
     }
 
     #[test]
@@ -252,13 +263,28 @@ mod tests {
         theirs.remember(stamp(2), Digest::of(b"2"));
         ours.save();
         theirs.save();
-        let file = folder.path().join("test.memo");
-        let torn = fs::read_to_string(&file).unwrap() + "1 7 2 3 4 af1349\nnonsense\n\n";
+        let file = folder.path().join("own/test.memo");
+        let unchecked = format!("1 7 2 3 -4 {}\n", Digest::of(b"7"));
+        let torn = fs::read_to_string(&file).unwrap() + &unchecked + "1 7 2 3 -4 af1349\nnonsense\n\n";
         fs::write(&file, torn).unwrap();
         let read_back = memo(folder.path());
         assert_eq!(read_back.recall(&stamp(1)), Some(Digest::of(b"1")));
         assert_eq!(read_back.recall(&stamp(2)), Some(Digest::of(b"2")));
         assert_eq!(read_back.recall(&stamp(7)), None);
+    }
+
+    #[test]
+    fn any_changed_byte_of_a_line_is_noticed() {
+        let stamp = Stamp { device: 1, inode: 2, size: 3, modified: 4, changed: -5 };
+        let text = write(&Entries::from([((1, 2), (stamp, Digest::of(b"1")))]));
+        let line = text.trim_end();
+        assert_eq!(parse_line(line), Some((stamp, Digest::of(b"1"))));
+        for at in 0..line.len() {
+            let mut changed = line.as_bytes().to_vec();
+            changed[at] ^= 1;
+            assert_eq!(parse_line(&String::from_utf8(changed).unwrap()), None, "byte {at}");
+            assert_eq!(parse_line(&line[..at]), None, "cut at {at}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod layout;
 mod locks;
 mod lookup;
 mod memo;
+mod own;
 mod records;
 mod sources;
 mod traces;
@@ -53,6 +54,7 @@ pub use locks::KeyLock;
 pub use lookup::{Damage, Fault, Lookup};
 pub use records::{DraftOutput, Execution, FORMAT_VERSION, OutputRecord, Record, RecordDraft};
 pub use sources::{Change, Source};
+pub use uses::UnreadableMark;
 pub use verify::{Lost, Verification};
 pub use work::Work;
 
@@ -62,6 +64,7 @@ use files::unless_gone;
 use hashing::{Watched, hash};
 use layout::Layout;
 use memo::Memo;
+use own::OwnFile;
 use uses::Uses;
 
 /// A folder of artifacts and records.
@@ -81,24 +84,35 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a cache folder. Creates missing folders, and removes the work folders of dead processes. The
-    /// path of the cache folder may lead through links; no link below it is followed.
+    /// Opens the store in a cache folder to write to it. Creates missing folders, and removes the work folders of dead
+    /// processes. The path of the cache folder may lead through links; no link below it is followed. A store that cannot
+    /// be written serves what it has.
     pub fn open(cache: &Path) -> Result<Self, StoreError> {
         let layout = Layout::below(cache);
-        let root = Arc::new(layout.create(cache)?);
-        let memo = |name: &str| {
-            Memo::new(Arc::clone(&root), layout.memo(name), layout.lock(&format!("{name}.memo")))
-        };
-        let store = Self {
-            objects: memo("objects"),
-            sources: memo("sources"),
+        let root = layout.create(cache)?;
+        let store = Self::at(cache, layout, root);
+        store.clean_work();
+        Ok(store)
+    }
+
+    /// Opens the store in a cache folder to look at it. Creates nothing: if the cache does not exist, the store is empty.
+    pub fn look(cache: &Path) -> Result<Self, StoreError> {
+        let layout = Layout::below(cache);
+        let root = layout.open(cache)?;
+        Ok(Self::at(cache, layout, root))
+    }
+
+    fn at(cache: &Path, layout: Layout, root: Folder) -> Self {
+        let root = Arc::new(root);
+        let memo = |name| Memo::new(OwnFile::of_cache(cache, name));
+        Self {
+            objects: memo("objects.memo"),
+            sources: memo("sources.memo"),
             uses: Uses::new(Arc::clone(&root), layout.live(), layout.lock("gc")),
             watched: Watched::default(),
             layout,
             root,
-        };
-        store.clean_work()?;
-        Ok(store)
+        }
     }
 
     /// Lets `watch` receive the progress of hashing, and stop it.

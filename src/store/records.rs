@@ -3,15 +3,16 @@
 //! A record is a JSON file. Its first member, `check`, is the blake3 hash of every byte after it. The metrics of a record
 //! go straight into results, so a damaged record must be found, like a damaged artifact.
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::Tried;
+use super::files::is_damage;
 use super::{Digest, Key, StoreError};
-use crate::files::{Folder, Unfit};
+use crate::files::Folder;
 
 /// The format version of the records that this program writes, and the latest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -133,25 +134,58 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
 
 const CHECK_STARTS: &str = "{\"check\":\"";
 
+/// No record has more bytes. A file in its place may have any number.
+const LARGEST: u64 = 64 << 20;
+
 /// Reads the record file of a key.
 pub(super) fn read(root: &Folder, path: &Path, key: &Key) -> Result<Found, StoreError> {
-    let mut bytes = vec![];
-    match root.read(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-        Ok(_) => {}
+    let bytes = match bytes(root, path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) if Unfit::of(&error).is_some() => return Ok(Found::Damaged(error.to_string())),
+        Err(error) if is_damage(&error) => return Ok(Found::Damaged(format!("it cannot be read: {error}"))),
         Err(error) => return Err(error).tried("read", path),
+    };
+    if bytes.len() as u64 > LARGEST {
+        return Ok(Found::Damaged("it is larger than any record".to_owned()));
     }
     let decoded = decode(&bytes);
     let version = decoded.as_ref().map_or_else(|_| version(&bytes), |record| Some(record.format_version));
     if let Some(found) = version.filter(|version| *version > FORMAT_VERSION) {
         return Err(StoreError::NewerFormat { path: path.to_owned(), found, known: FORMAT_VERSION });
     }
-    Ok(match decoded {
-        Ok(record) if record.key == *key => Found::Record(Box::new(record)),
-        Ok(record) => Found::Damaged(format!("it is the record of another key, {}", record.key)),
-        Err(why) => Found::Damaged(why),
-    })
+    let fit = decoded.and_then(|record| flaw(&record, key).map_or(Ok(record), Err));
+    Ok(fit.map_or_else(Found::Damaged, |record| Found::Record(Box::new(record))))
+}
+
+/// The bytes of a record file, but not many more than a record can have.
+fn bytes(root: &Folder, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    root.read(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Why a decoded record is not one that this store wrote for the key; `None` if it can be one.
+///
+/// Anybody can compute a check sum. So a record also has to be of the computation that the key is the hash of, and its
+/// ports have to be names that no two outputs share.
+fn flaw(record: &Record, key: &Key) -> Option<String> {
+    let ports: Vec<&str> = record.outputs.iter().map(|output| output.port.as_str()).collect();
+    let repeated = ports.iter().enumerate().find(|(at, port)| ports[..*at].contains(port));
+    if record.key != *key {
+        Some(format!("it is the record of another key, {}", record.key))
+    } else if Key::of(&record.components) != *key {
+        Some("it is the record of another computation".to_owned())
+    } else if let Some(port) = ports.iter().find(|port| !is_name(port)) {
+        Some(format!("`{port}` is not the name of an output"))
+    } else {
+        repeated.map(|(_, port)| format!("it has the output `{port}` twice"))
+    }
+}
+
+/// Whether an output can have this name, which is also the name of its file in a work folder.
+fn is_name(port: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !port.is_empty() && port.bytes().all(fits)
 }
 
 fn decode(bytes: &[u8]) -> Result<Record, String> {
@@ -208,6 +242,28 @@ mod tests {
         assert_eq!(json["components"]["kind"], "split", "readable by any JSON tool");
         assert_eq!(record().output("indices"), Some(&Digest::of(b"abc")));
         assert_eq!(record().output("model"), None);
+    }
+
+    #[test]
+    fn a_record_is_of_its_key_and_its_ports_are_names() {
+        let whole = record();
+        assert_eq!(flaw(&whole, &whole.key), None);
+        let flawed = |change: &dyn Fn(&mut Record)| {
+            let mut record = whole.clone();
+            change(&mut record);
+            let bytes = encode(&record).unwrap();
+            assert!(decode(&bytes).is_ok(), "its check sum is right");
+            flaw(&record, &whole.key).unwrap()
+        };
+        let told = flawed(&|record| record.components["params"]["ratio"] = json!(0.2));
+        assert_eq!(told, "it is the record of another computation");
+        assert!(flawed(&|record| record.key = Key::of(&json!("other"))).contains("of another key"));
+        let told = flawed(&|record| record.outputs.push(record.outputs[0].clone()));
+        assert_eq!(told, "it has the output `indices` twice");
+        for name in ["", "..", "../x", "/x", "a/b", "a b"] {
+            let told = flawed(&|record| record.outputs[0].port = name.to_owned());
+            assert!(told.contains("is not the name of an output"), "{name}");
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ impl Store {
         self.collect_runs(policy, now, collection)?;
         self.collect_journals(policy, now, done, collection)?;
         self.collect_half_written(policy, now, collection)?;
+        self.layout.old_memos().iter().try_for_each(|memo| self.delete(memo, policy))?;
         self.collect_locks(policy, collection)
     }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::error::Tried;
 use super::files::{list, remove};
-use super::flock::{Holder, Wait, sign};
+use super::flock::{Holder, Wait, open_lock, sign};
 use super::hashing::Watched;
 use super::waits;
 use super::{Key, StoreError};
@@ -41,6 +41,24 @@ impl Drop for Mark {
             tracing::debug!("cannot remove {}: {error}", self.path.display());
         }
     }
+}
+
+/// What live processes use.
+#[derive(Debug, Default)]
+pub(super) struct InUse {
+    /// Keys.
+    pub(super) keys: HashSet<Key>,
+    /// Marks whose keys are unknown.
+    pub(super) unreadable: Vec<UnreadableMark>,
+}
+
+/// A mark of another user that this user cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableMark {
+    /// The file.
+    pub path: PathBuf,
+    /// The number of the user.
+    pub owner: u32,
 }
 
 /// Holds the barrier until it is dropped.
@@ -127,22 +145,27 @@ impl Uses {
     }
 
     /// The keys that live processes use, including this one. Removes the marks of dead processes.
-    pub(super) fn in_use(&self) -> Result<HashSet<Key>, StoreError> {
-        let mut in_use = HashSet::new();
-        for (path, _) in list(&self.root, &self.folder)? {
+    pub(super) fn in_use(&self) -> Result<InUse, StoreError> {
+        let mut in_use = InUse::default();
+        for (path, facts) in list(&self.root, &self.folder)? {
             let mut file = match self.root.read(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    in_use.unreadable.push(UnreadableMark { owner: facts.owner, path });
+                    continue;
+                }
                 // It is no mark: processes write regular files.
                 Err(error) if Unfit::of(&error).is_some() => continue,
                 other => other.tried("read", &path)?,
             };
             match file.try_lock() {
-                Ok(()) => remove(&self.root, &path)?,
+                // The mark of a dead process protects nothing. If it cannot be removed, it does no harm.
+                Ok(()) => drop(remove(&self.root, &path)),
                 Err(TryLockError::Error(error)) => return Err(error).tried("lock", &path),
                 Err(TryLockError::WouldBlock) => {
                     let mut text = String::new();
                     file.read_to_string(&mut text).tried("read", &path)?;
-                    in_use.extend(text.lines().filter_map(|line| line.parse::<Key>().ok()));
+                    in_use.keys.extend(text.lines().filter_map(|line| line.parse::<Key>().ok()));
                 }
             }
         }
@@ -150,7 +173,7 @@ impl Uses {
     }
 
     fn open_barrier(&self) -> io::Result<File> {
-        self.root.update(&self.barrier)
+        open_lock(&self.root, &self.barrier)
     }
 
     fn make(&self) -> io::Result<Mark> {
@@ -189,12 +212,13 @@ mod tests {
         let (ours, theirs) = (open(), open());
         let [a, b, c, d] = keys(["a", "b", "c", "d"]);
         let alone = Watched::default();
-        let _: [_; 3] = [ours.using(&a, &alone), theirs.using(&b, &alone), theirs.using(&c, &alone)].map(Result::unwrap);
+        let _: [_; 3] =
+            [ours.using(&a, &alone), theirs.using(&b, &alone), theirs.using(&c, &alone)].map(Result::unwrap);
         fs::write(live.join("of a process that was killed"), format!("{d}\n")).unwrap();
-        assert_eq!(ours.in_use().unwrap(), HashSet::from([a, b, c]));
+        assert_eq!(ours.in_use().unwrap().keys, HashSet::from([a, b, c]));
         assert_eq!(fs::read_dir(&live).unwrap().count(), 2);
         drop(theirs);
-        assert_eq!(ours.in_use().unwrap(), HashSet::from([a]));
+        assert_eq!(ours.in_use().unwrap().keys, HashSet::from([a]));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Checks a whole store: every artifact is read and hashed, even if its digest is remembered.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::error::Tried;
-use super::files::{remove, unless_gone};
+use super::files::{is_damage, unless_gone};
 use super::hashing::hash;
 use super::inventory::{Amount, Entry, Kept, Object};
+use super::lookup::misstated;
 use super::{Damage, Fault, Key, Record, Store, StoreError};
-use crate::files::Unfit;
+use crate::files::{Kind, Unfit};
 
 /// The result of a check of a whole store.
 #[derive(Debug, Default)]
@@ -68,15 +70,15 @@ impl Store {
     /// names it.
     fn check_object(&self, object: &Object) -> Result<Option<Damage>, StoreError> {
         let path = object.path.clone();
-        let fault = match self.root.read(&path) {
-            Ok(file) if hash(&file, &path, &self.watched)? == object.digest => return Ok(None),
+        let found = self.root.read(&path).tried("read", &path);
+        let fault = match found.and_then(|file| hash(&file, &path, &self.watched)) {
+            Ok(digest) if digest == object.digest => return Ok(None),
             Ok(_) => Fault::Content,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) if Unfit::of(&error).is_some() => Fault::Unfit(error.to_string()),
-            Err(error) => return Err(error).tried("read", &path),
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(StoreError::Io { source, .. }) if is_damage(&source) => Fault::Unfit(source.to_string()),
+            Err(error) => return Err(error),
         };
-        let set_aside = Some(self.set_aside(&path)?);
-        Ok(Some(Damage { path, fault, set_aside }))
+        Ok(Some(self.set_aside(path, fault)))
     }
 
     fn check_entry(&self, entry: Entry, found: &mut Verification) -> Result<(), StoreError> {
@@ -84,38 +86,49 @@ impl Store {
         match entry.kept {
             Kept::Newer => found.newer += 1,
             Kept::Damaged(why) => {
-                let set_aside = Some(self.set_aside(&entry.path)?);
-                found.damages.push(Damage { path: entry.path, fault: Fault::Record(why), set_aside });
+                found.damages.push(self.set_aside(entry.path, Fault::Record(why)));
                 found.lost.push(Lost { key: entry.key, task: None });
             }
             Kept::Record(record) => {
-                let missing = self.missing(&record)?;
+                let mut missing = self.missing(&entry.path, &record)?;
                 // A collector may have removed the record just now, and then its artifacts.
                 let there = unless_gone(self.root.facts(&entry.path)).tried("read", &entry.path)?;
                 if missing.is_empty() || there.is_none() {
                     return Ok(());
                 }
-                remove(&self.root, &entry.path)?;
-                let known = |damage: &Damage| found.damages.iter().any(|other| other.path == damage.path);
-                let new: Vec<Damage> = missing.into_iter().filter(|damage| !known(damage)).collect();
-                found.damages.extend(new);
+                match missing.iter().position(|damage| damage.path == entry.path) {
+                    Some(at) => found.damages.push(self.set_aside(entry.path, missing.swap_remove(at).fault)),
+                    None => {
+                        self.forget(&entry.path);
+                        let known =
+                            |damage: &Damage| found.damages.iter().any(|other| other.path == damage.path);
+                        missing.retain(|damage| !known(damage));
+                        found.damages.extend(missing);
+                    }
+                }
                 found.lost.push(Lost { key: record.key, task: Some(record.name()) });
             }
         }
         Ok(())
     }
 
-    /// The artifacts of a record that are missing or have another size.
-    fn missing(&self, record: &Record) -> Result<Vec<Damage>, StoreError> {
+    /// The artifacts of a record that are missing. Every artifact has been checked: if one has another size than the record
+    /// gives, the record is damaged.
+    fn missing(&self, place: &Path, record: &Record) -> Result<Vec<Damage>, StoreError> {
         let mut missing = vec![];
         for output in &record.outputs {
             let path = self.object(&output.digest);
-            let fault = match unless_gone(self.root.facts(&path)).tried("read", &path)? {
-                Some(facts) if facts.bytes == output.size => continue,
-                Some(facts) => Fault::Size { recorded: output.size, found: facts.bytes },
-                None => Fault::Missing,
+            let (path, fault) = match unless_gone(self.root.facts(&path)) {
+                Ok(Some(facts)) if facts.kind != Kind::File => {
+                    (path, Fault::Unfit(Unfit::NotAFile.to_string()))
+                }
+                Ok(Some(facts)) if facts.bytes == output.size => continue,
+                Ok(Some(facts)) => (place.to_owned(), Fault::Record(misstated(output, facts.bytes))),
+                Ok(None) => (path, Fault::Missing),
+                Err(error) if is_damage(&error) => (path, Fault::Unfit(error.to_string())),
+                Err(error) => return Err(error).tried("read", &path),
             };
-            missing.push(Damage { path, fault, set_aside: None });
+            missing.push(Damage { path, fault, set_aside: None, stays: None });
         }
         Ok(missing)
     }

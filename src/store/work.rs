@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Tried;
-use super::files::list;
+use super::files::{files_below, list};
 use super::hashing::{Watched, hash};
 use super::layout::Layout;
 use super::{Digest, Key, KeyLock, Store, StoreError};
@@ -66,6 +66,14 @@ impl Store {
         self.root.create_folder(&path).tried("create folder", &path)
     }
 
+    /// The files of the checkpoint folder of a task, the last written first. Creates nothing; other processes may remove
+    /// files meanwhile.
+    pub fn checkpoints(&self, key: &Key) -> Vec<PathBuf> {
+        let mut files = files_below(&self.root, &self.layout.partial(key)).unwrap_or_default();
+        files.sort_by(|(path, facts), (other, others)| (others.modified, other).cmp(&(facts.modified, path)));
+        files.into_iter().map(|(path, _)| path).collect()
+    }
+
     /// Creates a run folder: `runs/<name>`, with a number appended if that exists.
     pub fn run_folder(&self, name: &str) -> Result<Folder, StoreError> {
         let runs = self.layout.runs();
@@ -91,23 +99,17 @@ impl Store {
         folder.read(&path).is_ok().then_some(path)
     }
 
-    /// Removes the work folders of dead processes.
+    /// Removes the work folders of dead processes, if this user can.
     ///
     /// A live owner holds the lock of its key, so the folder may be removed by whoever gets the lock.
-    pub(super) fn clean_work(&self) -> Result<(), StoreError> {
-        for (path, _) in list(&self.root, &self.layout.work())? {
-            let locked = owner(&path).map(|key| self.try_lock(&key)).transpose();
-            let locked = match locked {
-                // The task that needs this lock reports it.
-                Err(error) if error.unfit() => continue,
-                locked => locked?.flatten(),
-            };
-            let Some(_lock) = locked else { continue };
+    pub(super) fn clean_work(&self) {
+        for (path, _) in list(&self.root, &self.layout.work()).unwrap_or_default() {
+            // The task that needs a lock that cannot be taken reports it.
+            let Some(Ok(Some(_lock))) = owner(&path).map(|key| self.try_lock(&key)) else { continue };
             if let Err(error) = self.root.remove_all(&path) {
                 tracing::debug!("cannot remove {}: {error}", path.display());
             }
         }
-        Ok(())
     }
 }
 

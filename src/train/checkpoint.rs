@@ -132,6 +132,29 @@ impl Session<'_> {
     }
 }
 
+/// How far the training was that a file of a checkpoint folder is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// A checkpoint of a training: finished epochs, and finished steps of the next one.
+    Epoch(usize, usize),
+    /// A finished part of other work.
+    Part,
+}
+
+impl Reached {
+    /// By the name of a file. `None` if it is neither a checkpoint nor a part.
+    pub fn of(file: &Path) -> Option<Self> {
+        match file.extension()?.to_str()? {
+            EXTENSION => {
+                let (epoch, step) = file.file_stem()?.to_str()?.split_once('-')?;
+                Some(Self::Epoch(epoch.parse().ok()?, step.parse().ok()?))
+            }
+            PART => Some(Self::Part),
+            _ => None,
+        }
+    }
+}
+
 fn write(folder: &Folder, path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A folder of that name is damage, and a rename does not replace it.
     if folder.facts(path).is_ok_and(|facts| facts.kind == Kind::Folder) {
@@ -181,6 +204,10 @@ mod tests {
             snapshot(epoch, step).save(&folder).unwrap();
         }
         assert_eq!(newest(&folder), (Some(snapshot(11, 0)), 0));
+        let files = newest_first(&folder).unwrap();
+        let reached = files.iter().filter_map(|path| Reached::of(path)).collect::<Vec<_>>();
+        assert_eq!(reached, [Reached::Epoch(11, 0), Reached::Epoch(2, 0)]);
+        assert_eq!(Reached::of(&folder.path().join("seconds")), None);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 

@@ -20,6 +20,7 @@ mod sgd;
 mod statistics;
 mod training;
 
+pub use checkpoint::Reached;
 pub use curve::{Curve, CurveForm};
 pub use error::TrainError;
 pub use fit::{Settings, Trained, Values, descend, fit};

@@ -320,7 +320,6 @@ fn follows_no_link(call: &str) -> bool {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever runs the test has to know")]
 fn every_open_below_v1_follows_no_link() {
     if Command::new("strace").arg("-V").output().is_err() {
         eprintln!("skipped: strace is not installed");

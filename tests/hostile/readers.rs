@@ -19,7 +19,7 @@ fn run_in_little_memory(workspace: &Workspace, arguments: &str) -> Ended {
     program.args(arguments.split(' ')).env("ARGD_PIPE_THREADS", "2");
     let limit = Rlimit { current: Some(500_000_000), maximum: Some(500_000_000) };
     // SAFETY: between fork and exec only the system call `setrlimit` runs.
-    unsafe { program.pre_exec(move || Ok(setrlimit(Resource::Data, limit.clone())?)) };
+    unsafe { program.pre_exec(move || Ok(setrlimit(Resource::Data, limit)?)) };
     program.output().unwrap().into()
 }
 

@@ -100,7 +100,13 @@ impl Workspace {
             command.env_remove(format!("ARGD_PIPE_{variable}"));
         }
         command.env_remove(FAIL_POINT_VARIABLE).env_remove("RUST_BACKTRACE");
+        command.env("XDG_CACHE_HOME", self.own());
         command
+    }
+
+    /// The cache folder of the user, for [`Self::program`].
+    pub fn own(&self) -> PathBuf {
+        self.path(".own")
     }
 
     /// Runs the program with these arguments, separated by spaces.

@@ -15,7 +15,7 @@ use crate::cli::size::Size;
 use crate::cli::ui::{Ui, format};
 use crate::nn::Backend;
 use crate::pipeline::{self, Event, record};
-use crate::store::{Collection, Policy, Record, Store};
+use crate::store::{Collection, Policy, Record, Store, UnreadableMark};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,6 +84,7 @@ impl Gc {
             half_written,
             locks,
             spared,
+            unreadable,
             left,
         } = collection;
         let verb = if self.dry_run { "would remove" } else { "removed" };
@@ -109,6 +110,11 @@ impl Gc {
         if *spared > 0 {
             let results = format::count(*spared, "result");
             ui.say(&format!("kept {results} that a live run or --keep uses"));
+        }
+        for UnreadableMark { path, owner } in unreadable {
+            let path = path.display();
+            ui.say(&format!("kept all results: the user {owner} may use them, and `{path}` cannot be read"));
+            ui.say("  help: let that user collect, or remove the file if no run of that user is alive");
         }
         let (artifacts, bytes) = (format::count(left.files, "artifact"), format::bytes(left.bytes));
         ui.say(&format!("{artifacts} ({bytes}) {}", if self.dry_run { "would remain" } else { "remain" }));

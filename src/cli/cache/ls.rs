@@ -82,5 +82,5 @@ fn kind(record: &Record) -> String {
 }
 
 fn bytes(record: &Record) -> u64 {
-    record.outputs.iter().map(|output| output.size).sum()
+    record.outputs.iter().fold(0, |sum, output| sum.saturating_add(output.size))
 }

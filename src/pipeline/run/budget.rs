@@ -87,7 +87,7 @@ fn input_bytes<'r>(task: &Task, record: impl Fn(TaskId) -> Option<&'r Record>) -
         let outputs = &record(connection.producer)?.outputs;
         let taken =
             outputs.iter().filter(|made| connection.artifacts.iter().any(|(_, port)| made.port == *port));
-        Some(taken.map(|made| made.size).sum::<u64>())
+        Some(taken.fold(0, |sum: u64, made| sum.saturating_add(made.size)))
     });
-    sizes.sum()
+    sizes.fold(0, u64::saturating_add)
 }

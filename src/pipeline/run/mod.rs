@@ -4,6 +4,7 @@
 //! and reports [`Event`]s. Nothing here prints.
 
 mod budget;
+mod clock;
 mod event;
 mod executor;
 mod memory;

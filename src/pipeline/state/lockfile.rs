@@ -1,7 +1,8 @@
-//! Lock files: the keys and output digests of a pipeline's tasks, for version control beside the results.
+//! Lock files: the keys, output digests and metrics of a pipeline's tasks, for version control beside the results.
 //!
 //! Before a run, keys are compared: the key of each task is computed from the locked digests of its inputs. After the
-//! run, the output digests are compared.
+//! run, the output digests and the metrics are compared. Metrics are locked by their hash: tables are written from the
+//! metrics of records, which no output has to match.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,18 +10,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::components::{Components, Inputs};
 use super::key::Subject;
 use super::stale::{StaleReason, differences};
 use crate::files::{Durability, read_regular, write_whole};
 use crate::pipeline::plan::{Plan, Task, TaskId};
-use crate::store::{Digest, Key, Record, Store, StoreError};
+use crate::store::{Digest, Key, Record, Store, StoreError, canon};
 
-/// The format version of a lock.
-const FORMAT_VERSION: u32 = 1;
+/// The format version of the locks that this program writes, and the latest that it reads.
+const FORMAT_VERSION: u32 = 2;
 
-/// The keys and output digests of a pipeline's tasks.
+/// The first format version that locks metrics.
+const LOCKS_METRICS: u32 = 2;
+
+/// The keys, output digests and metrics of a pipeline's tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
@@ -30,12 +35,15 @@ pub struct Lock {
     tasks: BTreeMap<String, Locked>,
 }
 
-/// The key and the outputs of a task.
+/// The key, the outputs and the metrics of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Locked {
     key: Key,
     outputs: BTreeMap<String, Digest>,
+    /// The hash of the metrics. Only locks of format 1 lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metrics: Option<Digest>,
 }
 
 /// A difference from a lock.
@@ -63,6 +71,8 @@ pub enum Mismatch {
         /// The output.
         port: String,
     },
+    /// A task whose metrics differ under the locked key.
+    Metrics(String),
 }
 
 impl fmt::Display for Mismatch {
@@ -78,6 +88,9 @@ impl fmt::Display for Mismatch {
             Self::Output { task, port } => {
                 write!(f, "{task}: its output `{port}` differs from the locked one under the same key")
             }
+            Self::Metrics(task) => {
+                write!(f, "{task}: its metrics differ from the locked ones under the same key")
+            }
         }
     }
 }
@@ -88,7 +101,7 @@ impl Lock {
         Path::new("results").join(format!("{}.lock", plan.name()))
     }
 
-    /// Locks the outputs of a plan's tasks. `None` unless each task has a record.
+    /// Locks the results of a plan's tasks. `None` unless each task has a record.
     pub fn of<'r>(plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> Option<Self> {
         let locked = |task: &Task| Some((task.label.to_string(), record(task.id())?.into()));
         let tasks = plan.tasks().map(locked).collect::<Option<_>>()?;
@@ -98,13 +111,22 @@ impl Lock {
     /// Reads a lock.
     pub fn read(path: &Path) -> io::Result<Self> {
         let lock: Self = serde_json::from_slice(&read_regular(path)?)?;
-        if lock.format_version != FORMAT_VERSION {
-            let found = lock.format_version;
+        let found = lock.format_version;
+        if !(1..=FORMAT_VERSION).contains(&found) {
             return Err(io::Error::other(format!(
-                "it has format {found}; this program reads format {FORMAT_VERSION}"
+                "it has format {found}; this program reads formats up to {FORMAT_VERSION}"
             )));
         }
-        Ok(lock)
+        let lacking = lock.tasks.iter().find(|(_, locked)| locked.metrics.is_none());
+        match lacking.filter(|_| lock.locks_metrics()) {
+            Some((task, _)) => Err(io::Error::other(format!("it has no metrics of {task}"))),
+            None => Ok(lock),
+        }
+    }
+
+    /// Whether it has the metrics of every task. Locks of format 1 have outputs alone.
+    pub fn locks_metrics(&self) -> bool {
+        self.format_version >= LOCKS_METRICS
     }
 
     /// Writes the lock. The same results give the same bytes.
@@ -126,7 +148,8 @@ impl Lock {
             if let Ok(keyed) = Subject::of(plan, task).keyed(&inputs, store)
                 && keyed.key != locked.key
             {
-                let before = store.record(&locked.key)?.and_then(|record| Components::of(&record).ok());
+                let before = store.record(&locked.key).ok().flatten();
+                let before = before.and_then(|record| Components::of(&record).ok());
                 let reasons = before.map_or(vec![], |before| {
                     let feeds = |name: &str| plan.feeding(task, name);
                     differences(task, &before, &keyed.components, |_| false, feeds)
@@ -151,7 +174,7 @@ impl Lock {
         Some(inputs)
     }
 
-    /// Finds the outputs that differ from the lock.
+    /// Finds the outputs and the metrics that differ from the lock.
     pub fn check_run<'r>(&self, plan: &Plan, record: impl Fn(TaskId) -> Option<&'r Record>) -> Vec<Mismatch> {
         let mut mismatches = vec![];
         for task in plan.tasks() {
@@ -160,8 +183,14 @@ impl Lock {
                 continue;
             };
             let differs = |port: &&String| record.output(port) != locked.outputs.get(*port);
-            let ports = locked.outputs.keys().filter(differs);
-            mismatches.extend(ports.map(|port| Mismatch::Output { task: name.clone(), port: port.clone() }));
+            let ports: Vec<&String> = locked.outputs.keys().filter(differs).collect();
+            // Other outputs explain other metrics.
+            if ports.is_empty() && locked.metrics.is_some_and(|locked| locked != digest(&record.metrics)) {
+                mismatches.push(Mismatch::Metrics(name));
+                continue;
+            }
+            let output = |port: &String| Mismatch::Output { task: name.clone(), port: port.clone() };
+            mismatches.extend(ports.into_iter().map(output));
         }
         mismatches
     }
@@ -170,6 +199,13 @@ impl Lock {
 impl From<&Record> for Locked {
     fn from(record: &Record) -> Self {
         let outputs = record.outputs.iter().map(|output| (output.port.clone(), output.digest)).collect();
-        Self { key: record.key, outputs }
+        Self { key: record.key, outputs, metrics: Some(digest(&record.metrics)) }
     }
+}
+
+/// Hashes metrics by their canonical bytes.
+fn digest(metrics: &Map<String, Value>) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("argd-pipe 2026-11 metrics v1");
+    hasher.update(&canon::encode(&Value::Object(metrics.clone())));
+    hasher.finalize().into()
 }

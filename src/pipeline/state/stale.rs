@@ -18,6 +18,13 @@ use crate::store::Digest;
 pub enum StaleReason {
     /// No run of this pipeline computed a result for it.
     NeverRan,
+    /// It was stopped or killed, or failed. The next run resumes from its checkpoint.
+    Interrupted {
+        /// Finished epochs of the training, if it is one.
+        epoch: Option<usize>,
+        /// Finished steps of the next epoch.
+        step: Option<usize>,
+    },
     /// Its last record is no longer in the cache: removed, or set aside as damaged.
     Removed,
     /// The stage is of another kind.
@@ -173,6 +180,12 @@ impl fmt::Display for StaleReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverRan => f.write_str("it never ran"),
+            Self::Interrupted { epoch: Some(epoch), step: Some(step) } => {
+                write!(f, "it was interrupted; the next run resumes after epoch {epoch}, step {step}")
+            }
+            Self::Interrupted { .. } => {
+                f.write_str("it was interrupted; the next run resumes from its checkpoint")
+            }
             Self::Removed => f.write_str("its result is no longer in the cache"),
             Self::Kind { old, new } => write!(f, "kind: {old:?} -> {new:?}"),
             Self::Version { old, new } => write!(f, "version of the implementation: {old} -> {new}"),

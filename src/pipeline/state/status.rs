@@ -8,6 +8,7 @@ use super::stale::{StaleReason, differences};
 use super::survey::{OnDamage, State, Survey, survey};
 use crate::pipeline::plan::{Connection, Plan, Task, TaskId, TaskRef};
 use crate::store::{Failure, Journal, Key, Past, Record, Store, StoreError};
+use crate::train::Reached;
 
 /// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -170,7 +171,8 @@ impl Look<'_> {
             return Ok(());
         };
         found.last = Some(last).filter(|last| found.key != Some(*last));
-        match self.store.record(&last)?.filter(|record| found.key != Some(record.key)) {
+        // A record that cannot be read explains nothing.
+        match self.store.record(&last).ok().flatten().filter(|record| found.key != Some(record.key)) {
             None => found.reasons.push(StaleReason::Removed),
             Some(record) => {
                 found.standing = Standing::Stale;
@@ -183,7 +185,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Finds whether another process computes the task, or it failed under the same key.
+    /// Finds whether another process computes the task, or it failed or was interrupted under the same key.
     fn look_for_others(&self, key: Key, past: Option<&Past>, found: &mut TaskStatus) {
         if let Some(holder) = self.store.locked_by(&key) {
             found.standing = Standing::Running;
@@ -193,7 +195,20 @@ impl Look<'_> {
         {
             found.standing = Standing::Failed;
             found.note = Some(message.clone());
+        } else if let Some(interrupted) = self.interrupted(&key) {
+            found.reasons.retain(|reason| *reason != StaleReason::NeverRan);
+            found.reasons.push(interrupted);
         }
+    }
+
+    /// How far an earlier attempt at a key came, by its last checkpoint.
+    fn interrupted(&self, key: &Key) -> Option<StaleReason> {
+        let reached = self.store.checkpoints(key).iter().find_map(|file| Reached::of(file))?;
+        let (epoch, step) = match reached {
+            Reached::Epoch(epoch, step) => (Some(epoch), Some(step)),
+            Reached::Part => (None, None),
+        };
+        Some(StaleReason::Interrupted { epoch, step })
     }
 
     /// The inputs that are not known yet.

@@ -61,11 +61,13 @@ pub fn survey(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Sur
             },
             Some(inputs) => match subject.keyed(&inputs, store) {
                 Err(error) => failed(error)?,
-                Ok(keyed) => match (find(store, &task.outputs, &keyed.key, &mut damaged)?, task.policy) {
+                Ok(keyed) => match (find(store, &task.outputs, &keyed.key, &mut damaged), task.policy) {
+                    // One record that cannot be read is no reason to stop the other tasks.
+                    (Err(error), _) => failed(error.into())?,
                     (_, Policy::Always) => State::ToRun(keyed),
-                    (Some(record), _) => State::Cached(record),
-                    (None, Policy::IfMissing) => State::ToRun(keyed),
-                    (None, Policy::Never) => State::Failed(TaskError::Withheld),
+                    (Ok(Some(record)), _) => State::Cached(record),
+                    (Ok(None), Policy::IfMissing) => State::ToRun(keyed),
+                    (Ok(None), Policy::Never) => State::Failed(TaskError::Withheld),
                 },
             },
         };

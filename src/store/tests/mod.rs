@@ -56,14 +56,14 @@ fn is_miss(store: &Store, key: &Key) -> bool {
     matches!(store.lookup(key).unwrap(), Lookup::Miss)
 }
 
-/// Every file of a store but memos, marks and lock files: path below `v1`, bytes.
+/// Every file of a store but marks and lock files: path below `v1`, bytes.
 fn files(cache: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             match () {
-                () if name == "locks" || name == "live" || name.ends_with(".memo") => {}
+                () if name == "locks" || name == "live" => {}
                 () if path.is_dir() => walk(&path, root, found),
                 () => drop(found.insert(name, fs::read(&path).unwrap())),
             }

@@ -5,20 +5,21 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::{Ended, Executor, OnReport, Report};
 use crate::nn::Backend;
 use crate::pipeline::error::TaskError;
 use crate::pipeline::job::{BoundJob, JobSpec, Made, Site, perform};
 use crate::pipeline::plan::{Policy, TaskRef};
+use crate::pipeline::run::clock::Clock;
 use crate::pipeline::run::event::Event;
 use crate::pipeline::run::memory::PeakMemory;
 use crate::pipeline::run::task_log::TaskLog;
 use crate::pipeline::state::key::Subject;
 use crate::pipeline::state::{Keyed, survey};
 use crate::stages::{Observer, Progress, Stage, StageError};
-use crate::store::{self, Damage, Execution, Key, KeyLock, Record, RecordDraft, Source, Store, StoreError};
+use crate::store::{Damage, Execution, Key, KeyLock, Record, RecordDraft, Source, Store, StoreError};
 
 /// The least time between two [`Event::Progress`] of a task within an epoch.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
@@ -152,13 +153,14 @@ impl Attempt<'_> {
         log: &TaskLog,
     ) -> Result<Ended, TaskError> {
         let (job, store) = (self.job, self.local.store);
-        let clock = Clock::start();
         let work = store.work(lock)?;
         let partial = store.partial(&keyed.key)?;
-        let observer = Reporter::new(job.label.clone(), self.report, log);
+        let clock = Clock::start(&partial);
+        let observer = Reporter::new(job.label.clone(), self.report, log, &clock);
         let &Local { backend, stop, .. } = self.local;
         let site = Site { store, work: work.path(), partial: &partial, backend, stop };
-        let Made { outputs, metrics } = match perform(job, self.bound, site, &observer) {
+        let made = perform(job, self.bound, site, &observer).inspect_err(|_| clock.keep());
+        let Made { outputs, metrics } = match made {
             Err(TaskError::Stage(StageError::Stopped)) => return Ok(Ended::Stopped),
             other => other?,
         };
@@ -189,42 +191,20 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// Times an execution, for its record.
-struct Clock {
-    started: SystemTime,
-    running: Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self { started: SystemTime::now(), running: Instant::now() }
-    }
-
-    fn stop(self, threads: usize) -> Execution {
-        Execution {
-            host: store::host(),
-            started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            seconds: self.running.elapsed().as_secs_f64(),
-            threads,
-            argd_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Execution::default()
-        }
-    }
-}
-
 /// Turns a stage's reports into events and log lines, at a rate that people can read.
 struct Reporter<'a> {
     task: TaskRef,
     report: &'a OnReport<'a>,
     log: &'a TaskLog,
+    clock: &'a Clock<'a>,
     /// The time and the epoch of the last reported progress.
     last: Mutex<Option<(Instant, usize)>>,
     warnings: Mutex<Vec<String>>,
 }
 
 impl<'a> Reporter<'a> {
-    fn new(task: TaskRef, report: &'a OnReport<'a>, log: &'a TaskLog) -> Self {
-        Self { task, report, log, last: Mutex::new(None), warnings: Mutex::new(vec![]) }
+    fn new(task: TaskRef, report: &'a OnReport<'a>, log: &'a TaskLog, clock: &'a Clock<'a>) -> Self {
+        Self { task, report, log, clock, last: Mutex::new(None), warnings: Mutex::new(vec![]) }
     }
 
     /// The warnings of the stage, for its record.
@@ -246,6 +226,7 @@ impl<'a> Reporter<'a> {
 impl Observer for Reporter<'_> {
     fn progress(&self, progress: &Progress) {
         self.log.progress(progress);
+        self.clock.tick();
         if self.is_due(progress.epoch, Instant::now()) {
             let (task, progress) = (self.task.clone(), progress.clone());
             (self.report)(Report::Event(Event::Progress { task, progress }));
@@ -269,6 +250,7 @@ impl Observer for Reporter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Folder;
     use crate::pipeline::plan::{Label, TaskId};
     use crate::store::StoreError;
 
@@ -276,7 +258,10 @@ mod tests {
     fn progress_is_reported_10_times_per_second_and_at_every_epoch() {
         let task = TaskRef::from(Label { id: TaskId(0), stage: "trained".into(), axes: vec![] });
         let log = TaskLog::open(Err(StoreError::SourceMissing("log".into())), &task, 1);
-        let reporter = Reporter::new(task, &|_| (), &log);
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::open(folder.path()).unwrap();
+        let clock = Clock::start(&folder);
+        let reporter = Reporter::new(task, &|_| (), &log, &clock);
         let start = Instant::now();
         let at = |epoch, milliseconds| reporter.is_due(epoch, start + Duration::from_millis(milliseconds));
         assert!(at(0, 0));
