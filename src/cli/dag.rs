@@ -50,7 +50,7 @@ enum Format {
 
 impl Dag {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let (prepared, _) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
         let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
             ui.show(&Event::damaged(task, damage))
         })?;

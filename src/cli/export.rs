@@ -62,7 +62,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, id) = one_task(&self.manifest, &self.task, global)?;
+        let (prepared, id) = one_task(&self.manifest, &self.task, global, ui)?;
         let task = prepared.plan.task(id);
         let output = self.output(task)?;
         let survey = pipeline::survey(&prepared.plan, &prepared.store, &mut |task, damage| {

@@ -45,7 +45,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
+        let (prepared, task) = one_task(&self.manifest, &self.task, global, ui)?;
         let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
             ui.show(&Event::damaged(task, damage))
         })?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clap::Args;
@@ -15,7 +15,7 @@ use super::signals;
 use super::ui::Ui;
 use crate::pipeline::{Executor, JobSpec, Line, Local};
 use crate::stages;
-use crate::store::Store;
+use crate::store::{HashWatch, Store};
 
 /// Run one job of a run, and report in JSON lines.
 ///
@@ -32,8 +32,9 @@ pub(super) struct Perform {
 impl Perform {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let job = self.read()?;
-        let store = Store::open(&global.cache_dir)?;
+        let mut store = Store::open(&global.cache_dir)?;
         let stop = signals::stop_flag()?;
+        store.watch(Arc::new(Stops(Arc::clone(&stop))));
         let stop_at_end = Arc::clone(&stop);
         let watch = thread::Builder::new().spawn(move || {
             // An error also counts as the end.
@@ -55,5 +56,14 @@ impl Perform {
         let failed = |source| CliError::Read { path: self.job.clone(), source };
         let file = File::open(&self.job).map_err(failed)?;
         serde_json::from_reader(BufReader::new(file)).map_err(|error| failed(error.into()))
+    }
+}
+
+/// Stops hashing, and shows nothing: the parent process draws.
+struct Stops(Arc<AtomicBool>);
+
+impl HashWatch for Stops {
+    fn stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }

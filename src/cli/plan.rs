@@ -59,7 +59,7 @@ const FORMAT_VERSION: u32 = 1;
 
 impl Plan {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, _) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let (prepared, _) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.room.threads.map_or_else(cores, NonZeroUsize::get);
         show(&prepared, self.room.jobs.get(), threads, self.json, ui)

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::error::CliError;
 use super::options::{Global, ManifestArgs};
+use super::ui::Ui;
 use crate::manifest::{Draft, Override};
 use crate::nn::Backend;
 use crate::pipeline::{self, Plan, Target, TaskId};
@@ -23,10 +24,11 @@ pub(super) fn plan(manifest: &Path, overrides: &[Override], backend: &Backend) -
 }
 
 /// Reads and checks the manifest, then opens the cache, so that an invalid manifest creates no cache.
-pub(super) fn prepare(args: &ManifestArgs, global: &Global) -> Result<Prepared, CliError> {
+pub(super) fn prepare(args: &ManifestArgs, global: &Global, ui: &Ui) -> Result<Prepared, CliError> {
     let plan = plan(&args.manifest, &args.overrides(), &global.backend.backend())?;
     global.check_cache()?;
-    let store = Store::open(&global.cache_dir)?;
+    let mut store = Store::open(&global.cache_dir)?;
+    store.watch(ui.hashing(None));
     Ok(Prepared { plan, store })
 }
 

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::SystemTime;
 
@@ -178,7 +177,7 @@ impl RunFile {
             results: plan.results().map(|results| results.from.clone()),
             settings: settings.into(),
             program: program(),
-            git: git(Path::new(&source.name)),
+            git: Git::of(Path::new(&source.name)),
             machine: machine(),
             started: started.to_string(),
             finished: None,
@@ -220,16 +219,4 @@ fn machine() -> Machine {
         architecture: std::env::consts::ARCH.to_owned(),
         processors: available_parallelism().map_or(1, Into::into),
     }
-}
-
-/// The state of the repository that a file is in; `None` without one, or without git.
-fn git(file: &Path) -> Option<Git> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let ask = |arguments: &[&str]| {
-        let answer = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;
-        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).trim().to_owned())
-    };
-    let commit = ask(&["rev-parse", "--verify", "HEAD"])?;
-    let dirty = !ask(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Some(Git { commit, dirty })
 }

@@ -71,7 +71,7 @@ fn column_and_value(text: &str) -> Result<(String, String), String> {
 
 impl Results {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let prepared = prepare(&self.manifest, global)?;
+        let prepared = prepare(&self.manifest, global, ui)?;
         let (plan, store) = (&prepared.plan, &prepared.store);
         let survey =
             pipeline::survey(plan, store, &mut |task, damage| ui.show(&Event::damaged(task, damage)))?;

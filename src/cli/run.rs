@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
@@ -37,7 +38,7 @@ Examples:
 /// run. The exit code is then 4; run the same command again to resume.
 ///
 /// Ctrl-C stops the run: running stages write checkpoints, and the same command resumes from them. A second Ctrl-C ends
-/// the program at once. Finished results are always kept.
+/// the program at once. SIGTERM and a closed terminal stop the run, too. Finished results are always kept.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Run {
@@ -102,7 +103,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let settings = self.settings()?;
-        let prepared = prepare(&self.manifest, global)?;
+        let prepared = prepare(&self.manifest, global, ui)?;
         self.recording.check_plan(&prepared, &self.lock_command(global), ui)?;
         let (mut prepared, picked) = prepared.narrow(&self.targets.targets, self.downstream)?;
         self.set_policies(&mut prepared.plan, &picked)?;
@@ -110,6 +111,7 @@ impl Run {
             return plan::show(&prepared, settings.jobs, settings.threads, false, ui);
         }
         let stop = signals::stop_flag()?;
+        prepared.store.watch(ui.hashing(Some(Arc::clone(&stop))));
         self.execute(&prepared, &settings, &stop, global, ui)
     }
 

@@ -46,7 +46,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, task) = one_task(&self.manifest, &self.task, global)?;
+        let (prepared, task) = one_task(&self.manifest, &self.task, global, ui)?;
         let status = pipeline::status(&prepared.plan, &prepared.store, &mut |task, damage| {
             ui.show(&Event::damaged(task, damage))
         })?;
@@ -60,8 +60,9 @@ pub(super) fn one_task(
     manifest: &ManifestArgs,
     target: &Target,
     global: &Global,
+    ui: &Ui,
 ) -> Result<(Prepared, pipeline::TaskId), CliError> {
-    let prepared = prepare(manifest, global)?;
+    let prepared = prepare(manifest, global, ui)?;
     prepared.plan.picked_one(target)?;
     let (prepared, picked) = prepared.narrow(std::slice::from_ref(target), false)?;
     let task = picked.first().copied();

@@ -50,7 +50,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let (prepared, picked) = prepare(&self.manifest, global)?.narrow(&self.targets.targets, false)?;
+        let (prepared, picked) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
         let plan = &prepared.plan;
         let status = pipeline::status(plan, &prepared.store, &mut |task, damage| {
             ui.show(&Event::damaged(task, damage))

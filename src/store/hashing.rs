@@ -15,12 +15,12 @@ const CHUNK: usize = 1 << 16;
 
 /// Watches a store while it hashes files or waits for other processes. It is called from any thread.
 pub trait HashWatch: Send + Sync {
-    /// The store starts to hash a file or folder of this size.
-    fn begins(&self, path: &Path, bytes: u64);
+    /// The store starts to hash a file or folder of this size. It can be a part of work that has begun before.
+    fn begins(&self, _path: &Path, _bytes: u64) {}
     /// It has hashed so many more bytes, or knew their hash.
-    fn hashed(&self, bytes: u64);
+    fn hashed(&self, _bytes: u64) {}
     /// It is done with a file or folder.
-    fn ends(&self);
+    fn ends(&self) {}
     /// The store has waited for another process for a second. It is called once per wait.
     fn waits(&self, _wait: &Wait) {}
     /// Whether to stop: hashing and waiting then fail with [`StoreError::Stopped`].
@@ -65,8 +65,9 @@ impl Watched {
     }
 }
 
-/// Work that has been reported.
-pub(super) struct Begun<'a>(&'a Watched);
+/// Work that has been reported to the watch of a store; dropping it reports its end.
+#[must_use]
+pub struct Begun<'a>(&'a Watched);
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {

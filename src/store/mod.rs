@@ -46,7 +46,7 @@ pub use digest::{Digest, Key, NotAHash};
 pub use error::{StoreError, disk_is_full};
 pub use flock::{Holder, Wait, host};
 pub use gc::{Collection, Policy};
-pub use hashing::HashWatch;
+pub use hashing::{Begun, HashWatch};
 pub use inventory::{Amount, Entry, Kept, Sizes};
 pub use journal::{Failure, Journal, Past};
 pub use locks::KeyLock;
@@ -104,6 +104,11 @@ impl Store {
     /// Lets `watch` receive the progress of hashing, and stop it.
     pub fn watch(&mut self, watch: Arc<dyn HashWatch>) {
         self.watched = Watched::by(watch);
+    }
+
+    /// Reports all hashing to the watch as parts of one work, until the result is dropped.
+    pub fn begin_hashing(&self) -> Begun<'_> {
+        self.watched.begin(self.layout.root(), 0)
     }
 
     /// The path of an artifact, if the store has it. The file is read-only and must not change. Read it through

@@ -259,13 +259,9 @@ mod tests {
     struct StopAfter(AtomicU64);
 
     impl HashWatch for StopAfter {
-        fn begins(&self, _: &Path, _: u64) {}
-
         fn hashed(&self, bytes: u64) {
             self.0.fetch_add(bytes, Ordering::Relaxed);
         }
-
-        fn ends(&self) {}
 
         fn stopped(&self) -> bool {
             self.0.load(Ordering::Relaxed) > 0

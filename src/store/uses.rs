@@ -165,7 +165,6 @@ impl Uses {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
@@ -229,12 +228,6 @@ mod tests {
         fn waits(&self, wait: &Wait) {
             self.0.lock().unwrap().push(wait.to_string());
         }
-
-        fn begins(&self, _: &Path, _: u64) {}
-
-        fn hashed(&self, _: u64) {}
-
-        fn ends(&self) {}
 
         fn stopped(&self) -> bool {
             !self.0.lock().unwrap().is_empty()

@@ -1,11 +1,15 @@
-//! Source data that changes while it is read.
+//! What surrounds a manifest: data that changes while it is read, repositories of others, signals.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use image::{Rgb, RgbImage};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::workspace::Workspace;
@@ -122,4 +126,182 @@ fn a_checkpoint_that_changes_between_the_key_and_the_read_is_not_kept() {
     }
     workspace.run("run outside.yaml tiny").with(0, &["1 cached"]);
     swap(&workspace, "theirs", "theirs.pth", "local");
+}
+
+/// A workspace in a repository, or `None` without git.
+fn repository() -> Option<Workspace> {
+    let workspace = Workspace::cheap();
+    workspace.write(".gitattributes", "cheap.yaml filter=evil\n");
+    let commands = ["init -q", "add cheap.yaml .gitattributes", "commit -q -m x"];
+    commands.iter().all(|arguments| git(&workspace, arguments)).then_some(workspace)
+}
+
+fn git(workspace: &Workspace, arguments: &str) -> bool {
+    let identity = ["-c", "user.name=x", "-c", "user.email=x@y"];
+    let mut command = Command::new("git");
+    let command = command.current_dir(workspace.root()).args(identity).args(arguments.split(' '));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Writes a script that leaves the file `ran`.
+fn script(workspace: &Workspace, name: &str, then: &str) -> PathBuf {
+    let (path, ran) = (workspace.path(name), workspace.path("ran"));
+    workspace.write(name, &format!("#!/bin/sh\ntouch '{}'\n{then}\n", ran.display()));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// The state of the repository in the newest run file.
+fn recorded(workspace: &Workspace) -> Value {
+    let runs = fs::read_dir(workspace.path("cache/v1/runs")).unwrap().map(|entry| entry.unwrap().path());
+    let newest = runs.max_by_key(|run| fs::metadata(run).unwrap().modified().unwrap()).unwrap();
+    let run: Value = serde_json::from_str(&fs::read_to_string(newest.join("run.json")).unwrap()).unwrap();
+    run["git"].clone()
+}
+
+#[test]
+fn nothing_that_a_repository_configures_runs() {
+    let Some(workspace) = repository() else { return };
+    let (monitor, filter) = (script(&workspace, "monitor", "exit 1"), script(&workspace, "filter", "cat"));
+    git(&workspace, &format!("config core.fsmonitor {}", monitor.display()));
+    for kind in ["clean", "smudge", "process"] {
+        git(&workspace, &format!("config filter.evil.{kind} {}", filter.display()));
+    }
+    // Other times: git must read the file to see whether it has changed.
+    let touched = SystemTime::now() + Duration::from_secs(10);
+    File::options().write(true).open(workspace.path("cheap.yaml")).unwrap().set_modified(touched).unwrap();
+    let index = || fs::read(workspace.path(".git/index")).unwrap();
+    let before = index();
+
+    workspace.run("run cheap.yaml images").with(0, &[]);
+    assert_eq!(recorded(&workspace)["dirty"], false);
+    assert_eq!(recorded(&workspace)["commit"].as_str().unwrap().len(), 40);
+    fs::remove_dir_all(workspace.path("cache")).unwrap();
+    workspace.write("cheap.yaml", &(super::workspace::CHEAP.to_owned() + "# changed\n"));
+    workspace.run("run cheap.yaml images").with(0, &[]);
+    assert_eq!(recorded(&workspace)["dirty"], true);
+
+    assert!(!workspace.path("ran").exists(), "the repository's script ran");
+    assert!(index() == before, "the index was written");
+    assert!(git(&workspace, "status") && workspace.path("ran").exists(), "the test shows nothing");
+}
+
+#[test]
+fn a_git_that_hangs_does_not_stop_a_run() {
+    let Some(workspace) = repository() else { return };
+    fs::create_dir(workspace.path("bin")).unwrap();
+    script(&workspace, "bin/git", "sleep 600");
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", workspace.path("bin").display());
+    let start = Instant::now();
+    let run = workspace.program().args(["run", "cheap.yaml", "images"]).env("PATH", path).output().unwrap();
+    assert!(run.status.success() && start.elapsed() < Duration::from_secs(10));
+    assert!(workspace.path("ran").exists(), "the test shows nothing");
+    assert_eq!(recorded(&workspace)["commit"].as_str().unwrap().len(), 40);
+    assert_eq!(recorded(&workspace)["dirty"], Value::Null);
+}
+
+/// A running program. It ends with the test.
+struct Running(Child);
+
+impl Running {
+    /// Starts a program, with nothing to read its outputs.
+    fn start(mut program: Command) -> Self {
+        Self(program.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
+fn wait_until(what: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !what() {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_signal_stops_a_run_that_hashes_its_sources() {
+    let workspace = workspace();
+    // Hashing it takes seconds, and it takes no space.
+    File::create(workspace.path("theirs.pth")).unwrap().set_len(40 << 30).unwrap();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let _ = fs::remove_dir_all(workspace.path("cache"));
+        let mut program = workspace.program();
+        program.args(["run", "outside.yaml", "theirs"]);
+        let mut run = Running::start(program);
+        wait_until(|| fs::read_dir(workspace.path("cache/v1/runs")).is_ok_and(|runs| runs.count() > 0));
+        thread::sleep(Duration::from_millis(200));
+        let stopped = Instant::now();
+        run.send(signal);
+        assert_eq!(run.code(), Some(75));
+        assert!(stopped.elapsed() < Duration::from_secs(1), "{:?}", stopped.elapsed());
+    }
+}
+
+/// Starts a run that trains for long, and waits until it does.
+fn training(workspace: &Workspace, mut program: Command) -> Running {
+    program.args(["run", "tiny.yaml", "--set", "matrix.epochs=[500]"]).current_dir(workspace.root());
+    let run = Running::start(program);
+    let is_training =
+        |log: &PathBuf| fs::read_to_string(log).is_ok_and(|log| log.contains("started trained"));
+    wait_until(|| workspace.path("cache/v1/logs").is_dir() && workspace.kept("logs").iter().any(is_training));
+    run
+}
+
+#[test]
+fn a_closed_terminal_stops_a_run_with_a_checkpoint() {
+    let workspace = Workspace::new();
+    let mut run = training(&workspace, workspace.program());
+    // The kernel and the shell both send it.
+    run.send(Signal::HUP);
+    run.send(Signal::HUP);
+    assert_eq!(run.code(), Some(75));
+    let mut tasks =
+        fs::read_dir(workspace.path("cache/v1/partial")).unwrap().map(|entry| entry.unwrap().path());
+    assert!(tasks.any(|task| fs::read_dir(task).unwrap().count() > 0), "no checkpoint");
+}
+
+#[test]
+fn a_closed_terminal_does_not_stop_a_run_with_nohup() {
+    let workspace = Workspace::new();
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(workspace.program().get_program());
+    let mut run = training(&workspace, nohup);
+    run.send(Signal::HUP);
+    thread::sleep(Duration::from_millis(500));
+    assert!(run.is_running());
+    run.send(Signal::INT);
+    assert_eq!(run.code(), Some(75));
+}
+
+#[test]
+fn a_folder_that_links_make_endless_is_refused_at_once() {
+    let workspace = workspace();
+    let level = |n: usize| workspace.path("data").join(format!("level-{n}"));
+    (0..23).for_each(|n| fs::create_dir(level(n)).unwrap());
+    for n in 0..22 {
+        ["left", "right"].iter().for_each(|name| symlink(level(n + 1), level(n).join(name)).unwrap());
+    }
+    let start = Instant::now();
+    let words = ["images: cannot hash `data/", "links lead to this folder in more than 100 ways", "help: "];
+    workspace.run("run outside.yaml images").with(4, &words);
+    assert!(start.elapsed() < Duration::from_secs(2));
 }

@@ -10,6 +10,7 @@ mod bars;
 pub(super) mod card;
 pub(super) mod format;
 pub(super) mod graph;
+mod hashing;
 mod lines;
 mod log;
 mod pace;
@@ -19,6 +20,7 @@ pub(super) mod table;
 mod watcher;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
@@ -29,8 +31,10 @@ use super::error::CliError;
 use super::options::Color;
 use crate::pipeline::{Event, Forecast, TaskRef};
 use crate::plain;
+use crate::store::HashWatch;
 
 use graph::Graph;
+use hashing::Hashing;
 use report::Reporter;
 use style::Style;
 pub(super) use watcher::Watcher;
@@ -102,14 +106,12 @@ impl Ui {
 
     /// Writes one line to standard error.
     pub(super) fn say(&self, line: &str) {
-        self.block(&plain::visible(line));
+        say(&self.bars, line);
     }
 
     /// Writes lines to standard error: what the rooms of this folder have put together.
     fn block(&self, text: &str) {
-        let text = plain::only_colored(text);
-        // A closed standard error is not an error.
-        self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
+        write_above(&self.bars, text);
     }
 
     /// Prints the line of an event, if it has one at this verbosity.
@@ -143,6 +145,11 @@ impl Ui {
         self.block(&text);
     }
 
+    /// Shows the progress of hashing, if it takes long, until the watch is dropped. Once `stop` is set, hashing stops.
+    pub(super) fn hashing(&self, stop: Option<Arc<AtomicBool>>) -> Arc<dyn HashWatch> {
+        Arc::new(Hashing::new(self, stop))
+    }
+
     /// A bar for work that is measured in bytes; the caller clears it at the end.
     pub(super) fn bytes(&self, what: &str, total: u64) -> ProgressBar {
         bars::bytes(&self.bars, what, total)
@@ -152,4 +159,16 @@ impl Ui {
     pub(super) fn watch<'a>(&'a self, stop: &'a AtomicBool, forecast: Forecast<'a>) -> Watcher<'a> {
         Watcher::new(self, stop, forecast)
     }
+}
+
+/// Writes one line to standard error, above the bars.
+fn say(bars: &MultiProgress, line: &str) {
+    write_above(bars, &plain::visible(line));
+}
+
+/// Writes lines to standard error, above the bars. Only the colors of this program pass.
+fn write_above(bars: &MultiProgress, text: &str) {
+    let text = plain::only_colored(text);
+    // A closed standard error is not an error.
+    bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
 }

@@ -1,11 +1,13 @@
 //! The files of a run: `run.json`, and the files of its events. The same structs write and read them.
 
+mod git;
 mod run_file;
 pub mod sinks;
 mod time;
 
+pub use git::Git;
 pub use run_file::{
-    Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunOutcome, RunRecord, RunSettings, TaskRecord,
-    keys, task_records,
+    Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunOutcome, RunRecord, RunSettings, TaskRecord, keys,
+    task_records,
 };
 pub use time::Utc;

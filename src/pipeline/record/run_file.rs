@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::git::Git;
 use crate::files::{Durability, Folder};
 use crate::pipeline::plan::{Label, Plan, Task, TaskRef};
 use crate::pipeline::run::{Ending, Run, Settings};
@@ -97,15 +98,6 @@ pub struct Program {
     pub version: String,
     /// Its arguments.
     pub arguments: Vec<String>,
-}
-
-/// The state of a repository.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Git {
-    /// The commit.
-    pub commit: String,
-    /// Whether files have uncommitted changes.
-    pub dirty: bool,
 }
 
 /// A machine.

@@ -49,6 +49,7 @@ pub type OnDamage<'a> = &'a mut dyn FnMut(&TaskRef, &Damage);
 /// # Errors
 /// If the store cannot be read, or its watch stops it while it hashes files ([`StoreError::Stopped`]).
 pub fn survey(plan: &Plan, store: &Store, on_damage: OnDamage<'_>) -> Result<Survey, StoreError> {
+    let _begun = store.begin_hashing();
     let mut survey = Survey { states: Vec::with_capacity(plan.len()) };
     for task in plan.tasks() {
         let subject = Subject::of(plan, task);
