@@ -80,23 +80,21 @@ impl Attack for BadNets {
         let mut wrong = vec![];
         let four = self.pattern == Pattern::FourCorner;
         let placed = self.row.is_some() || self.col.is_some();
-        let mut refuse = |bad: bool, field, message: &str| {
+        let mut refuse = |bad: bool, field, message: &str, help: &str| {
             if bad {
-                wrong.push(InvalidParam::new(field, message));
+                wrong.push(InvalidParam::new(field, message).with_help(help));
             }
         };
         let least = if self.pattern == Pattern::Square { 1 } else { 3 };
-        refuse(self.size < least, "size", "must be at least 1, and at least 3 for a grid of 3x3 cells");
-        refuse(four && self.place.is_some(), "place", "`four-corner` has fixed places; remove it");
-        refuse(four && placed, "row", "`four-corner` has fixed places; remove `row` and `col`");
-        refuse(self.row.is_some() && self.col.is_none(), "row", "needs `col`; give both");
-        refuse(self.col.is_some() && self.row.is_none(), "col", "needs `row`; give both");
+        let at_least = "must be at least 1, and at least 3 for a grid of 3x3 cells";
+        refuse(self.size < least, "size", at_least, &format!("write `size: {least}` or more"));
+        refuse(four && self.place.is_some(), "place", "`four-corner` has fixed places", "remove it");
+        refuse(four && placed, "row", "`four-corner` has fixed places", "remove `row` and `col`");
+        refuse(self.row.is_some() && self.col.is_none(), "row", "needs `col`", "give both, or none");
+        refuse(self.col.is_some() && self.row.is_none(), "col", "needs `row`", "give both, or none");
         let in_corner = !four && !placed && self.place() == Place::Corner;
-        refuse(
-            self.margin.is_some() && !in_corner,
-            "margin",
-            "has an effect for a patch in the corner only; remove it",
-        );
+        let only = "has an effect for a patch in the corner only";
+        refuse(self.margin.is_some() && !in_corner, "margin", only, "remove it");
         wrong
     }
 
@@ -165,7 +163,7 @@ impl BadNets {
             "a {size}x{size} patch {place} does not fit into images of {}x{}",
             shape.height, shape.width
         );
-        DataError::Mismatch(format!("{problem}; lower `size` or move it"))
+        DataError::unfit(problem, "lower `size`, or move the patch")
     }
 }
 
@@ -246,10 +244,7 @@ mod tests {
     fn a_patch_that_does_not_fit_is_refused_with_sizes() {
         let message = |attack: BadNets| operator(&attack, SHAPE, 0).unwrap_err().to_string();
         let at = BadNets { row: Some(30), col: Some(0), ..BadNets::default() };
-        assert_eq!(
-            message(at),
-            "a 3x3 patch at row 30, column 0 does not fit into images of 32x32; lower `size` or move it"
-        );
+        assert_eq!(message(at), "a 3x3 patch at row 30, column 0 does not fit into images of 32x32");
         assert!(message(BadNets { size: 33, ..BadNets::default() }).contains("a 33x33 patch"));
         assert!(
             message(BadNets { size: 16, ..badnets(Pattern::FourCorner, None) }).contains("near four corners")

@@ -61,7 +61,8 @@ impl Attack for LabelConsistent {
 
     fn check(&self) -> Vec<InvalidParam> {
         let idle = [("amplitude", self.amplitude != 1.0), ("test_amplitude", self.test_amplitude.is_some())];
-        let wrong = |field| InvalidParam::new(field, "has no effect with `quirks: argd`; remove it");
+        let wrong =
+            |field| InvalidParam::new(field, "has no effect with `quirks: argd`").with_help("remove it");
         let idle = idle.into_iter().filter(|&(_, given)| given && self.quirks == Some(Quirks::Argd));
         idle.map(|(field, _)| wrong(field)).collect()
     }

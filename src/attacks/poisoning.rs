@@ -75,48 +75,55 @@ impl Poisoning {
     /// Checks that the parameters match each other.
     pub fn check(&self) -> Vec<InvalidParam> {
         let mut wrong = vec![];
-        let mut refuse = |bad: bool, field, message: &str| {
+        let mut refuse = |bad: bool, field, message: &str, help: Option<&str>| {
             if bad {
-                wrong.push(InvalidParam::new(field, message));
+                let error = InvalidParam::new(field, message);
+                wrong.push(help.map_or(error.clone(), |help| error.with_help(help)));
             }
         };
-        refuse(!(self.rate > 0.0 && self.rate <= 1.0), "rate", "must be above 0 and at most 1");
+        refuse(!(self.rate > 0.0 && self.rate <= 1.0), "rate", "must be above 0 and at most 1", None);
         let specific = self.rule == Rule::SourceSpecific;
-        refuse(
-            specific && self.source.is_none(),
-            "source",
-            "is missing; `source_specific` needs a source class",
-        );
-        refuse(
-            !specific && self.source.is_some(),
-            "source",
-            "has an effect with `source_specific` only; remove it",
-        );
-        refuse(
-            !specific && self.cover_ratio.is_some(),
-            "cover_ratio",
-            "has an effect with `source_specific` only; remove it",
-        );
+        let (needs, only) =
+            ("`source_specific` needs a source class", "has an effect with `source_specific` only");
+        refuse(specific && self.source.is_none(), "source", needs, Some("add `source: <class>`"));
+        refuse(!specific && self.source.is_some(), "source", only, Some("remove it"));
+        refuse(!specific && self.cover_ratio.is_some(), "cover_ratio", only, Some("remove it"));
         let same = specific && self.source == Some(self.target);
-        refuse(same, "source", "must differ from `target`");
-        let problem = match (self.rule, self.rate_of) {
+        refuse(same, "source", "must differ from `target`", None);
+        let (problem, help) = match (self.rule, self.rate_of) {
             (Rule::All2one, RateOf::TargetClass) => {
-                "changes no label under `all2one`; use `rule: clean_label`"
+                ("changes no label under `all2one`", Some("write `rule: clean_label`"))
             }
             (Rule::All2all, RateOf::TargetClass | RateOf::NonTarget) => {
-                "`all2all` has no target class; use `dataset`"
+                ("`all2all` has no target class", Some("write `rate_of: dataset`"))
             }
-            (Rule::CleanLabel, RateOf::NonTarget) => "`clean_label` poisons images of the target class only",
-            (Rule::SourceSpecific, RateOf::TargetClass | RateOf::NonTarget) => {
-                "`source_specific` poisons images of the source class only; use `source_class`"
+            (Rule::CleanLabel, RateOf::NonTarget) => {
+                ("`clean_label` poisons images of the target class only", None)
             }
+            (Rule::SourceSpecific, RateOf::TargetClass | RateOf::NonTarget) => (
+                "`source_specific` poisons images of the source class only",
+                Some("write `rate_of: source_class`"),
+            ),
             (Rule::All2one | Rule::All2all | Rule::CleanLabel, RateOf::SourceClass) => {
-                "only `source_specific` has a source class"
+                ("only `source_specific` has a source class", None)
             }
             _ => return wrong,
         };
-        refuse(true, "rate_of", problem);
+        refuse(true, "rate_of", problem, help);
         wrong
+    }
+
+    /// Checks the classes against their number in the data set.
+    pub fn check_classes(&self, classes: usize) -> Vec<InvalidParam> {
+        let target = Some(self.target).filter(|_| self.rule != Rule::All2all);
+        let named = [("target", target), ("source", self.source)];
+        let unknown = |(field, class): (&'static str, Option<u32>)| {
+            let class = class.filter(|class| *class as usize >= classes)?;
+            let last = classes.saturating_sub(1);
+            let problem = format!("class {class}, but the data set has {classes} classes, 0 to {last}");
+            Some(InvalidParam::new(field, problem))
+        };
+        named.into_iter().filter_map(unknown).collect()
     }
 
     /// The label rule of the trigger. With `clean_label` it is the target: an evaluation expects it for all other
@@ -146,7 +153,7 @@ impl Poisoning {
         let count = (self.rate * counted as f64) as usize;
         if count == 0 {
             let problem = format!("a rate of {} of {counted} images poisons none", self.rate);
-            return Err(DataError::Mismatch(format!("{problem}; raise `rate`")));
+            return Err(DataError::unfit(problem, "raise `rate`"));
         }
         let mut order = pool.to_vec();
         stream(seed, "poison", 0, 0).shuffle(&mut order);
@@ -174,7 +181,7 @@ impl Poisoning {
         };
         let problem =
             format!("a rate of {} needs {count} images, but class {class} has only {found}", self.rate);
-        DataError::Mismatch(format!("{problem}; lower `rate`, or use `rate_of: {of_class}`"))
+        DataError::unfit(problem, format!("lower `rate`, or write `rate_of: {of_class}`"))
     }
 }
 
@@ -205,7 +212,7 @@ pub(super) fn take_covers(
     take(order, count, fits).map_err(|found| {
         let problem =
             format!("`{parameter}` of {ratio} needs {count} cover images, but only {found} are left");
-        DataError::Mismatch(format!("{problem}; lower it or `rate`"))
+        DataError::unfit(problem, format!("lower `{parameter}` or `rate`"))
     })
 }
 
@@ -286,7 +293,7 @@ mod tests {
         let message = |poisoning| drawn(poisoning).unwrap_err().to_string();
         assert!(message(of(Rule::All2one, RateOf::Dataset, 0.001)).contains("of 100 images poisons none"));
         let all = message(of(Rule::CleanLabel, RateOf::Dataset, 0.2));
-        assert!(all.contains("needs 20 images, but class 3 has only 10; lower"), "{all}");
+        assert!(all.contains("needs 20 images, but class 3 has only 10"), "{all}");
         let covers =
             Poisoning { cover_ratio: Some(9.0), ..of(Rule::SourceSpecific, RateOf::SourceClass, 1.0) };
         assert!(message(covers).contains("needs 90 cover images, but only 80 are left"));

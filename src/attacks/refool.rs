@@ -56,7 +56,8 @@ impl Attack for Refool {
 
     fn check(&self) -> Vec<InvalidParam> {
         let idle = self.quirks == Some(Quirks::Argd) && self.pictures.is_some();
-        let wrong = || InvalidParam::new("pictures", "has no effect with `quirks: argd`; remove it");
+        let wrong =
+            || InvalidParam::new("pictures", "has no effect with `quirks: argd`").with_help("remove it");
         idle.then(wrong).into_iter().collect()
     }
 

@@ -150,11 +150,11 @@ impl Trigger {
     pub(super) fn stamp_selected(&self, images: Images, positions: &[u32]) -> Result<Images, DataError> {
         if images.shape() != self.shape {
             let problem = format!("a trigger for images of {} on images of {}", self.shape, images.shape());
-            return Err(DataError::Mismatch(format!("{problem}; connect the data set that was poisoned")));
+            return Err(DataError::unfit(problem, "connect the data set that was poisoned"));
         }
         if let Some(label) = images.labels().iter().find(|&&label| label >= self.classes) {
             let problem = format!("a trigger for {} classes on an image of class {label}", self.classes);
-            return Err(DataError::Mismatch(format!("{problem}; connect the data set that was poisoned")));
+            return Err(DataError::unfit(problem, "connect the data set that was poisoned"));
         }
         let labels = images.labels().iter().map(|&label| self.target_label(label)).collect();
         let mut pixels = images.into_pixels();

@@ -47,7 +47,7 @@ impl Attack for Trojan {
         if top + SIDE > shape.height || left + SIDE > shape.width || shape.channels != PATCH.len() {
             let patch = format!("a 3x3x3 patch at row {top}, column {left}");
             return Err(
-                DataError::Mismatch(format!("{patch} does not fit into images of {shape}; move it")).into()
+                DataError::unfit(format!("{patch} does not fit into images of {shape}"), "move it").into()
             );
         }
         let mut delta = vec![0.0; shape.len()];

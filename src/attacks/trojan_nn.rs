@@ -53,8 +53,8 @@ impl Attack for TrojanNn {
     fn operator(&self, case: &Case<'_>) -> Result<Operator, AttackError> {
         let (shape, size) = (case.shape(), self.size as usize);
         if size > shape.height || size > shape.width {
-            let problem = format!("a {size}x{size} patch does not fit into images of {shape}; lower `size`");
-            return Err(DataError::Mismatch(problem).into());
+            let problem = format!("a {size}x{size} patch does not fit into images of {shape}");
+            return Err(DataError::unfit(problem, "lower `size`").into());
         }
         let listener = listener(case.model()?, self.neurons as usize)?;
         let mask = mask(shape, size);
@@ -150,7 +150,7 @@ fn listener(model: &Frozen, neurons: usize) -> Result<Frozen, AttackError> {
     let (inputs, classes) = (weight.shape[0], weight.shape[1]);
     if neurons > inputs.min(classes) {
         let problem = format!("{neurons} neurons, but the model has {inputs} and {classes} classes");
-        return Err(TrainError::Mismatch(format!("{problem}; lower `neurons`")).into());
+        return Err(DataError::unfit(problem, "lower `neurons`").into());
     }
     let mut theta = model.theta.to_vec1::<f32>()?;
     let largest = largest(&theta[weight.range()], classes);

@@ -31,10 +31,10 @@ pub(super) enum CliError {
     #[diagnostic(transparent)]
     Run(#[from] RunError),
     /// Tasks cannot run; the cause of each has been reported.
-    #[error("{tasks} of the tasks cannot run")]
+    #[error("{tasks} cannot run")]
     CannotRun {
-        /// How many.
-        tasks: usize,
+        /// How many, of how many.
+        tasks: String,
         /// The gravest kind of failure among them.
         class: Class,
     },
@@ -99,15 +99,26 @@ pub(super) enum CliError {
     #[diagnostic(help("results that depend on it cannot be reproduced"))]
     Nondeterministic(String),
     /// Manifests have errors; each has been reported.
-    #[error("{0} of the manifests cannot be used")]
-    Invalid(usize),
+    #[error("{0} cannot be used")]
+    Invalid(String),
     /// Manifests cannot be read; the cause of each has been reported.
-    #[error("{0} of the manifests cannot be read")]
-    Unreadable(usize),
+    #[error("{0} cannot be read")]
+    Unreadable(String),
     /// A file that the command would create already exists.
     #[error("`{}` already exists", .0.display())]
     #[diagnostic(help("name another file, or remove this one first"))]
     Exists(PathBuf),
+    /// The results CSV holds other results.
+    #[error("`{}` holds {holds}", path.display())]
+    #[diagnostic(help(
+        "`--set results.csv=results/NAME.csv` writes another file; `--overwrite` replaces this one"
+    ))]
+    OtherResults {
+        /// The CSV.
+        path: PathBuf,
+        /// What it holds.
+        holds: String,
+    },
     /// A file that the command creates cannot be written.
     #[error("cannot write `{}`: {source}", path.display())]
     Write {
@@ -239,6 +250,7 @@ impl CliError {
             | Self::Compare(_)
             | Self::Unknown { .. }
             | Self::Exists(_)
+            | Self::OtherResults { .. }
             | Self::Export(ExportError::Exists(_) | ExportError::Format { .. }) => Exit::Usage,
             Self::Import(_) | Self::Model(_) | Self::Export(_) | Self::ExportModel(_) => Exit::StageFailed,
             Self::Setup(_) | Self::Output(_) | Self::Read { .. } | Self::Write { .. } => Exit::StageFailed,

@@ -101,7 +101,7 @@ pub(super) fn show(
             gravest = gravest.max(Some(error.class()));
         }
     }
-    gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: failed, class }))
+    gravest.map_or(Ok(()), |class| Err(CliError::CannotRun { tasks: format!("{failed} of {tasks}"), class }))
 }
 
 /// Writes `about 4m 10s of work with -j 2`, and names the stages without an estimate.

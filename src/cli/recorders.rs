@@ -1,6 +1,5 @@
 //! The files that a run writes besides its results: `run.json`, the lock file, and events for other programs.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -14,10 +13,8 @@ use super::ui::{Ui, format};
 use crate::files::Folder;
 use crate::manifest::Override;
 use crate::pipeline::record::sinks::{JsonLines, Sink, TensorBoard};
-use crate::pipeline::record::{
-    self, Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord, Utc,
-};
-use crate::pipeline::{Event, Lock, Mismatch, Run, Settings};
+use crate::pipeline::record::{Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord, Utc};
+use crate::pipeline::{Event, Lock, Mismatch, Plan, Run, Settings, results};
 use crate::store::{self, Store};
 
 /// Options for these files.
@@ -63,6 +60,11 @@ impl Recording {
         Ok(Recorders { open, failed: None })
     }
 
+    /// Before a run: fails if the lock file cannot be written.
+    pub(super) fn check_files(&self, plan: &Plan) -> Result<(), CliError> {
+        if self.lock { Ok(results::check_file(&Lock::path(plan))?) } else { Ok(()) }
+    }
+
     /// Before a run: fails if its keys do not match the lock file. `command` writes a new one.
     pub(super) fn check_plan(&self, prepared: &Prepared, command: &str, ui: &Ui) -> Result<(), CliError> {
         match self.read_lock(prepared, command)? {
@@ -71,23 +73,26 @@ impl Recording {
         }
     }
 
-    /// After a complete run: fails if its outputs do not match the lock file, or writes the lock file.
+    /// After a complete run: fails if its outputs do not match the lock file, or writes the lock file. Returns lines that
+    /// report it.
     pub(super) fn check_run(
         &self,
         prepared: &Prepared,
         run: &Run,
         command: &str,
         ui: &Ui,
-    ) -> Result<(), CliError> {
+    ) -> Result<Vec<String>, CliError> {
         let path = Lock::path(&prepared.plan);
         if let Some(lock) = self.read_lock(prepared, command)? {
             refuse(&lock.check_run(&prepared.plan, |id| run.record(id)), command, ui)?;
-            ui.say(&format!("the results match {}", path.display()));
+            Ok(vec![format!("the results match {}", path.display())])
         } else if let Some(lock) = Lock::of(&prepared.plan, |id| run.record(id)).filter(|_| self.lock) {
+            results::check_place(&path)?;
             lock.write(&path).map_err(cannot_write(&path))?;
-            ui.say(&format!("wrote the key and the outputs of every task to {}", path.display()));
+            Ok(vec![format!("wrote the key and the outputs of every task to {}", path.display())])
+        } else {
+            Ok(vec![])
         }
-        Ok(())
     }
 
     fn read_lock(&self, prepared: &Prepared, command: &str) -> Result<Option<Lock>, CliError> {
@@ -140,31 +145,33 @@ fn unfit(path: &Path, option: &'static str) -> impl FnOnce(io::Error) -> CliErro
     move |source| CliError::Unfit { option, path: path.to_owned(), source }
 }
 
-/// The name of the file in the folder of a run.
-const RUN_FILE: &str = "run.json";
-
 /// The `run.json` of a run, named by this file, by its folder, or by the name of its folder in the cache. `None` if the
 /// path is something else.
 pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
-    let in_cache = || if named.exists() { None } else { Store::run_in(cache, named, RUN_FILE) };
+    let in_run = |file: &&str| Store::run_in(cache, named, file);
+    let in_cache = || if named.exists() { None } else { RunRecord::FILES.iter().find_map(in_run) };
     match () {
-        () if named.is_dir() => Some(named.join(RUN_FILE)),
-        () => {
-            in_cache().or_else(|| (named.file_name() == Some(OsStr::new(RUN_FILE))).then(|| named.to_owned()))
-        }
+        () if named.is_dir() => Some(RunRecord::file_in(named)),
+        () => in_cache().or_else(|| RunRecord::is_named(named).then(|| named.to_owned())),
     }
 }
 
 /// The `run.json` of a run. It is written at the start and at the end. If it cannot be written, a warning is enough:
 /// nothing depends on it.
-pub(super) struct RunFile {
+pub(super) struct RunFile<'p> {
+    plan: &'p Plan,
     record: RunRecord,
     folder: Option<Folder>,
 }
 
-impl RunFile {
+impl<'p> RunFile<'p> {
     /// Writes the file before anything runs, so that a killed run leaves one, too.
-    pub(super) fn start(prepared: &Prepared, overrides: &[Override], settings: &Settings, ui: &Ui) -> Self {
+    pub(super) fn start(
+        prepared: &'p Prepared,
+        overrides: &[Override],
+        settings: &Settings,
+        ui: &Ui,
+    ) -> Self {
         let (plan, source) = (&prepared.plan, prepared.plan.source());
         let started = Utc::from(SystemTime::now());
         let record = RunRecord {
@@ -182,26 +189,26 @@ impl RunFile {
             started: started.to_string(),
             finished: None,
             outcome: None,
-            tasks: record::task_records(plan),
+            tasks: vec![],
         };
         let folder = prepared.store.run_folder(&format!("{}-{}", started.compact(), plan.name()));
         let folder = folder.inspect_err(|error| ui.say(&format!("cannot write run.json: {error}"))).ok();
-        let file = Self { record, folder };
+        let file = Self { plan, record, folder };
         file.write(ui);
         file
     }
 
     /// Adds how the run ended.
     pub(super) fn finish(mut self, run: &Run, ui: &Ui) {
-        self.record.finish(run, Utc::from(SystemTime::now()).to_string());
+        self.record.finish(self.plan, run, Utc::from(SystemTime::now()).to_string());
         self.write(ui);
     }
 
     fn write(&self, ui: &Ui) {
-        let Some(folder) = &self.folder else { return };
-        let path = folder.path().join(RUN_FILE);
-        if let Err(error) = self.record.write(folder, &path) {
-            ui.say(&format!("cannot write `{}`: {error}", path.display()));
+        if let Some(folder) = &self.folder
+            && let Err(error) = self.record.write(folder)
+        {
+            ui.say(&format!("cannot write run.json in `{}`: {error}", folder.path().display()));
         }
     }
 }

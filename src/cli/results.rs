@@ -45,6 +45,10 @@ pub(super) struct Results {
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = column_and_value)]
     filter: Vec<(String, String)>,
 
+    /// Replace a CSV that holds results of another pipeline or of other axes.
+    #[arg(long)]
+    overwrite: bool,
+
     /// Sort by a column of the CSV; with `-COLUMN` the largest value comes first.
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     sort: Option<String>,
@@ -73,6 +77,10 @@ impl Results {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let prepared = prepare(&self.manifest, global, ui)?;
         let (plan, store) = (&prepared.plan, &prepared.store);
+        let whole = self.format.is_none() && self.filter.is_empty() && self.sort.is_none();
+        if whole {
+            check(plan, self.overwrite)?;
+        }
         let survey =
             pipeline::survey(plan, store, &mut |task, damage| ui.show(&Event::damaged(task, damage)))?;
         let mut table = results::table(plan, |id| survey.record(id)).ok_or(CliError::NoResults)?;
@@ -84,20 +92,20 @@ impl Results {
             complete => complete?,
         }
         self.sort.as_ref().map_or(Ok(()), |column| table.sort(column))?;
+        // The file comes first: it is complete even if standard output cannot be written.
+        let written = if whole { write(plan, &table)? } else { vec![] };
         let executed = |id: TaskId| survey.record(id).map(Executed::cached);
-        match self.format.unwrap_or(Format::Table) {
-            Format::Table => show(plan, &table, executed, ui)?,
-            Format::Csv => ui.data(&String::from_utf8_lossy(&table.to_csv()?))?,
+        let shown = match self.format.unwrap_or(Format::Table) {
+            Format::Table => show(plan, &table, executed, ui),
+            Format::Csv => ui.data(&String::from_utf8_lossy(&table.to_csv()?)),
             Format::Md => {
-                ui.print(&table::markdown(
-                    &table.header,
-                    table.rows.iter().map(|row| row.fields.as_slice()),
-                ))?;
+                let rows = table.rows.iter().map(|row| row.fields.as_slice());
+                ui.print(&table::markdown(&table.header, rows))
             }
-            Format::Json => ui.json(&document(plan, &table))?,
-        }
-        let whole = self.format.is_none() && self.filter.is_empty() && self.sort.is_none();
-        if whole { write(plan, &table, ui) } else { Ok(()) }
+            Format::Json => ui.json(&document(plan, &table)),
+        };
+        written.iter().for_each(|line| ui.say(line));
+        shown
     }
 }
 
@@ -126,21 +134,34 @@ pub(super) fn show(
     Summary::of(plan, table).map_or(Ok(()), |summary| ui.print(&table::of_summary(&summary)))
 }
 
-/// Writes the CSV and the one over the seeds, and reports their paths.
-pub(super) fn write(plan: &Plan, table: &Table, ui: &Ui) -> Result<(), CliError> {
-    let Some(spec) = plan.results() else { return Ok(()) };
-    results::check_place(&spec.csv)?;
+/// Checks, before anything runs, that the CSV and the one over the seeds can be written, and that they do not replace
+/// results of another pipeline or of other axes.
+pub(super) fn check(plan: &Plan, overwrite: bool) -> Result<(), CliError> {
+    results::check_files(plan)?;
+    match (plan.results(), results::other_results(plan)) {
+        (Some(spec), Some(holds)) if !overwrite => {
+            Err(CliError::OtherResults { path: spec.csv.clone(), holds })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the CSV and the one over the seeds. Returns lines that report them.
+pub(super) fn write(plan: &Plan, table: &Table) -> Result<Vec<String>, CliError> {
+    let Some(spec) = plan.results() else { return Ok(vec![]) };
     let (summary, path) = (Summary::of(plan, table), Summary::path(&spec.csv));
+    let mut lines = vec![];
+    results::check_place(&spec.csv)?;
     // This comes before the CSV is replaced, so that it never lies beside the means of other results.
     if summary.is_none() && Summary::discard(&path)? {
-        ui.say(&format!("removed {}: it belonged to a run over several seeds", path.display()));
+        lines.push(format!("removed {}: it belonged to a run over several seeds", path.display()));
     }
     table.write(&spec.csv)?;
     let rows = format::count(table.rows.len(), "row");
-    ui.say(&format!("wrote {rows} to {}", spec.csv.display()));
+    lines.push(format!("wrote {rows} to {}", spec.csv.display()));
     if let Some(summary) = summary {
         summary.write(plan.name(), &path)?;
-        ui.say(&format!("wrote the means over the seeds to {}", path.display()));
+        lines.push(format!("wrote the means over the seeds to {}", path.display()));
     }
-    Ok(())
+    Ok(lines)
 }

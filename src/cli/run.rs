@@ -24,7 +24,8 @@ Examples:
   argd-pipe run pipelines/badnets.yaml
   argd-pipe run pipelines/badnets.yaml --dry-run
   argd-pipe run pipelines/badnets.yaml 'after@clean_ratio=0.05'
-  argd-pipe run pipelines/badnets.yaml --matrix seed=1..5 --matrix clean_ratio=0.05,0.1
+  argd-pipe run pipelines/badnets.yaml --matrix seed=1..5 --set results.csv=results/seeds.csv
+  argd-pipe run pipelines/badnets.yaml --matrix clean_ratio=0.05,0.1
   argd-pipe run pipelines/badnets.yaml erased --downstream --force
   argd-pipe run pipelines/badnets.yaml --set seed=3 --set stages.backdoored.with.epochs=2
   argd-pipe run pipelines/badnets.yaml --locked
@@ -88,6 +89,10 @@ pub(super) struct Run {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
 
+    /// Replace a results CSV that holds results of another pipeline or of other axes.
+    #[arg(long, conflicts_with = "targets")]
+    overwrite: bool,
+
     /// Show what would run, as `argd-pipe plan` does; run nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -110,6 +115,7 @@ impl Run {
         if self.dry_run {
             return plan::show(&prepared, settings.jobs, settings.threads, false, ui);
         }
+        self.check_files(&prepared.plan)?;
         let stop = signals::stop_flag()?;
         prepared.store.watch(ui.hashing(Some(Arc::clone(&stop))));
         self.execute(&prepared, &settings, &stop, global, ui)
@@ -129,6 +135,19 @@ impl Run {
         Ok(())
     }
 
+    /// Finds files that cannot be written before anything runs.
+    fn check_files(&self, plan: &Plan) -> Result<(), CliError> {
+        if self.writes_results() {
+            results::check(plan, self.overwrite)?;
+        }
+        self.recording.check_files(plan)
+    }
+
+    /// Whether the run writes the CSV: a part of the results does not replace it.
+    fn writes_results(&self) -> bool {
+        self.targets.targets.is_empty()
+    }
+
     fn execute(
         &self,
         prepared: &Prepared,
@@ -138,7 +157,6 @@ impl Run {
         ui: &Ui,
     ) -> Result<(), CliError> {
         let Prepared { plan, store } = prepared;
-        plan.results().map_or(Ok(()), |spec| pipeline::results::check_place(&spec.csv))?;
         let mut recorders = self.recording.open()?;
         let run_file = RunFile::start(prepared, &self.manifest.overrides(), settings, ui);
         let run = {
@@ -150,16 +168,33 @@ impl Run {
             })?
         };
         run_file.finish(&run, ui);
-        let table = show(plan, &run, ui)?;
-        let rows = table.as_ref().map_or(0, |table| table.rows.len());
-        run.complete().map_err(|error| self.incomplete(error, rows, global))?;
-        self.recording.check_run(prepared, &run, &self.lock_command(global), ui)?;
-        match table {
-            Some(table) if self.targets.targets.is_empty() => results::write(plan, &table, ui)?,
-            Some(_) => ui.say("only some tasks ran, so the results CSV is unchanged"),
-            None => {}
-        }
+        let table = pipeline::results::table(plan, |id| run.record(id));
+        // Files come first: they are complete even if standard output cannot be written.
+        let written = self.write(prepared, &run, table.as_ref(), global, ui);
+        let shown = table.map_or(Ok(()), |table| show(plan, &run, &table, ui));
+        written?.iter().for_each(|line| ui.say(line));
+        shown?;
         recorders.finish()
+    }
+
+    /// Writes the results and the lock of a complete run. Returns lines that report them.
+    fn write(
+        &self,
+        prepared: &Prepared,
+        run: &pipeline::Run,
+        table: Option<&Table>,
+        global: &Global,
+        ui: &Ui,
+    ) -> Result<Vec<String>, CliError> {
+        let rows = table.map_or(0, |table| table.rows.len());
+        run.complete().map_err(|error| self.incomplete(error, rows, global))?;
+        let mut lines = self.recording.check_run(prepared, run, &self.lock_command(global), ui)?;
+        lines.extend(match table {
+            Some(table) if self.writes_results() => results::write(&prepared.plan, table)?,
+            Some(_) => vec!["only some tasks ran, so the results CSV is unchanged".to_owned()],
+            None => vec![],
+        });
+        Ok(lines)
     }
 
     /// The command that locks the current results.
@@ -170,7 +205,7 @@ impl Run {
     /// Adds the command that writes the available rows, if tasks failed.
     fn incomplete(&self, error: RunError, rows: usize, global: &Global) -> CliError {
         match error {
-            RunError::Failed { .. } if rows > 0 && self.targets.targets.is_empty() => {
+            RunError::Failed { .. } if rows > 0 && self.writes_results() => {
                 let rows = format::count(rows, "row");
                 CliError::Partial {
                     error,
@@ -198,15 +233,11 @@ impl Run {
 }
 
 /// Shows the available results.
-fn show(plan: &Plan, run: &pipeline::Run, ui: &Ui) -> Result<Option<Table>, CliError> {
-    let table = pipeline::results::table(plan, |id| run.record(id));
+fn show(plan: &Plan, run: &pipeline::Run, table: &Table, ui: &Ui) -> Result<(), CliError> {
     let executed = |id: TaskId| match run.ending(id) {
         Ending::Cached(record) => Some(Executed::cached(record)),
         Ending::Finished(record) => Some(Executed::now(record)),
         Ending::Failed(_) | Ending::Withheld | Ending::Skipped { .. } | Ending::Unfinished => None,
     };
-    if let Some(table) = &table {
-        results::show(plan, table, executed, ui)?;
-    }
-    Ok(table)
+    results::show(plan, table, executed, ui)
 }

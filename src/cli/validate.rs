@@ -29,6 +29,14 @@ pub(super) struct Validate {
 }
 
 impl Validate {
+    /// Writes `the manifest`, or `2 of 3 manifests`.
+    fn of_all(&self, some: usize) -> String {
+        match self.manifests.len() {
+            1 => "the manifest".to_owned(),
+            all => format!("{some} of {all} manifests"),
+        }
+    }
+
     pub(super) fn perform(&self, ui: &Ui) -> Result<(), CliError> {
         let (mut wrong, mut unreadable) = (0, 0);
         for path in &self.manifests {
@@ -52,8 +60,8 @@ impl Validate {
         }
         match (wrong, unreadable) {
             (0, 0) => Ok(()),
-            (0, unreadable) => Err(CliError::Unreadable(unreadable)),
-            (wrong, unreadable) => Err(CliError::Invalid(wrong + unreadable)),
+            (0, unreadable) => Err(CliError::Unreadable(self.of_all(unreadable))),
+            (wrong, unreadable) => Err(CliError::Invalid(self.of_all(wrong + unreadable))),
         }
     }
 }

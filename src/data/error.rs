@@ -40,6 +40,15 @@ pub enum DataError {
     /// Parts do not match.
     #[error("{0}")]
     Mismatch(String),
+    /// Parts do not match, and there is a remedy.
+    #[error("{problem}")]
+    Unfit {
+        /// What does not match.
+        problem: String,
+        /// What to do.
+        #[help]
+        help: String,
+    },
 }
 
 /// An error in a parameter that its schema cannot find.
@@ -47,18 +56,30 @@ pub enum DataError {
 pub struct InvalidParam {
     /// The name of the parameter.
     pub field: &'static str,
-    /// What is wrong, and what to do.
+    /// What is wrong.
     pub message: String,
+    /// What to do.
+    pub help: Option<String>,
 }
 
 impl InvalidParam {
     /// Reports that `field` is wrong, and why.
     pub fn new(field: &'static str, message: impl Into<String>) -> Self {
-        Self { field, message: message.into() }
+        Self { field, message: message.into(), help: None }
+    }
+
+    /// Adds what to do.
+    pub fn with_help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
     }
 }
 
 impl DataError {
+    /// Parts that do not match, and what to do.
+    pub(crate) fn unfit(problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Unfit { problem: problem.into(), help: help.into() }
+    }
+
     /// A fault in the content of `path`, at a byte offset if it is known.
     pub(crate) fn damaged(path: &Path, offset: impl Into<Option<u64>>, problem: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), offset: offset.into(), problem: problem.into() }

@@ -163,7 +163,7 @@ impl Dataset {
     pub fn new(classes: Vec<String>, train: Images, test: Images) -> Result<Self, DataError> {
         if train.shape != test.shape {
             let problem = format!("training images are {}, test images {}", train.shape, test.shape);
-            return Err(DataError::Mismatch(format!("{problem}; use one size for both")));
+            return Err(DataError::unfit(problem, "use one size for both"));
         }
         if train.is_empty() || test.is_empty() || train.shape.is_empty() {
             let problem = "a data set needs at least one training image and one test image";

@@ -40,7 +40,7 @@ impl Split {
         order.retain(|position| excluded.binary_search(position).is_err());
         if order.len() < count {
             let left = format!("the split needs {count} images, but only {} are not poisoned", order.len());
-            return Err(DataError::Mismatch(format!("{left}; lower its ratio")));
+            return Err(DataError::unfit(left, "lower its ratio"));
         }
         let mut chosen =
             if self.stratified { stratified(&order, labels, count) } else { order[..count].to_vec() };
@@ -131,7 +131,7 @@ mod tests {
         assert!(chosen.len() == 90 && chosen.iter().all(|position| !excluded.contains(position)));
         let split = Split { ratio: 1.0, stratified: false };
         let message = split.draw(&labels(100), &all(100), &excluded, 1).unwrap_err().to_string();
-        assert_eq!(message, "the split needs 100 images, but only 94 are not poisoned; lower its ratio");
+        assert_eq!(message, "the split needs 100 images, but only 94 are not poisoned");
         assert!(split.draw(&labels(100), &[100], &[], 1).is_err());
     }
 

@@ -75,10 +75,10 @@ impl TrainView {
         let positions = indices.iter().flatten().chain(overlay.iter().flat_map(Overlay::indices));
         if let Some(beyond) = positions.into_iter().find(|&&index| index as usize >= count) {
             let problem = format!("position {beyond}, but there are {count} training images");
-            return Err(DataError::Mismatch(format!("{problem}; connect the data set of the split")));
+            return Err(DataError::unfit(problem, "connect the data set of the split"));
         }
         if indices.as_ref().is_some_and(Vec::is_empty) {
-            return Err(DataError::Mismatch("the split has no images; raise its ratio".to_owned()));
+            return Err(DataError::unfit("the split has no images", "raise its ratio"));
         }
         if let Some(overlay) = &overlay {
             let images = overlay.images();
@@ -109,7 +109,7 @@ impl TrainView {
         let count = self.len();
         if count < 2 {
             let problem = "one clean image cannot be divided into a training and a validation part";
-            return Err(DataError::Mismatch(format!("{problem}; raise the split's ratio")));
+            return Err(DataError::unfit(problem, "raise the split's ratio"));
         }
         let order = stream(seed, "hold out", 0, 0).permutation(count);
         let (held_out, rest) = order.split_at(share(ratio, count).clamp(1, count - 1));

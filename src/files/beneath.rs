@@ -269,9 +269,8 @@ impl Folder {
     /// Finds a name that `create` accepts.
     fn unique<T>(&self, prefix: &str, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
         let here = |path: &Path| self.path.join(path.file_name().unwrap_or_default());
-        let named =
-            tempfile::Builder::new().prefix(prefix).make_in(&self.path, |path| create(&here(path)))?;
-        let (made, path) = named.into_parts();
+        let named = tempfile::Builder::new().prefix(prefix).make_in(&self.path, |path| create(&here(path)));
+        let (made, path) = named.map_err(without_path)?.into_parts();
         // It is ours to remove: that would follow a link in the path of the folder.
         let path = path.keep().map_err(|error| error.error)?;
         Ok((here(&path), made))
@@ -442,6 +441,12 @@ fn explain(error: Errno, dir: BorrowedFd<'_>, name: &OsStr, path: &Path) -> io::
         Ok(Kind::Folder | Kind::Other) if error != Errno::NOTDIR => Unfit::NotAFile.into(),
         _ => error.into(),
     }
+}
+
+/// An error of a temporary file, without the file's name: nobody knows it. The caller names the file itself.
+pub(super) fn without_path(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|error| error.source()?.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 /// The names of files that are being written begin with this.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use super::beneath::{Durability, Folder, TEMPORARY};
+use super::beneath::{Durability, Folder, TEMPORARY, without_path};
 
 /// Writes `bytes` to `path`; see [`write_whole_with`].
 ///
@@ -67,8 +67,7 @@ pub fn create_whole_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> io::Resul
     within(folder_of(path), |around| {
         let open_to_others = Permissions::from_mode(0o777);
         let made = tempfile::Builder::new().prefix(TEMPORARY).permissions(open_to_others).tempdir_in(around);
-        // This error has the temporary name in its text.
-        let made = made.map_err(|error| io::Error::from(error.kind()))?;
+        let made = made.map_err(without_path)?;
         // It is opened before the first write: a later sync then reports the errors of all of them.
         let opened = File::open(made.path())?;
         let done = fill(made.path())?;
@@ -119,7 +118,8 @@ fn filled(folder: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io:
     // Temporary files are private by default; these are not (the umask still applies).
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).make_in(folder, |path| options.open(path))?;
+    let file = tempfile::Builder::new().prefix(TEMPORARY).make_in(folder, |path| options.open(path));
+    let mut file = file.map_err(without_path)?;
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     Ok(file)
@@ -169,6 +169,15 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "the disk is full");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_error_does_not_name_the_temporary_file() {
+        // Not even root can create files there.
+        let failed = write_whole(Path::new("/proc/self/fdinfo/x"), Durability::Content, b"");
+        let error = failed.unwrap_err();
+        assert!(!error.to_string().contains(".new."), "{error}");
+        assert!(error.raw_os_error().is_some(), "{error}");
     }
 
     #[test]

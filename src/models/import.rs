@@ -24,6 +24,10 @@ use crate::nn::graph::{Graph, Slot};
 /// The largest number of wrong tensors that a message names.
 const NAMED: usize = 3;
 
+/// What to do about a PyTorch file that has more in it, or another form, than a `state_dict` of today.
+const SAVE_AGAIN: &str =
+    "load it with a current PyTorch where you trust the file, and save `model.state_dict()`";
+
 /// Why a file cannot be imported.
 #[derive(Debug, Error)]
 #[error("{}: {problem}", path.display())]
@@ -36,6 +40,7 @@ impl Diagnostic for ImportError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match &self.problem {
             Problem::Mismatch { hint: Some(hint), .. } => Some(Box::new(hint)),
+            Problem::PyTorch(problem) if !problem.is_io() => Some(Box::new(SAVE_AGAIN)),
             _ => None,
         }
     }

@@ -123,7 +123,12 @@ impl TaskError {
         match self {
             Self::Stage(StageError::InputMissing { .. }) => Class::InputMissing,
             Self::Stage(StageError::Stopped) => Class::Stopped,
-            Self::Stage(StageError::Io { .. } | StageError::Import(_) | StageError::Failed(_))
+            Self::Stage(
+                StageError::Io { .. }
+                | StageError::Import(_)
+                | StageError::Unfit { .. }
+                | StageError::Failed(_),
+            )
             | Self::SourceChanged { .. }
             | Self::Threads(_)
             | Self::Died(_) => Class::StageFailed,

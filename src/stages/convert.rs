@@ -10,6 +10,7 @@ impl From<DataError> for StageError {
         match error {
             DataError::Missing { path, hint } => Self::InputMissing { path, hint },
             DataError::Io { path, source } => Self::Io { path, source },
+            DataError::Unfit { problem, help } => Self::Unfit { problem, help },
             other => Self::Failed(other.to_string()),
         }
     }
@@ -32,6 +33,7 @@ impl From<AttackError> for StageError {
 
 impl From<InvalidParam> for ParamError {
     fn from(invalid: InvalidParam) -> Self {
-        Self { path: vec![invalid.field.to_owned()], message: invalid.message }
+        let InvalidParam { field, message, help } = invalid;
+        Self { path: vec![field.to_owned()], message, help }
     }
 }

@@ -34,6 +34,15 @@ pub enum StageError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Import(ImportError),
+    /// Inputs or parameters do not match, and there is a remedy.
+    #[error("{problem}")]
+    Unfit {
+        /// What does not match.
+        problem: String,
+        /// What to do.
+        #[help]
+        help: String,
+    },
     /// Any other error that inputs or numbers can cause.
     #[error("{0}")]
     Failed(String),

@@ -50,6 +50,16 @@ pub trait Kind: Send + Sync + 'static {
         vec![]
     }
 
+    /// The number of classes of the data set that the stage makes, if the parameters alone give it.
+    fn classes(_params: &Self::Params) -> Option<usize> {
+        None
+    }
+
+    /// Checks the classes that parameters name against the number of classes of the data set at the port `dataset`.
+    fn check_classes(_params: &Self::Params, _classes: usize) -> Vec<ParamError> {
+        vec![]
+    }
+
     /// How to get the files of [`Kind::sources`], for the stage `stage` of a manifest.
     fn advice(_params: &Self::Params, _stage: &str) -> Option<String> {
         None
@@ -89,6 +99,10 @@ pub trait Bound: Send + Sync {
     fn makes(&self, output: &Output) -> bool;
     /// See [`Kind::sources`].
     fn sources(&self) -> Vec<PathBuf>;
+    /// See [`Kind::classes`].
+    fn classes(&self) -> Option<usize>;
+    /// See [`Kind::check_classes`].
+    fn check_classes(&self, classes: usize) -> Vec<ParamError>;
     /// See [`Kind::advice`].
     fn advice(&self, stage: &str) -> Option<String>;
     /// Runs the stage.
@@ -129,7 +143,7 @@ impl<K: Kind> Stage for Boxed<K> {
     fn bind(&self, with: &Value) -> Result<Box<dyn Bound>, Vec<ParamError>> {
         let params: K::Params = serde_path_to_error::deserialize(with).map_err(|error| {
             let path = error.path().iter().map(ToString::to_string).collect();
-            vec![ParamError { path, message: error.into_inner().to_string() }]
+            vec![ParamError { path, message: error.into_inner().to_string(), help: None }]
         })?;
         let wrong = K::check(&params);
         if wrong.is_empty() { Ok(Box::new(WithParams::<K>(params))) } else { Err(wrong) }
@@ -155,6 +169,14 @@ impl<K: Kind> Bound for WithParams<K> {
 
     fn sources(&self) -> Vec<PathBuf> {
         K::sources(&self.0)
+    }
+
+    fn classes(&self) -> Option<usize> {
+        K::classes(&self.0)
+    }
+
+    fn check_classes(&self, classes: usize) -> Vec<ParamError> {
+        K::check_classes(&self.0, classes)
     }
 
     fn advice(&self, stage: &str) -> Option<String> {

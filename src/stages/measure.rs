@@ -22,7 +22,7 @@ pub(super) fn trigger(context: &Context<'_>, dataset: &Dataset) -> Result<Option
     if trigger.shape() != dataset.shape() {
         let (trigger, images) = (trigger.shape(), dataset.shape());
         let problem = format!("`trigger` is for images of {trigger}, `dataset` has images of {images}");
-        return Err(StageError::Failed(format!("{problem}; connect the data set that was poisoned")));
+        return Err(StageError::Unfit { problem, help: "connect the data set that was poisoned".to_owned() });
     }
     Ok(Some(trigger))
 }

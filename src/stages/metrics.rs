@@ -56,6 +56,8 @@ pub const ACC: &str = "acc";
 pub const ASR: &str = "asr";
 /// Robust accuracy.
 pub const RA: &str = "ra";
+/// The classes that a detector flags, by number, or `none`.
+pub const FLAGGED: &str = "flagged";
 /// Whether a task's metrics meet its requirement. Only tasks with a requirement have it.
 pub const VALID: &str = "valid";
 
@@ -75,7 +77,7 @@ pub static METRICS: &[Metric] = &[
     field(RA, Some("RA"), Role::EachEpoch, "Robust accuracy."),
     field("der", Some("DER"), Role::Field, "Defense effectiveness rating."),
     titled("anomaly_index", "anomaly", Unit::Number, "Anomaly index of the smallest reversed trigger."),
-    titled("flagged", "flagged", Unit::Text, "Classes that look like a backdoor's target, or `none`."),
+    titled(FLAGGED, "flagged", Unit::Text, "Classes that look like a backdoor's target, or `none`."),
     titled("frr", "FRR", Unit::Percent, "Clean images that are rejected."),
     titled("far", "FAR", Unit::Percent, "Triggered images that are not rejected."),
     titled(

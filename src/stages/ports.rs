@@ -65,8 +65,10 @@ pub struct Output {
 pub struct ParamError {
     /// The path inside the stage's `with` (`["pattern"]`, `["milestones", "1"]`).
     pub path: Vec<String>,
-    /// What is wrong, and what to do.
+    /// What is wrong.
     pub message: String,
+    /// What to do.
+    pub help: Option<String>,
 }
 
 /// An optional input that a parameter requires.

@@ -83,8 +83,10 @@ pub(super) fn network(
     if of_model != of_data {
         let text = |(shape, classes): (Shape, usize)| format!("images of {shape} in {classes} classes");
         let (model, data) = (text(of_model), text(of_data));
-        let advice = "connect the data set that the model was trained on";
-        return Err(StageError::Failed(format!("`{port}` reads {model}, `dataset` has {data}; {advice}")));
+        return Err(StageError::Unfit {
+            problem: format!("`{port}` reads {model}, `dataset` has {data}"),
+            help: "connect the data set that the model was trained on".to_owned(),
+        });
     }
     Ok(Network::new(spec.graph(), context.backend)?)
 }

@@ -20,6 +20,8 @@ const HALF_WRITTEN: Duration = Duration::from_secs(3600);
 
 /// How many of the newest run folders are kept, unless the policy removes them by age.
 pub(super) const RUNS: usize = 100;
+/// The most bytes of these. The newest is always kept.
+pub(super) const RUN_BYTES: u64 = 512 << 20;
 
 impl Store {
     /// Removes the files of runs. Locks come last, because the other steps create some.
@@ -36,7 +38,7 @@ impl Store {
         self.collect_locks(policy, collection)
     }
 
-    /// Removes run folders except the newest and, by the policy, old ones. A run that is not finished writes its file
+    /// Removes run folders except the newest, which are limited in number and size, and, by the policy, old ones. A run that is not finished writes its file
     /// again at the end.
     fn collect_runs(
         &self,
@@ -45,12 +47,14 @@ impl Store {
         collection: &mut Collection,
     ) -> Result<(), StoreError> {
         let folders = self.run_folders()?;
-        let beyond = folders.len().saturating_sub(RUNS);
-        for (at, folder) in folders.iter().enumerate() {
+        let mut bytes = 0;
+        for (at, folder) in folders.iter().rev().enumerate() {
             let files = files_below(&self.root, folder)?;
+            bytes += amount(&files).bytes;
+            let is_new = at == 0 || (at < RUNS && bytes <= RUN_BYTES);
             let old = last_written(&files).is_some_and(|written| is_unused(written, policy, now));
             let kept = folder.file_name().is_some_and(|name| policy.kept_runs.contains(name));
-            if kept || (at >= beyond && !old) {
+            if kept || (is_new && !old) {
                 continue;
             }
             if !policy.dry_run {

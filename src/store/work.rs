@@ -9,7 +9,7 @@ use super::files::list;
 use super::hashing::{Watched, hash};
 use super::layout::Layout;
 use super::{Digest, Key, KeyLock, Store, StoreError};
-use crate::files::{Folder, Unfit};
+use crate::files::Folder;
 
 /// A private folder that a task writes its outputs to: each output is a file named after its port.
 ///
@@ -82,14 +82,13 @@ impl Store {
         }
     }
 
-    /// The path of a file in a run folder of a cache folder; `None` if there is no such run folder. No part of the path
-    /// below the cache folder is a link.
+    /// The path of a file in a run folder of a cache folder; `None` if there is no such file. No part of the path below the
+    /// cache folder is a link.
     pub fn run_in(cache: &Path, run: &Path, file: &str) -> Option<PathBuf> {
         let run = Layout::below(cache).runs().join(run);
         let path = run.join(file);
         let folder = Folder::open(cache).and_then(|cache| cache.folder(&run)).ok()?;
-        let unfit = folder.read(&path).is_err_and(|error| Unfit::of(&error).is_some());
-        (!unfit).then_some(path)
+        folder.read(&path).is_ok().then_some(path)
     }
 
     /// Removes the work folders of dead processes.

@@ -1,6 +1,8 @@
 //! Learning rates by epoch.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A learning rate and its first epoch.
@@ -14,10 +16,43 @@ pub struct Piece {
     pub lr: f64,
 }
 
-/// Learning rates by epoch: pieces in the order of their epochs, the first from epoch 0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Schedule(#[schemars(length(min = 1))] Vec<Piece>);
+/// Learning rates by epoch: pieces in the order of their epochs, the first from epoch 0. In a manifest, one number is
+/// the rate of all epochs. It is always written as pieces, so that keys do not depend on the form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub struct Schedule(Vec<Piece>);
+
+/// The two forms of a schedule.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Constant(f64),
+    Pieces(Vec<Piece>),
+}
+
+impl From<Written> for Schedule {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Constant(lr) => Self::steps(&[(0, lr)]),
+            Written::Pieces(pieces) => Self(pieces),
+        }
+    }
+}
+
+impl JsonSchema for Schedule {
+    fn schema_name() -> Cow<'static, str> {
+        "Schedule".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let pieces = generator.subschema_for::<Vec<Piece>>();
+        json_schema!({
+            "description": "Learning rates by epoch, such as `[{epoch: 0, lr: 0.1}, {epoch: 6, lr: 0.01}]`; or one \
+                            number, the rate of all epochs.",
+            "anyOf": [{"type": "number", "minimum": 0.0}, {"allOf": [pieces], "minItems": 1}],
+        })
+    }
+}
 
 impl Schedule {
     /// Makes a schedule from (first epoch, learning rate) pairs.
@@ -66,6 +101,19 @@ mod tests {
     fn an_epoch_has_the_rate_of_the_last_piece_begun() {
         let schedule = Schedule::steps(&[(0, 0.1), (3, 0.01), (6, 0.001)]);
         assert_eq!([0, 2, 3, 5, 6, 99].map(|epoch| schedule.lr(epoch)), [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]);
+    }
+
+    #[test]
+    fn a_number_is_the_rate_of_all_epochs_and_written_as_a_piece() {
+        let read = |text: &str| serde_json::from_str::<Schedule>(text).unwrap();
+        for (number, pieces) in [("0.1", r#"[{"epoch": 0, "lr": 0.1}]"#), ("1", r#"[{"epoch": 0, "lr": 1}]"#)]
+        {
+            let written = [number, pieces].map(|text| serde_json::to_string(&read(text)).unwrap());
+            assert_eq!(written[0], written[1]);
+            assert!(written[0].starts_with(r#"[{"epoch":0,"lr":"#), "{}", written[0]);
+        }
+        assert_eq!(read("0.1").lr(99), 0.1);
+        assert!(serde_json::from_str::<Schedule>("-1").unwrap().check().is_err());
     }
 
     #[test]

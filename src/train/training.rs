@@ -60,7 +60,9 @@ impl Training {
             wrong.push(InvalidParam::new("momentum", "must be at least 0 and below 1"));
         }
         if self.nesterov && self.momentum == 0.0 {
-            wrong.push(InvalidParam::new("nesterov", "needs a momentum above 0; set `nesterov: false`"));
+            wrong.push(
+                InvalidParam::new("nesterov", "needs a momentum above 0").with_help("set `nesterov: false`"),
+            );
         }
         wrong
     }

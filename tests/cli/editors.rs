@@ -151,11 +151,11 @@ fn validate_tells_everything_about_every_manifest() {
     workspace.write("empty.yaml", "");
     let told = workspace.run("validate typo.yaml tiny.yaml empty.yaml");
     assert_eq!(told.stdout, "tiny.yaml: valid: 4 stages, 6 tasks\n");
-    told.with(3, &["did you mean `dataset`?", "the manifest is empty", "2 of the manifests cannot be used"]);
+    told.with(3, &["did you mean `dataset`?", "the manifest is empty", "2 of 3 manifests cannot be used"]);
     let told = workspace.run("validate gone.yaml tiny.yaml");
     assert_eq!(told.stdout, "tiny.yaml: valid: 4 stages, 6 tasks\n");
-    told.with(66, &["gone.yaml", "1 of the manifests cannot be read"]);
-    workspace.run("validate gone.yaml empty.yaml").with(3, &["2 of the manifests cannot be used"]);
+    told.with(66, &["gone.yaml", "1 of 2 manifests cannot be read"]);
+    workspace.run("validate gone.yaml empty.yaml").with(3, &["2 of 2 manifests cannot be used"]);
     workspace.run("validate").with(2, &["MANIFEST"]);
     assert!(!workspace.path("cache").exists());
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use argd_pipe::store::{FAIL_POINT_VARIABLE, FAIL_POINTS};
 
-use super::workspace::{Ended, Workspace};
+use super::workspace::{Ended, Workspace, copy};
 
 fn after_a_run() -> Workspace {
     let workspace = Workspace::new();
@@ -62,19 +62,6 @@ fn a_cache_can_be_moved_and_copied_without_its_times() {
     workspace.run("cache verify --cache-dir copied").with(0, &[]);
     timeless(&workspace.path("copied"));
     workspace.run("cache gc --keep-days 30 --cache-dir copied").with(0, &["removed 0 results"]);
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        let to = to.join(name);
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            fs::copy(&path, &to).unwrap();
-        }
-    }
 }
 
 /// Sets the times of all files to 1970.

@@ -17,5 +17,6 @@ mod results;
 mod runs;
 mod sharing;
 mod status;
+mod words;
 #[path = "../support/workspace.rs"]
 mod workspace;

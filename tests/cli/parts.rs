@@ -15,8 +15,9 @@ fn targets_run_with_what_they_need() {
 #[test]
 fn only_does_not_compute_what_is_needed() {
     let workspace = Workspace::cheap();
-    let reported =
-        ["images: it has no result yet", "remove `--only`", "skipped part@ratio=0.25: it needs images"];
+    let reported = ["images: it has no result yet", "remove `--only`", "skipped 2 tasks: they need images"];
+    let each = ["skipped poisoned: it needs images", "skipped part@ratio=0.25: it needs images"];
+    workspace.run("run cheap.yaml part@ratio=0.25 --only -v").with(5, &each);
     let ended = workspace.run("run cheap.yaml part@ratio=0.25 --only").with(5, &reported);
     assert!(ended.stderr.contains("3 skipped") && !ended.stderr.contains("failed"), "{}", ended.stderr);
     let status = workspace.run("status cheap.yaml images").with(0, &["1 missing"]);
@@ -55,7 +56,7 @@ fn a_failure_ends_the_run_at_once_only_on_request() {
     let workspace = Workspace::cheap();
     let wrong = CHEAP.replace(
         "stages:",
-        "stages:\n  bad: {kind: poison, needs: {dataset: images}, with: {attack: badnets, target: 50}}",
+        "stages:\n  bad: {kind: poison, needs: {dataset: images}, with: {attack: badnets, rate: 0.001}}",
     );
     workspace.write("wrong.yaml", &wrong);
     let fast = workspace.run("run wrong.yaml --fail-fast").with(4, &["1 task failed (bad)", "did not start"]);

@@ -12,9 +12,9 @@ fn results_are_written_in_several_formats() {
     workspace.run("run tiny.yaml").with(0, &[]);
     let csv = workspace.csv();
     let out = |arguments: &str| workspace.run(&format!("results tiny.yaml {arguments}")).with(0, &[]).stdout;
-    workspace.write("results/tiny.csv", "mine");
+    workspace.write("results/tiny.csv", "");
     assert_eq!(out("--format csv"), csv);
-    assert_eq!(workspace.csv(), "mine", "a view leaves the file alone");
+    assert_eq!(workspace.csv(), "", "a view leaves the file alone");
     assert_tells!("results_markdown", workspace.run("results tiny.yaml --format md --filter epochs=2"));
     let json: Value = serde_json::from_str(&out("--format json --sort -epochs")).unwrap();
     let rows = json["rows"].as_array().unwrap();
@@ -80,7 +80,7 @@ fn means_over_seeds_do_not_outlive_the_results_that_they_are_of() {
         .with(0, &["wrote the means over the seeds to results/tiny.seeds.csv"]);
     workspace.run("run tiny.yaml images").with(0, &["only some tasks ran"]);
     assert!(means.exists());
-    let run = "run tiny.yaml --set matrix.epochs=[1]";
+    let run = "run tiny.yaml --set matrix.epochs=[1] --overwrite";
     workspace.run(run).with(0, &["removed results/tiny.seeds.csv", "wrote 1 row to results/tiny.csv"]);
     assert!(!means.exists());
     assert!(!workspace.run(run).with(0, &[]).stderr.contains("removed"));

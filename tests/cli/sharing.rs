@@ -1,4 +1,4 @@
-//! Several processes at once on one manifest and one cache: each task is computed once, and all end alike.
+//! Two processes at once on one manifest and one cache. A crowd of them is in tests/hostile/harness.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Stdio};
@@ -35,23 +35,6 @@ impl Running {
         let mut stderr = String::new();
         self.stderr.read_to_string(&mut stderr).unwrap();
         Ended { code: self.child.wait().unwrap().code(), stdout: String::new(), stderr }
-    }
-}
-
-#[test]
-fn each_task_is_computed_once_by_however_many() {
-    let alone = Workspace::new();
-    alone.run("run tiny.yaml").with(0, &[]);
-    for processes in [2, 4] {
-        let workspace = Workspace::new();
-        let start = |_| Running::start(&workspace, "run tiny.yaml");
-        let running: Vec<Running> = (0..processes).map(start).collect();
-        let ended = running.into_iter().map(|running| running.end().with(0, &["wrote 2 rows to"]));
-        let ran: usize = ended.map(|ended| ended.stderr.matches("finished ").count()).sum();
-        assert_eq!(ran, 6, "every task is computed once by {processes} processes");
-        assert_eq!(workspace.csv(), alone.csv(), "of {processes} processes");
-        assert_eq!(workspace.digests(), alone.digests(), "of {processes} processes");
-        workspace.run("run tiny.yaml").with(0, &["6 cached"]);
     }
 }
 

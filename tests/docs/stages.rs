@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::architectures::models;
 use argd_pipe::stages::metrics::{METRICS, Metric};
 use argd_pipe::stages::{self, Stage};
 use serde_json::Value;
@@ -15,6 +16,7 @@ pub fn reference() -> String {
     for kind in stages::all() {
         describe(&*kind, &mut text);
     }
+    text += &models();
     metrics(&mut text);
     text
 }

@@ -5,6 +5,7 @@
 
 mod damage;
 mod exports;
+mod harness;
 mod links;
 mod names;
 mod readers;

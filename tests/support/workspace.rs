@@ -139,6 +139,19 @@ impl Workspace {
     }
 }
 
+/// Copies a file, or a folder with everything in it; their times are those of now.
+pub fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}
+
 /// How the program ended.
 pub struct Ended {
     pub code: Option<i32>,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use crate::stages::Progress;
-use crate::stages::metrics::{Metric, write};
+use crate::stages::metrics::{FLAGGED, Metric, write};
 
 /// Writes a time span: `0.3s`, `12s`, `3m 05s`, `2h 03m`.
 pub(in crate::cli) fn duration(seconds: f64) -> String {
@@ -46,10 +46,20 @@ pub(in crate::cli) fn ago(then: SystemTime, now: SystemTime) -> String {
     }
 }
 
+/// Writes the value of a metric, given as in the CSV. The number of a flagged class would read as a count.
+pub(super) fn metric(name: &str, written: &str) -> String {
+    match written {
+        "" | "none" => written.to_owned(),
+        one if name == FLAGGED && !one.contains(' ') => format!("class {one}"),
+        many if name == FLAGGED => format!("classes {}", many.replace(' ', ", ")),
+        other => other.to_owned(),
+    }
+}
+
 /// Writes the metrics: `ACC 84.12  ASR 3.20`.
 pub(super) fn metrics(metrics: &Map<String, Value>) -> Option<String> {
     let shown = Metric::titled().filter_map(|(metric, title)| {
-        let value = write(metric.name, metrics.get(metric.name)?);
+        let value = self::metric(metric.name, &write(metric.name, metrics.get(metric.name)?));
         (!value.is_empty()).then(|| format!("{title} {value}"))
     });
     let text = shown.collect::<Vec<_>>().join("  ");
@@ -108,8 +118,10 @@ mod tests {
         );
         assert_eq!(
             of(json!({"flagged": "0 3", "anomaly_index": 3.456, "valid": false})).as_deref(),
-            Some("anomaly 3.46  flagged 0 3  valid false")
+            Some("anomaly 3.46  flagged classes 0, 3  valid false")
         );
+        assert_eq!(of(json!({"flagged": "5"})).as_deref(), Some("flagged class 5"));
+        assert_eq!(of(json!({"flagged": "none"})).as_deref(), Some("flagged none"));
         assert_eq!(of(json!({"images": 10})), None);
     }
 

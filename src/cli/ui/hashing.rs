@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar};
 
-use super::{Ui, bars, format, say};
+use super::{Ui, bars, block, format};
+use crate::plain::visible;
 use crate::store::{HashWatch, Wait};
 
 /// Shorter work is not shown.
@@ -61,7 +62,7 @@ impl HashWatch for Hashing {
                 bar: None,
             });
             work.open += 1;
-            work.what = format!("hashing {}", path.display());
+            work.what = format!("hashing {}", visible(&path.display().to_string()));
             work.total += bytes;
             if let Some(bar) = &work.bar {
                 bar.set_prefix(work.what.clone());
@@ -81,7 +82,7 @@ impl HashWatch for Hashing {
             } else if !self.live && now.duration_since(work.last_line) >= LINE_PERIOD {
                 work.last_line = now;
                 let (done, total) = (format::bytes(work.done), format::bytes(work.total));
-                say(&self.screen, &format!("{}: {done} of {total}", work.what));
+                block(&self.screen, &format!("{}: {done} of {total}", work.what));
             }
         });
     }
@@ -98,7 +99,7 @@ impl HashWatch for Hashing {
     }
 
     fn waits(&self, wait: &Wait) {
-        say(&self.screen, &wait.to_string());
+        block(&self.screen, &visible(&wait.to_string()));
     }
 
     fn stopped(&self) -> bool {

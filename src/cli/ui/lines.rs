@@ -2,6 +2,7 @@
 
 use super::Verbosity;
 use super::format::{self, duration, metrics};
+use super::skipped::Group;
 use super::style::{Style, Tone};
 use crate::pipeline::Event;
 use crate::plain::visible;
@@ -44,7 +45,7 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
         }
         Event::Skipped { task, ancestor, .. } => {
             let what = format!("{task}: it needs {ancestor}, which has no result");
-            (Verbosity::Normal, Tone::Warning, "skipped", what)
+            (Verbosity::Notes, Tone::Warning, "skipped", what)
         }
         Event::Stopped { task } => (Verbosity::Normal, Tone::Warning, "stopped", task.to_string()),
         Event::RunFinished { ran, cached, failed, skipped, unfinished, warnings, seconds } => {
@@ -59,6 +60,17 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
         }
     };
     (verbosity >= least).then(|| style.headed(tone, word, &visible(&rest)))
+}
+
+/// The line of the tasks that one failed task skips.
+pub(super) fn of_skipped(Group { first, tasks }: &Group, style: Style) -> Option<String> {
+    match first {
+        Event::Skipped { ancestor, .. } if *tasks > 1 => {
+            let what = format!("{tasks} tasks: they need {ancestor}, which has no result");
+            Some(style.headed(Tone::Warning, "skipped", &visible(&what)))
+        }
+        _ => of(first, Verbosity::Notes, style),
+    }
 }
 
 #[cfg(test)]

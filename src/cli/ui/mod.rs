@@ -15,6 +15,7 @@ mod lines;
 mod log;
 mod pace;
 mod report;
+mod skipped;
 mod style;
 pub(super) mod table;
 mod watcher;
@@ -36,6 +37,7 @@ use crate::store::HashWatch;
 use graph::Graph;
 use hashing::Hashing;
 use report::Reporter;
+use skipped::Group;
 use style::Style;
 pub(super) use watcher::Watcher;
 
@@ -106,12 +108,12 @@ impl Ui {
 
     /// Writes one line to standard error.
     pub(super) fn say(&self, line: &str) {
-        say(&self.bars, line);
+        self.block(&plain::visible(line));
     }
 
     /// Writes lines to standard error: what the rooms of this folder have put together.
     fn block(&self, text: &str) {
-        write_above(&self.bars, text);
+        block(&self.bars, &plain::only_colored(text));
     }
 
     /// Prints the line of an event, if it has one at this verbosity.
@@ -123,6 +125,13 @@ impl Ui {
                     self.block(&line);
                 }
             }
+        }
+    }
+
+    /// Prints the line of the tasks that one failed task skips. With `-v`, each of them has had its own.
+    fn skipped(&self, group: &Group) {
+        if self.verbosity == Verbosity::Normal {
+            lines::of_skipped(group, self.style).iter().for_each(|line| self.block(line));
         }
     }
 
@@ -161,14 +170,8 @@ impl Ui {
     }
 }
 
-/// Writes one line to standard error, above the bars.
-fn say(bars: &MultiProgress, line: &str) {
-    write_above(bars, &plain::visible(line));
-}
-
-/// Writes lines to standard error, above the bars. Only the colors of this program pass.
-fn write_above(bars: &MultiProgress, text: &str) {
-    let text = plain::only_colored(text);
+/// Writes lines to standard error, above the bars.
+fn block(bars: &MultiProgress, text: &str) {
     // A closed standard error is not an error.
     bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
 }

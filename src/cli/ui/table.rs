@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, Width};
+use rustix::termios::tcgetwinsize;
 
-use super::format::duration;
+use super::format::{self, duration};
 use crate::pipeline::results::{self, BASELINE, Change, Comparison, Group, Pair, Spread, Summary};
 use crate::pipeline::{Plan, Standing, State, Survey, TaskId, TaskRef, TaskStatus};
 use crate::plain::visible;
@@ -41,14 +42,15 @@ pub(in crate::cli) fn of_results(
     results: &results::Table,
     executed: impl Fn(TaskId) -> Option<Executed>,
 ) -> String {
-    let shown: Vec<(usize, &str)> =
-        Metric::titled().filter_map(|(metric, title)| Some((column(results, metric.name)?, title))).collect();
-    let header = head(plan).chain(shown.iter().map(|(_, shown)| (*shown).to_owned()));
+    let shown: Vec<(usize, &str, &str)> = Metric::titled()
+        .filter_map(|(metric, title)| Some((column(results, metric.name)?, metric.name, title)))
+        .collect();
+    let header = head(plan).chain(shown.iter().map(|(.., title)| (*title).to_owned()));
     let rows = results.rows.iter().map(|row| {
         let valid = column(results, VALID);
-        let metrics = shown.iter().map(|(column, _)| match row.fields.get(*column) {
+        let metrics = shown.iter().map(|(column, name, _)| match row.fields.get(*column) {
             Some(_) if Some(*column) == valid => validity(plan, row),
-            field => field.cloned().unwrap_or_default(),
+            field => field.map_or_else(String::new, |field| format::metric(name, field)),
         });
         let own: Vec<Executed> = of_cell(plan, row.task.id).into_iter().filter_map(&executed).collect();
         let time = duration(own.iter().map(|executed| executed.seconds).sum());
@@ -163,8 +165,9 @@ pub(in crate::cli) fn of_comparison(comparison: &Comparison) -> String {
 
 /// `84.12 -> 83.90 (-0.22)`.
 fn difference(change: &Change) -> String {
-    let Change { old, new, difference, .. } = change;
-    let written = |value: &str| if value.is_empty() { "(none)".to_owned() } else { value.to_owned() };
+    let Change { metric, old, new, difference } = change;
+    let written =
+        |value: &str| if value.is_empty() { "(none)".to_owned() } else { format::metric(metric, value) };
     let by = difference.map_or_else(String::new, |by| format!(" ({by:+.2})"));
     format!("{} -> {}{by}", written(old), written(new))
 }
@@ -245,6 +248,31 @@ fn draw(header: Vec<String>, rows: Vec<Vec<String>>, numbers: impl std::ops::Ran
     lay_out(line(header), rows.into_iter().map(line).collect(), numbers)
 }
 
+/// The width of a table where standard output is not a terminal.
+const USUAL_WIDTH: u16 = 100;
+
+/// The length of a word that may be broken where a table is too wide.
+const LONGEST_WHOLE_WORD: u16 = 24;
+
+/// The spaces on both sides of a field.
+const PADDING: u16 = 2;
+
+/// The width of the terminal.
+fn columns() -> u16 {
+    let size = tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
+    size.filter(|columns| *columns > 0).unwrap_or(USUAL_WIDTH)
+}
+
+/// The length of the longest word in each column.
+fn longest_words(header: &[String], rows: &[Vec<String>]) -> Vec<u16> {
+    let longest = |field: &str| field.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0);
+    let in_column = |index: usize| {
+        let fields = rows.iter().filter_map(|row| row.get(index)).chain(header.get(index));
+        fields.map(|field| longest(field)).max().unwrap_or(0)
+    };
+    (0..header.len()).map(|index| u16::try_from(in_column(index)).unwrap_or(u16::MAX)).collect()
+}
+
 /// Draws fields that have no control characters. They may have several lines.
 fn lay_out(
     header: Vec<String>,
@@ -257,12 +285,43 @@ fn lay_out(
     let mut table = Table::new();
     table
         .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
-        .set_content_arrangement(ContentArrangement::Disabled);
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(columns());
+    let longest = longest_words(&header, &rows);
     table.set_header(header).add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {
+        let least = longest[index].min(LONGEST_WHOLE_WORD) + PADDING;
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
         if numbers.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table.trim_fmt() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(columns: usize, field: &str) -> String {
+        let header = (0..columns).map(|at| format!("ASR vs {at}")).collect();
+        draw(header, vec![vec![field.to_owned(); columns]; 2], 1..)
+    }
+
+    #[test]
+    fn a_wide_table_is_folded_between_words() {
+        let seeds = table(9, "+84.12 ± 10.31");
+        assert!(seeds.lines().all(|line| line.chars().count() <= USUAL_WIDTH.into()), "{seeds}");
+        assert_eq!(seeds.matches("+84.12").count(), 18, "{seeds}");
+        let differences = table(6, "84.12 -> 83.90 (-0.22)");
+        assert!(differences.lines().all(|line| line.chars().count() <= USUAL_WIDTH.into()), "{differences}");
+        assert_eq!(differences.matches("(-0.22)").count(), 12, "{differences}");
+        assert_eq!(table(3, "84.12 ± 0.31").lines().count(), 5, "a narrow table is not folded");
+    }
+
+    #[test]
+    fn a_field_does_not_begin_a_row() {
+        let drawn = table(2, "a\n finished b");
+        assert!(drawn.contains(r"a\n finished b"), "{drawn}");
+    }
 }

@@ -8,6 +8,7 @@ use super::Ui;
 use super::bars::Bars;
 use super::format;
 use super::pace::Pace;
+use super::skipped::Skipped;
 use crate::pipeline::{Event, Forecast, TaskId};
 
 /// Shows the progress of a run.
@@ -16,6 +17,7 @@ pub(in crate::cli) struct Watcher<'a> {
     stop: &'a AtomicBool,
     stop_reported: bool,
     pace: Pace<'a>,
+    skipped: Skipped,
     view: View,
 }
 
@@ -33,13 +35,15 @@ const LINE_PERIOD: Duration = Duration::from_secs(10);
 impl<'a> Watcher<'a> {
     pub(super) fn new(ui: &'a Ui, stop: &'a AtomicBool, forecast: Forecast<'a>) -> Self {
         let view = if ui.live { View::Bars(Bars::new(ui.bars.clone())) } else { View::Lines(HashMap::new()) };
-        Self { ui, stop, stop_reported: false, pace: Pace::new(forecast), view }
+        let (pace, skipped) = (Pace::new(forecast), Skipped::default());
+        Self { ui, stop, stop_reported: false, pace, skipped, view }
     }
 
     /// Shows an event.
     pub(in crate::cli) fn observe(&mut self, event: &Event) {
         let now = Instant::now();
         self.pace.observe(event, now);
+        self.skipped.observe(event).iter().for_each(|group| self.ui.skipped(group));
         self.ui.show(event);
         match &mut self.view {
             View::Bars(bars) => bars.observe(event, &mut self.pace, now),

@@ -12,6 +12,7 @@ use crate::data::{DataError, Dataset};
 
 const TRAIN: [&str; 5] =
     ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+const CLASSES: usize = 10;
 const HINT: &str = "set `path` to the unpacked folder of cifar-10-binary.tar.gz \
                     (https://www.cs.toronto.edu/~kriz/cifar.html), usually called cifar-10-batches-bin";
 
@@ -25,6 +26,10 @@ pub struct Cifar10 {
 }
 
 impl Reader for Cifar10 {
+    fn classes(&self) -> Option<usize> {
+        Some(CLASSES)
+    }
+
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }
@@ -34,7 +39,7 @@ impl Reader for Cifar10 {
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
-        let labels = Labels { bytes: 1, at: 0, classes: 10 };
+        let labels = Labels { bytes: 1, at: 0, classes: CLASSES };
         let names = read_names(&self.path.join("batches.meta.txt"), labels.classes, HINT)?;
         let train = labels.read(&self.path, &TRAIN, HINT)?;
         let test = labels.read(&self.path, &["test_batch.bin"], HINT)?;

@@ -24,6 +24,15 @@ pub enum Granularity {
     Coarse,
 }
 
+impl Granularity {
+    fn classes(self) -> usize {
+        match self {
+            Self::Fine => 100,
+            Self::Coarse => 20,
+        }
+    }
+}
+
 /// CIFAR-100, the official binary version: 32x32 RGB, 100 classes or 20 superclasses, 50,000 training and 10,000
 /// test images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +47,10 @@ pub struct Cifar100 {
 }
 
 impl Reader for Cifar100 {
+    fn classes(&self) -> Option<usize> {
+        Some(self.labels.classes())
+    }
+
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }
@@ -47,10 +60,11 @@ impl Reader for Cifar100 {
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
-        let (labels, names) = match self.labels {
-            Granularity::Coarse => (Labels { bytes: 2, at: 0, classes: 20 }, "coarse_label_names.txt"),
-            Granularity::Fine => (Labels { bytes: 2, at: 1, classes: 100 }, "fine_label_names.txt"),
+        let (at, names) = match self.labels {
+            Granularity::Coarse => (0, "coarse_label_names.txt"),
+            Granularity::Fine => (1, "fine_label_names.txt"),
         };
+        let labels = Labels { bytes: 2, at, classes: self.labels.classes() };
         let names = read_names(&self.path.join(names), labels.classes, HINT)?;
         let train = labels.read(&self.path, &["train.bin"], HINT)?;
         let test = labels.read(&self.path, &["test.bin"], HINT)?;

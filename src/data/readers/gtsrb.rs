@@ -1,6 +1,6 @@
 //! GTSRB, the German Traffic Sign Recognition Benchmark, in the layout of its archives.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Reader, image_files};
 use crate::data::fetch::{PublicDataset, find};
 use crate::data::{DataError, Dataset, Images};
-use crate::files::open_regular;
+use crate::files::{names, open_regular};
 
 const CLASSES: u32 = 43;
 const HINT: &str = "set `path` to the folder into which GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and \
@@ -42,6 +42,10 @@ struct Listed {
 }
 
 impl Reader for Gtsrb {
+    fn classes(&self) -> Option<usize> {
+        Some(CLASSES as usize)
+    }
+
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }
@@ -88,7 +92,7 @@ fn list(
                 format!("{error}; download it again"),
             )
         })?;
-        if class >= CLASSES || !is_name(&file) {
+        if class >= CLASSES || !names::is_component(&file) {
             let problem = format!("its row for `{file}` of class {class} is invalid; download it again");
             return Err(DataError::damaged(path, None, problem));
         }
@@ -96,12 +100,6 @@ fn list(
         labels.push(class);
     }
     Ok(())
-}
-
-/// Whether a text is the name of a file in a folder, and not a path to somewhere else.
-fn is_name(text: &str) -> bool {
-    let mut parts = Path::new(text).components();
-    matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none()
 }
 
 #[cfg(test)]

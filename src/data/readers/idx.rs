@@ -58,6 +58,10 @@ impl Reader for Idx {
         bad.then(|| InvalidParam::new("classes", "must be between 2 and 256")).into_iter().collect()
     }
 
+    fn classes(&self) -> Option<usize> {
+        Some(self.classes as usize)
+    }
+
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }

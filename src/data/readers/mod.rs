@@ -39,6 +39,11 @@ pub trait Reader {
     /// serialized.
     fn path(&self) -> Option<&Path>;
 
+    /// The number of classes, if the parameters alone give it.
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
     /// The public data set that it can read.
     fn public(&self) -> Option<&'static PublicDataset> {
         None

@@ -138,7 +138,7 @@ impl Fields {
         found
     }
 
-    /// Checks the characters of a name.
+    /// Checks the characters and the length of a name.
     pub(in crate::manifest) fn name(
         &mut self,
         path: &str,
@@ -157,7 +157,13 @@ impl Fields {
             let error = Diagnostic::new(path, &name.place, message);
             self.report(error.with_help(format!("use {allowed}")));
         }
-        wrong.is_none()
+        let length = name.value.len();
+        if length > LONGEST_NAME {
+            let message = format!("{what} has {length} characters");
+            let error = Diagnostic::new(path, &name.place, message);
+            self.report(error.with_help(format!("use at most {LONGEST_NAME}")));
+        }
+        wrong.is_none() && length <= LONGEST_NAME
     }
 }
 
@@ -165,6 +171,9 @@ impl Fields {
 pub(in crate::manifest) fn is_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
+
+/// The most characters of a name. File systems allow 255, and files are named after manifests and stages.
+const LONGEST_NAME: usize = 100;
 
 /// The characters that [`is_name_character`] allows.
 pub(in crate::manifest) const NAME_CHARACTERS: &str = "letters a to z, digits, `-` and `_`";

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::{Checker, words};
 use crate::manifest::diagnostic::{Diagnostic, join};
+use crate::manifest::suggest::listed;
 use crate::manifest::text::node::{Entry, Node};
+use crate::plain::visible;
 
 impl<'s> Checker<'s> {
     /// Checks a mapping against schemas that it must all match. If no branch of a choice was chosen (`is_decided` is
@@ -64,9 +66,29 @@ fn unknown_field(entry: &Entry, known: &[(&str, &Value)], node: &Node, path: Str
         Some(tag) => (format!(" with `{tag}`"), format!("fields with `{tag}`")),
         None => (String::new(), "fields here".to_owned()),
     };
-    Diagnostic::new(path, &entry.key.place, format!("unknown field `{name}`{chosen}"))
-        .with_names(&fields, name, names)
-        .with_use(entry.value.used_at.as_ref())
+    let error = Diagnostic::new(path, &entry.key.place, format!("unknown field `{name}`{chosen}"));
+    let error = match elsewhere(name).filter(|(field, _)| names.contains(field)) {
+        Some((field, what)) => {
+            let write = format!("{what} is `{field}`: write `{field}: {}`", visible(&entry.value.to_text()));
+            error
+                .with_label(format!("did you mean `{field}`?"))
+                .with_help(write)
+                .with_help(listed(&fields, &names))
+        }
+        None => error.with_names(&fields, name, names),
+    };
+    error.with_use(entry.value.used_at.as_ref())
+}
+
+/// Returns what other programs call by this name, and the field that we have for it.
+fn elsewhere(name: &str) -> Option<(&'static str, &'static str)> {
+    match name.replace('-', "_").as_str() {
+        "lr" | "learning_rate" => Some(("schedule", "the learning rate")),
+        "batch_size" => Some(("batch", "the number of images in one step")),
+        "num_epochs" | "n_epochs" => Some(("epochs", "the number of epochs")),
+        "wd" => Some(("weight_decay", "the weight decay")),
+        _ => None,
+    }
 }
 
 /// Writes the tag of a choice between mappings, and its value: `method: nad`.

@@ -112,7 +112,7 @@ pub(super) fn wrong_type(node: &Node, part: &Value, schema: &Value, path: &str) 
     let types = types(part);
     let message = format!("expected {}, found {}", expected(&types), node.describe());
     let error = Diagnostic::new(path, &node.place, message);
-    let error = match remedy(node, &types, schema) {
+    let error = match remedy(node, part, schema) {
         Some(remedy) => error.with_label(remedy),
         None => error,
     };
@@ -201,7 +201,8 @@ fn expected(types: &[&str]) -> String {
 }
 
 /// Suggests how to write the value in the expected type, if that is clear.
-fn remedy(node: &Node, types: &[&str], schema: &Value) -> Option<String> {
+fn remedy(node: &Node, part: &Value, schema: &Value) -> Option<String> {
+    let types = types(part);
     let expects = |name| types.contains(&name);
     match &node.kind {
         NodeKind::Null => Some(match schema.get("default").filter(|default| !default.is_null()) {
@@ -217,17 +218,26 @@ fn remedy(node: &Node, types: &[&str], schema: &Value) -> Option<String> {
         NodeKind::Str(text) if !expects("array") => {
             let unquoted = scalar::read(text, ScalarStyle::Plain, None).ok()?;
             let unquoted = Node { kind: unquoted, ..node.clone() };
-            let fits = fits_type(&unquoted, &serde_json::json!({ "type": types }));
+            let fits = fits_type(&unquoted, part);
             (fits && !text.is_empty()).then(|| format!("write `{text}` without quotes"))
         }
         NodeKind::Int(_) | NodeKind::Float(_) | NodeKind::Bool(_) if expects("string") => {
             Some(format!("write `\"{}\"`, with quotes", node.to_text()))
         }
-        NodeKind::Str(_) | NodeKind::Int(_) | NodeKind::Float(_) if expects("array") => {
+        NodeKind::Str(_) | NodeKind::Int(_) | NodeKind::Float(_)
+            if expects("array") && fits_alone(node, part) =>
+        {
             Some(format!("write `[{}]`", node.to_text()))
         }
         _ => None,
     }
+}
+
+/// Whether a list with only this item is allowed, as far as the schema itself says.
+fn fits_alone(node: &Node, list: &Value) -> bool {
+    let items = list.get("items");
+    items.is_none_or(|items| items.get("$ref").is_none() && fits_type(node, items))
+        && size_bounds(list, "minItems", "maxItems").contain(1.0)
 }
 
 fn is_yes_or_no(text: &str) -> bool {

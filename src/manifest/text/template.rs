@@ -114,7 +114,7 @@ pub(in crate::manifest) fn read(
             continue;
         }
         let Some(close) = after.find('}') else {
-            return Err(Box::new(unclosed(&written.find("${"), path)));
+            return Err(Box::new(unclosed(after, place, path)));
         };
         push_text(&mut pieces, before);
         let place = written.find(&rest[dollar..dollar + close + 3]);
@@ -179,7 +179,13 @@ fn malformed(place: &Place, path: &str) -> Diagnostic {
         .with_help(format!("{FORMS}; write `$${{` for a literal `${{`"))
 }
 
-fn unclosed(place: &Place, path: &str) -> Diagnostic {
-    Diagnostic::new(path, place, "`${` has no closing `}`")
-        .with_help(format!("{FORMS}; write `$${{` for a literal `${{`"))
+/// Reports a `${` that is never closed; `after` is the text behind it. The place is the whole value, which then needs no
+/// second error.
+fn unclosed(after: &str, place: &Place, path: &str) -> Diagnostic {
+    let is_inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let inside = after.trim_start();
+    let inside = &inside[..inside.find(|c| !is_inside(c)).unwrap_or(inside.len())];
+    let error = Diagnostic::new(path, place, "`${` has no closing `}`");
+    let error = if inside.is_empty() { error } else { error.with_label(format!("write `${{{inside}}}`")) };
+    error.with_help(format!("{FORMS}; write `$${{` for a literal `${{`"))
 }

@@ -34,9 +34,7 @@ impl<R: Read + Seek> Archive<R> {
         let prefix = prefix(&zip)?;
         let mut archive = Self { zip, prefix };
         if archive.has(BYTE_ORDER) && archive.read(BYTE_ORDER)? != LITTLE {
-            return Problem::format(
-                "its numbers are big-endian; load and save the file on a little-endian machine",
-            );
+            return Problem::format("its numbers are big-endian");
         }
         let pickle = archive.read(PICKLE)?;
         Ok((pickle::read(pickle.as_slice())?, archive))

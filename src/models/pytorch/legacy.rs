@@ -33,9 +33,7 @@ impl<R: Read + Seek> Legacy<R> {
             return Problem::format("a version of the old format other than 1001");
         }
         if !is_little_endian(&pickle::read(&mut source)?) {
-            return Problem::format(
-                "its numbers are big-endian; load and save the file on a little-endian machine",
-            );
+            return Problem::format("its numbers are big-endian");
         }
         let pickle = pickle::read(&mut source)?;
         let keys = pickle::read(&mut source)?;

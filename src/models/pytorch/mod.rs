@@ -110,7 +110,7 @@ impl<R: Read + Seek> StateDict<R> {
 /// Returns the named tensors of a pickle: those at the top, or of the dict under one of [`KEYS`].
 fn tensors(pickle: &Pickle) -> Result<BTreeMap<String, Rc<Tensor>>, Problem> {
     let Value::Dict(top) = pickle.root() else {
-        return Problem::format("the file has no dict; save `model.state_dict()`");
+        return Problem::format("the file has no dict");
     };
     let under = |key: &str| {
         let &(_, value) = top.iter().rev().find(|&&(name, _)| pickle.name(name) == Some(key))?;

@@ -18,6 +18,11 @@ pub(in crate::models) enum Problem {
 }
 
 impl Problem {
+    /// Whether the file could not be read at all.
+    pub(in crate::models) fn is_io(&self) -> bool {
+        matches!(self, Self::Io(_))
+    }
+
     pub(super) fn format<T>(problem: impl Into<String>) -> Result<T, Self> {
         Err(Self::Format(problem.into()))
     }

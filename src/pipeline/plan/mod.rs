@@ -4,10 +4,12 @@
 //! reads the store.
 
 mod binding;
+mod classes;
 pub(super) mod dag;
 mod editor_schema;
 pub(super) mod label;
 mod planner;
+mod stage_plan;
 pub(super) mod target;
 pub(super) mod task;
 mod wiring;

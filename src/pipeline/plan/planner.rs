@@ -7,23 +7,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::binding::{Binding, bind};
+use super::binding::Binding;
+use super::classes;
 use super::dag::{Frame, Plan, ResultsSpec};
 use super::label::{Label, TaskId};
+use super::stage_plan::{Coordinates, SEED, StagePlan, coordinates};
 use super::task::{Connection, Policy, Task};
-use super::wiring::{Port, Wired, check_results, noun, wire};
+use super::wiring::{check_results, noun, wire};
 use crate::manifest::{Cell, Diagnostic, Draft, Errors, Manifest};
 use crate::nn::Backend;
-use crate::stages::{Output, Stage};
-
-/// The axis whose value replaces the manifest's seed.
-const SEED: &str = "seed";
-
-/// Value index by axis, `None` for an unused axis. The coordinates identify a task among those of its stage.
-type Coordinates = Vec<Option<usize>>;
-
-/// Typed parameters by the coordinates on a stage's own axes.
-type Bindings = HashMap<Coordinates, Binding>;
+use crate::stages::Stage;
 
 /// Makes the plan of a manifest, or reports all its errors.
 ///
@@ -47,6 +40,7 @@ fn check<'k>(manifest: &Manifest, kinds: &'k [Box<dyn Stage>]) -> (Vec<StagePlan
         .map(|(stage, wired)| wired.map(|wired| StagePlan::new(manifest, stage, wired, &cells, &mut errors)))
         .collect();
     errors.extend(unmade(manifest, &stages));
+    errors.extend(classes::unknown(manifest, &stages, &cells));
     (stages.into_iter().flatten().collect(), errors)
 }
 
@@ -62,55 +56,6 @@ fn frame(manifest: &Manifest, backend: &Backend) -> Frame {
             csv: results.csv.value.clone(),
             from: results.from.iter().map(|stage| stage.value.clone()).collect(),
         }),
-    }
-}
-
-/// A stage with what its tasks share.
-struct StagePlan<'k> {
-    wired: Wired<'k>,
-    /// By axis: whether the stage's own text uses it.
-    own_axes: Vec<bool>,
-    bindings: Bindings,
-}
-
-impl<'k> StagePlan<'k> {
-    fn new(
-        manifest: &Manifest,
-        stage: usize,
-        wired: Wired<'k>,
-        cells: &[Cell],
-        errors: &mut Vec<Diagnostic>,
-    ) -> Self {
-        let def = &manifest.stages[stage];
-        let schema = wired.kind.schema().to_value();
-        let own_axes: Vec<bool> =
-            manifest.matrix.axes.iter().map(|axis| def.axes.contains(&axis.name)).collect();
-        let mut bindings: HashMap<Coordinates, Option<Binding>> = HashMap::new();
-        // The cells of an invalid matrix have no values. That error is already reported.
-        let has_values = |cell: &&Cell| def.axes.iter().all(|axis| cell.contains_key(axis) || axis == SEED);
-        for cell in cells.iter().filter(has_values) {
-            let bind_once =
-                || bind(manifest, def, wired.kind, &schema, cell).map_err(|wrong| errors.extend(wrong)).ok();
-            bindings.entry(coordinates(manifest, cell, |axis| own_axes[axis])).or_insert_with(bind_once);
-        }
-        let bindings: Bindings =
-            bindings.into_iter().filter_map(|(at, binding)| Some((at, binding?))).collect();
-        if let Some(seed) = &def.seed
-            && !bindings.is_empty()
-            && !bindings.values().any(|binding| binding.bound.seeded())
-        {
-            let (path, message) = (format!("stages.{}.seed", def.name), "this seed has no effect");
-            let help = format!("remove it: with these parameters, `{}` does not use a seed", def.kind.value);
-            errors.push(Diagnostic::new(path, &seed.place, message).with_help(help));
-        }
-        Self { wired, own_axes, bindings }
-    }
-
-    /// An output that a port takes, but that this stage does not make in every cell.
-    fn lacks(&self, port: &Port) -> Option<&'static Output> {
-        let is_taken = |output: &Output| port.artifacts.iter().any(|(_, name)| *name == output.name);
-        let is_made = |output: &Output| self.bindings.values().all(|binding| binding.bound.makes(output));
-        self.wired.kind.outputs().iter().find(|output| is_taken(output) && !is_made(output))
     }
 }
 
@@ -131,12 +76,6 @@ fn unmade(manifest: &Manifest, stages: &[Option<StagePlan<'_>>]) -> Vec<Diagnost
         }
     }
     errors
-}
-
-/// A cell's coordinates on those axes that `uses` picks by their position.
-fn coordinates(manifest: &Manifest, cell: &Cell, uses: impl Fn(usize) -> bool) -> Coordinates {
-    let axes = manifest.matrix.axes.iter().enumerate();
-    axes.map(|(axis, def)| cell.get(&def.name).copied().filter(|_| uses(axis))).collect()
 }
 
 /// Stages to tasks, cell by cell.

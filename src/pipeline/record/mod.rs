@@ -8,6 +8,5 @@ mod time;
 pub use git::Git;
 pub use run_file::{
     Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunOutcome, RunRecord, RunSettings, TaskRecord, keys,
-    task_records,
 };
 pub use time::Utc;

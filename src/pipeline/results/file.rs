@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
@@ -59,9 +58,10 @@ pub(super) struct ResultsFile {
 }
 
 impl ResultsFile {
-    /// Reads a results CSV, or the results that a run recorded if the file's name ends in `.json`.
+    /// Reads a results CSV, or the results that a run recorded if the file's name ends in `.json` or `.json.gz`.
     pub fn read(path: &Path) -> Result<Self, ResultsFileError> {
-        if path.extension().is_some_and(|extension| extension == "json") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".json") || name.ends_with(".json.gz") {
             Self::read_run(path)
         } else {
             Self::read_csv(path)
@@ -71,7 +71,8 @@ impl ResultsFile {
     /// Reads the rows that the results CSV has after that run.
     fn read_run(path: &Path) -> Result<Self, ResultsFileError> {
         let no_table = |problem: String| ResultsFileError::NoTable { path: path.to_owned(), problem };
-        let run: RunRecord = serde_json::from_reader(BufReader::new(open(path)?))
+        open(path)?;
+        let run = RunRecord::read(path)
             .map_err(|error| no_table(format!("it is not the file of a run: {error}")))?;
         if run.format_version > RUN_FORMAT_VERSION {
             return Err(no_table("it was written by a newer argd-pipe".to_owned()));
@@ -97,10 +98,11 @@ impl ResultsFile {
         Ok(Self { path: path.to_owned(), header: columns.header(), rows })
     }
 
-    fn read_csv(path: &Path) -> Result<Self, ResultsFileError> {
+    /// Reads a results CSV.
+    pub fn read_csv(path: &Path) -> Result<Self, ResultsFileError> {
         let no_table = |problem: String| ResultsFileError::NoTable { path: path.to_owned(), problem };
         let mut reader = csv::Reader::from_reader(open(path)?);
-        let fields = |record: &csv::StringRecord| record.iter().map(str::to_owned).collect::<Vec<_>>();
+        let fields = |record: &csv::StringRecord| record.iter().map(super::csv::decoded).collect::<Vec<_>>();
         let header = fields(reader.headers().map_err(|error| no_table(error.to_string()))?);
         for needed in ["stage", SEED] {
             if !header.iter().any(|name| name == needed) {
@@ -129,7 +131,12 @@ impl ResultsFile {
 
     /// Whether a column has several values.
     pub fn varies(&self, column: &str) -> bool {
-        self.rows.iter().map(|row| self.field(row, column)).collect::<BTreeSet<_>>().len() > 1
+        self.values(column).collect::<BTreeSet<_>>().len() > 1
+    }
+
+    /// The values in a column.
+    pub fn values<'f>(&'f self, column: &'f str) -> impl Iterator<Item = &'f str> {
+        self.rows.iter().map(move |row| self.field(row, column))
     }
 
     /// The field of a row in a column. Empty if the column does not exist.

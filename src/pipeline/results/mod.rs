@@ -3,12 +3,14 @@
 mod compare;
 mod csv;
 mod file;
+mod place;
 mod select;
 mod summary;
 mod table;
 
 pub use compare::{Change, Comparison, Pair, compare};
 pub use file::ResultsFileError;
+pub use place::{check_file, check_files, check_place, other_results};
 pub use select::NoView;
 pub use summary::{BASELINE, Group, Spread, Summary};
-pub use table::{Row, Table, check_place, table};
+pub use table::{Row, Table, table};

@@ -170,18 +170,3 @@ impl Table {
         replaced.map_err(|source| RunError::Results { path: path.to_owned(), source })
     }
 }
-
-/// Refuses a results file that symbolic links lead out of the workspace, which is the current folder. So a manifest
-/// from elsewhere cannot write outside it.
-pub fn check_place(path: &Path) -> Result<(), RunError> {
-    let refused = |source| RunError::Results { path: path.to_owned(), source };
-    let workspace = Path::new(".").canonicalize().map_err(refused)?;
-    // For folders that do not exist yet, the nearest existing parent is checked.
-    let folder = path.ancestors().skip(1).find_map(|folder| workspace.join(folder).canonicalize().ok());
-    match folder {
-        Some(folder) if !folder.starts_with(&workspace) => {
-            Err(RunError::Outside { path: path.to_owned(), folder, workspace })
-        }
-        _ => Ok(()),
-    }
-}

@@ -116,11 +116,12 @@ impl Stage for Fake {
 
     fn bind(&self, with: &Value) -> Result<Box<dyn Bound>, Vec<ParamError>> {
         let params: Params = serde_json::from_value(with.clone())
-            .map_err(|error| vec![ParamError { path: vec![], message: error.to_string() }])?;
+            .map_err(|error| vec![ParamError { path: vec![], message: error.to_string(), help: None }])?;
         if params.text == "forbidden" {
             return Err(vec![ParamError {
                 path: vec!["text".into()],
                 message: "this text is forbidden".into(),
+                help: None,
             }]);
         }
         Ok(Box::new(BoundFake { fake: self.clone(), params }))
@@ -152,6 +153,14 @@ impl Bound for BoundFake {
 
     fn sources(&self) -> Vec<PathBuf> {
         self.params.file.iter().cloned().collect()
+    }
+
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
+    fn check_classes(&self, _classes: usize) -> Vec<ParamError> {
+        vec![]
     }
 
     fn advice(&self, _stage: &str) -> Option<String> {

@@ -25,7 +25,7 @@ pub struct CheckpointParams {
     /// such as `state_dict` or `model`; or safetensors with PyTorch's names and layout.
     #[serde(skip_serializing)]
     pub path: PathBuf,
-    /// The network.
+    /// The network, such as `wrn-16-1`, `resnet32-cifar` or `preactresnet18`. The table of models has all names.
     pub model: Architecture,
     /// Height, width and channels of its input images. By default those of the connected `dataset`.
     #[serde(default)]
@@ -69,7 +69,7 @@ impl Kind for CheckpointStage {
     fn check(params: &CheckpointParams) -> Vec<ParamError> {
         let Some(normalise) = &params.normalise else { return vec![] };
         let channels = params.image.map_or(normalise.mean.len(), |[.., channels]| channels);
-        let wrong = |message| ParamError { path: vec!["normalize".to_owned()], message };
+        let wrong = |message| ParamError { path: vec!["normalize".to_owned()], message, help: None };
         normalise.fault(channels).map(wrong).into_iter().collect()
     }
 
@@ -104,12 +104,12 @@ fn spec(params: &CheckpointParams, dataset: Option<&Dataset>) -> Result<Spec, St
 }
 
 fn settled<T: Copy + PartialEq>(name: &str, given: Option<T>, of_data: Option<T>) -> Result<T, StageError> {
-    let problem = match (given, of_data) {
-        (Some(given), Some(of_data)) if given != of_data => "differs from the data set's; remove it",
+    let (problem, help) = match (given, of_data) {
+        (Some(given), Some(of_data)) if given != of_data => ("differs from the data set's", "remove it"),
         (Some(value), _) | (None, Some(value)) => return Ok(value),
-        (None, None) => "is missing; set it, or connect `dataset`",
+        (None, None) => ("is missing", "set it, or connect `dataset`"),
     };
-    Err(StageError::Failed(format!("`{name}` {problem}")))
+    Err(StageError::Unfit { problem: format!("`{name}` {problem}"), help: help.to_owned() })
 }
 
 impl From<ImportError> for StageError {
@@ -164,14 +164,8 @@ mod tests {
         assert_eq!(import_with(folder.path(), given, &connected).unwrap(), model);
 
         let message = |more, inputs| import_with(folder.path(), more, inputs).unwrap_err().to_string();
-        assert_eq!(
-            message(json!({"image": [32, 32, 3]}), &[]),
-            "`classes` is missing; set it, or connect `dataset`"
-        );
-        assert_eq!(
-            message(json!({"classes": 9}), &connected),
-            "`classes` differs from the data set's; remove it"
-        );
+        assert_eq!(message(json!({"image": [32, 32, 3]}), &[]), "`classes` is missing");
+        assert_eq!(message(json!({"classes": 9}), &connected), "`classes` differs from the data set's");
     }
 
     #[test]

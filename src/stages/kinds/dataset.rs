@@ -35,6 +35,10 @@ impl Kind for DatasetStage {
         params.get().path().map(PathBuf::from).into_iter().collect()
     }
 
+    fn classes(params: &Source) -> Option<usize> {
+        params.get().classes()
+    }
+
     fn advice(params: &Source, stage: &str) -> Option<String> {
         let with = format!("stages.{stage}.with");
         Some(match params.get().public() {

@@ -46,6 +46,10 @@ impl Kind for PoisonStage {
         wrong.map(ParamError::from).collect()
     }
 
+    fn check_classes(params: &AnyAttack, classes: usize) -> Vec<ParamError> {
+        training::param_errors(params.poisoning().check_classes(classes))
+    }
+
     fn needs(params: &AnyAttack) -> Vec<Need> {
         let model = Need { port: "model", parameter: "attack" };
         params.attack().needs_model().then_some(model).into_iter().collect()

@@ -22,7 +22,7 @@ pub type TrainParams = With<Untrained, Training>;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Untrained {
-    /// The network.
+    /// The network, such as `wrn-16-1`, `resnet32-cifar` or `preactresnet18`. The table of models has all names.
     pub model: Architecture,
 }
 

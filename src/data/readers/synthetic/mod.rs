@@ -68,6 +68,10 @@ impl Reader for Synthetic {
         true
     }
 
+    fn classes(&self) -> Option<usize> {
+        Some(self.classes as usize)
+    }
+
     fn path(&self) -> Option<&Path> {
         None
     }

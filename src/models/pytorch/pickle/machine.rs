@@ -62,7 +62,7 @@ impl<R: Read> Machine<R> {
         match opcode {
             opcode::PROTO => match self.byte()? {
                 2 => {}
-                other => return Err(format!("pickle protocol {other}; torch.save writes protocol 2")),
+                other => return Err(format!("pickle protocol {other}, but torch.save writes protocol 2")),
             },
             opcode::MARK => self.marks.push(self.stack.len()),
             opcode::NONE => self.push(Value::None),
@@ -238,10 +238,8 @@ impl<R: Read> Machine<R> {
 
     fn global(&mut self) -> Result<(), String> {
         let (module, name) = (self.line()?, self.line()?);
-        let global = Global::find(&module, &name).ok_or_else(|| {
-            let advice = "save only `model.state_dict()`";
-            format!("it uses `{module}.{name}`, which no state dict needs; {advice}")
-        })?;
+        let global = Global::find(&module, &name)
+            .ok_or_else(|| format!("it uses `{module}.{name}`, which no state dict needs"))?;
         self.push(Value::Global(global));
         Ok(())
     }
@@ -303,9 +301,7 @@ impl<R: Read> Machine<R> {
             return Err("a persistent id that is not a storage's".to_owned());
         }
         if !view.iter().all(|&view| matches!(self.values[view.0 as usize], Value::None)) {
-            return Err(
-                "a view of a storage; load the file with a current PyTorch and save it again".to_owned()
-            );
+            return Err("a view of a storage, which only old versions of PyTorch wrote".to_owned());
         }
         let class = &self.values[class.0 as usize];
         let key = name(&self.values, key);

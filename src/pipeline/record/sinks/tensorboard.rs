@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::tfrecord::{scalar_event, version_event, write_record};
 use super::{Sink, now};
-use crate::files::{Folder, name_below};
+use crate::files::{Folder, check_writable, names};
 use crate::pipeline::{Event, TaskId, TaskRef};
 use crate::stages::Progress;
 use crate::store;
@@ -29,16 +29,18 @@ struct Curve {
 }
 
 impl TensorBoard {
-    /// Creates the folder.
+    /// Creates the folder, and checks that it can be written.
     pub fn create(folder: &Path) -> io::Result<Self> {
-        Ok(Self { folder: Folder::create(folder)?, tasks: HashMap::new() })
+        let opened = Folder::create(folder)?;
+        check_writable(&folder.join("task"))?;
+        Ok(Self { folder: opened, tasks: HashMap::new() })
     }
 
     /// The file of a task. It is created before the first write.
     fn curve(&mut self, task: &TaskRef) -> io::Result<&mut Curve> {
         if !self.tasks.contains_key(&task.id) {
-            let name = task.to_string().replace('/', "_");
-            let folder = self.folder.create_folder(&self.folder.path().join(name_below(&name)?))?;
+            let name = names::component(&task.to_string());
+            let folder = self.folder.create_folder(&self.folder.path().join(name))?;
             let time = now();
             let name = format!("events.out.tfevents.{:010}.{}", time as u64, store::host());
             let path = folder.path().join(name);
@@ -140,7 +142,10 @@ mod tests {
         let metrics = Map::from_iter([("acc".to_owned(), json!(50.0)), ("name".to_owned(), json!("x"))]);
         sink.observe(&Event::Finished { task, key: String::new(), metrics, seconds: 1.0 }).unwrap();
 
-        let files = fs::read_dir(folder.path().join("trained@data=a_b")).unwrap();
+        let folders = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let folders: Vec<_> = folders.collect();
+        assert!(folders[0].file_name().unwrap().to_str().unwrap().starts_with("trained@data=a_b~"));
+        let files = fs::read_dir(&folders[0]).unwrap();
         let files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
         assert_eq!(files.len(), 1);
         assert!(files[0].file_name().unwrap().to_str().unwrap().starts_with("events.out.tfevents.1"));
