@@ -188,7 +188,9 @@ mod tests {
         let (ours, theirs) = (open(), open());
         let [a, b, c, d] = keys(["a", "b", "c", "d"]);
         let alone = Watched::default();
-        [ours.using(&a, &alone), theirs.using(&b, &alone), theirs.using(&c, &alone)].map(Result::unwrap);
+        let marked = [ours.using(&a, &alone), theirs.using(&b, &alone), theirs.using(&c, &alone)];
+        assert!(marked.iter().all(Result::is_ok));
+        drop(marked);
         fs::write(live.join("of a process that was killed"), format!("{d}\n")).unwrap();
         assert_eq!(ours.in_use().unwrap(), HashSet::from([a, b, c]));
         assert_eq!(fs::read_dir(&live).unwrap().count(), 2);
