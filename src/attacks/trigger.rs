@@ -77,6 +77,9 @@ impl Trigger {
         let unfit = |problem| {
             DataError::Mismatch(format!("the trigger of `{attack}` for images of {shape} {problem}"))
         };
+        if shape.is_empty() || classes == 0 {
+            return Err(unfit("has no pixels or no classes"));
+        }
         operator.get().check(shape).map_err(unfit)?;
         if let Some((name, class)) = labels.named().into_iter().find(|&(_, class)| class >= classes) {
             let problem =

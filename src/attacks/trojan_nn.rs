@@ -292,7 +292,9 @@ mod tests {
             let case = Case { model: Some(&model), ..case(&dataset, &poisoning, 1) };
             attack.operator(&case).unwrap_err().to_string()
         };
-        assert!(message(TrojanNn { size: 17, ..TrojanNn::default() }).contains("lower `size`"));
+        assert!(
+            message(TrojanNn { size: 17, ..TrojanNn::default() }).contains("does not fit into images of")
+        );
         assert!(message(TrojanNn { neurons: 11, ..TrojanNn::default() }).contains("16 and 10 classes"));
     }
 }

@@ -206,7 +206,16 @@ pub(super) enum CliError {
     #[error("{}: its name does not show the format", .0.display())]
     #[diagnostic(help("name it .pth or .safetensors, or give --format"))]
     Format(PathBuf),
-    /// Signals cannot be caught, or threads cannot be started.
+    /// The system starts no more threads.
+    #[error("cannot start {threads} threads: {source}")]
+    #[diagnostic(help("raise the limit on processes (`ulimit -u`), or use fewer threads: `--threads 1`"))]
+    Threads {
+        /// The wanted number of threads.
+        threads: usize,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Signals cannot be caught, or a thread cannot be started.
     #[error("cannot set up the run: {0}")]
     Setup(String),
     /// Standard output cannot be written.
@@ -253,7 +262,11 @@ impl CliError {
             | Self::OtherResults { .. }
             | Self::Export(ExportError::Exists(_) | ExportError::Format { .. }) => Exit::Usage,
             Self::Import(_) | Self::Model(_) | Self::Export(_) | Self::ExportModel(_) => Exit::StageFailed,
-            Self::Setup(_) | Self::Output(_) | Self::Read { .. } | Self::Write { .. } => Exit::StageFailed,
+            Self::Threads { .. }
+            | Self::Setup(_)
+            | Self::Output(_)
+            | Self::Read { .. }
+            | Self::Write { .. } => Exit::StageFailed,
         }
     }
 

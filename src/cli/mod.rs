@@ -30,6 +30,7 @@ mod show;
 mod signals;
 mod size;
 mod status;
+mod threads;
 mod ui;
 mod validate;
 
@@ -146,6 +147,9 @@ impl Cli {
         if let Some(path) = &self.global.directory {
             let enter = std::env::set_current_dir(path);
             enter.map_err(|source| CliError::Folder { path: path.clone(), source })?;
+        }
+        if !matches!(&self.command, Command::Run(_) | Command::Perform(_) | Command::Completions(_)) {
+            threads::start_available()?;
         }
         match &self.command {
             Command::Run(run) => run.perform(&self.global, ui),

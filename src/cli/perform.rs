@@ -12,6 +12,7 @@ use clap::Args;
 use super::error::CliError;
 use super::options::Global;
 use super::signals;
+use super::threads;
 use super::ui::Ui;
 use crate::pipeline::{Executor, JobSpec, Line, Local};
 use crate::stages;
@@ -32,6 +33,7 @@ pub(super) struct Perform {
 impl Perform {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let job = self.read()?;
+        threads::start(job.threads.max(1))?;
         let mut store = Store::open(&global.cache_dir)?;
         let stop = signals::stop_flag()?;
         store.watch(Arc::new(Stops(Arc::clone(&stop))));

@@ -116,7 +116,7 @@ fn in_words(estimate: &Estimate, jobs: usize) -> String {
         tasks => format!("{stage} ({tasks} tasks)"),
     });
     let stages: Vec<String> = stages.collect();
-    format!("at least {time}, without {}: nothing like them has run yet", stages.join(", "))
+    format!("at least {time}, without the stages that have no recorded times: {}", stages.join(", "))
 }
 
 /// The plan as JSON, each task after its inputs.

@@ -12,7 +12,8 @@ use super::executor;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
 use super::recorders::{Recording, RunFile};
-use super::size::Size;
+use super::size::{Size, memory};
+use super::threads::{self, positive};
 use super::ui::table::Executed;
 use super::ui::{Ui, format};
 use super::{plan, results, signals};
@@ -37,6 +38,9 @@ Examples:
 ///
 /// With targets, only these tasks and those that they need run. When a task fails, tasks that do not depend on it still
 /// run. The exit code is then 4; run the same command again to resume.
+///
+/// A warning is about a result that may not mean what it seems to mean. It is kept with the result: a later run counts
+/// it, and prints it again with `-v`.
 ///
 /// Ctrl-C stops the run: running stages write checkpoints, and the same command resumes from them. A second Ctrl-C ends
 /// the program at once. SIGTERM and a closed terminal stop the run, too. Finished results are always kept.
@@ -72,13 +76,13 @@ pub(super) struct Run {
     fail_fast: bool,
 
     /// Number of tasks to run at once.
-    #[arg(short, long, value_name = "N", default_value = "1")]
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = positive)]
     jobs: NonZeroUsize,
 
     /// Number of threads for all tasks together [default: one per core].
     ///
     /// Running tasks share them. Results depend neither on it nor on `--jobs`.
-    #[arg(long, value_name = "N", env = "ARGD_PIPE_THREADS", hide_env_values = true)]
+    #[arg(long, value_name = "N", env = "ARGD_PIPE_THREADS", hide_env_values = true, value_parser = positive)]
     threads: Option<NonZeroUsize>,
 
     /// Memory for all tasks together: `800M`, `12G` [default: no limit].
@@ -86,7 +90,7 @@ pub(super) struct Run {
     /// With `--jobs`, a task waits until there is memory for it beside the running tasks. What a task needs is estimated
     /// from the peak memory of earlier tasks of the same stage or kind, or from the sizes of its inputs. A task that
     /// needs more than SIZE runs alone.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     memory: Option<Size>,
 
     /// Replace a results CSV that holds results of another pipeline or of other axes.
@@ -107,7 +111,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
-        let settings = self.settings()?;
+        let settings = self.settings(ui)?;
         let prepared = prepare(&self.manifest, global, ui)?;
         self.recording.check_plan(&prepared, &self.lock_command(global), ui)?;
         let (mut prepared, picked) = prepared.narrow(&self.targets.targets, self.downstream)?;
@@ -217,12 +221,10 @@ impl Run {
         }
     }
 
-    /// Sets the number of threads, for tasks and for hashing files.
-    fn settings(&self) -> Result<Settings, CliError> {
-        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = self.threads.map_or_else(cores, NonZeroUsize::get);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        pool.map_err(|error| CliError::Setup(error.to_string()))?;
+    /// The limits of the run. Starts its threads.
+    fn settings(&self, ui: &Ui) -> Result<Settings, CliError> {
+        let threads = threads::of_run(self.threads, ui);
+        threads::start(threads)?;
         Ok(Settings {
             jobs: self.jobs.get(),
             threads,

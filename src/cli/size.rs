@@ -29,6 +29,20 @@ impl FromStr for Size {
     }
 }
 
+/// The least memory of a run. A smaller number lacks its unit.
+const LEAST_MEMORY: u64 = 1_000_000;
+
+/// Reads the memory of a run.
+pub(super) fn memory(text: &str) -> Result<Size, String> {
+    match text.parse::<Size>()? {
+        Size(bytes) if bytes < LEAST_MEMORY && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(format!("{bytes} bytes are too few for any task; did you mean `{text}G`?"))
+        }
+        Size(bytes) if bytes < LEAST_MEMORY => Err("too little for any task; write 1M or more".to_owned()),
+        size => Ok(size),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +54,9 @@ mod tests {
         assert_eq!(read("500"), Ok(500));
         assert_eq!((read("2k"), read("1.5G"), read("3MiB")), (Ok(2_000), Ok(1_500_000_000), Ok(3 << 20)));
         assert!(read("20X").unwrap_err().contains("not a unit"));
+        let refused = memory("12").unwrap_err();
+        assert_eq!(refused, "12 bytes are too few for any task; did you mean `12G`?");
+        assert!(memory("2K").is_err() && memory("1M").is_ok());
         assert!(read("").is_err() && read("G").is_err() && read("-1G").is_err() && read("1..2").is_err());
     }
 }

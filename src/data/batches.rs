@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
@@ -122,43 +122,64 @@ impl<S: Samples> Iterator for Batches<S> {
 impl<S: Samples> ExactSizeIterator for Batches<S> {}
 
 impl<S: Samples + 'static> Batches<S> {
-    /// Prepares the next batch on its own thread while the caller works on the current one. The batches and their order do
-    /// not change.
+    /// Prepares the next batch on its own thread while the caller works on the current one. If the system starts no more
+    /// threads, the caller prepares it. The batches and their order do not change.
     pub fn prefetched(self) -> Prefetched {
         let left = self.len();
         let (sender, receiver) = sync_channel(1);
-        let producer = std::thread::spawn(move || {
-            for batch in self {
+        // The batches follow when the thread is there, or they would be lost with a thread that cannot start.
+        let (hand_over, handed_over) = sync_channel::<Self>(1);
+        let producer = Builder::new().spawn(move || {
+            for batch in handed_over.into_iter().flatten() {
                 if sender.send(batch).is_err() {
                     break; // The consumer stopped early.
                 }
             }
         });
-        Prefetched { receiver, producer: Some(producer), left }
+        let made = match producer {
+            Ok(producer) => {
+                // The thread waits for them.
+                let _ = hand_over.send(self);
+                Made::Ahead { receiver, producer: Some(producer) }
+            }
+            Err(error) => {
+                tracing::debug!("batches are not prepared ahead: {error}");
+                Made::Now(Box::new(self))
+            }
+        };
+        Prefetched { made, left }
     }
 }
 
 /// Batches prepared ahead; see [`Batches::prefetched`].
 pub struct Prefetched {
-    receiver: Receiver<Batch>,
-    producer: Option<JoinHandle<()>>,
+    made: Made,
     left: usize,
+}
+
+/// Where batches are made.
+enum Made {
+    /// On a thread.
+    Ahead { receiver: Receiver<Batch>, producer: Option<JoinHandle<()>> },
+    /// By the caller.
+    Now(Box<dyn Iterator<Item = Batch> + Send>),
 }
 
 impl Iterator for Prefetched {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let batch = self.receiver.recv().ok();
-        match &batch {
-            Some(_) => self.left -= 1,
-            // A panic of the producer must not look like the end of an epoch.
-            None => {
-                if let Some(Err(panic)) = self.producer.take().map(JoinHandle::join) {
+        let batch = match &mut self.made {
+            Made::Now(batches) => batches.next(),
+            Made::Ahead { receiver, producer } => receiver.recv().ok().or_else(|| {
+                // A panic of the producer must not look like the end of an epoch.
+                if let Some(Err(panic)) = producer.take().map(JoinHandle::join) {
                     std::panic::resume_unwind(panic);
                 }
-            }
-        }
+                None
+            }),
+        };
+        self.left -= usize::from(batch.is_some());
         batch
     }
 

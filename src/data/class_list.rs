@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::DataError;
-use crate::files::names;
+use crate::files::{names, read_regular};
 
 /// The name of the file, beside `train` and `test`.
 const FILE: &str = "argd-pipe-classes.json";
@@ -65,7 +65,7 @@ impl ClassList {
     /// Reads the list of a folder, if it has one.
     pub(super) fn read(folder: &Path) -> Result<Option<Vec<Class>>, DataError> {
         let path = folder.join(FILE);
-        let bytes = match fs::read(&path) {
+        let bytes = match read_regular(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(DataError::io(&path))?,
         };

@@ -1,6 +1,8 @@
 //! Names from data and manifests as parts of paths. Whatever a name holds, the path stays below its folder.
 
-use std::path::{Component, Path};
+use std::ffi::OsStr;
+
+use super::name_below;
 
 /// The most bytes of a name in a path. File systems allow 255; the rest is for what comes before or after it.
 const LONGEST: usize = 160;
@@ -23,9 +25,7 @@ pub fn component(name: &str) -> String {
 
 /// Whether a name that should be a file or a folder in a known folder is one component, and neither `.` nor `..`.
 pub fn is_component(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    let alone = matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name);
-    alone && !name.contains('\0')
+    name_below(name).is_ok_and(|path| path.file_name() == Some(OsStr::new(name)))
 }
 
 #[cfg(test)]

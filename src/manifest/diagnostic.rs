@@ -117,18 +117,30 @@ impl miette::Diagnostic for Diagnostic {
         (!self.path.is_empty()).then(|| Box::new(&self.path) as Box<dyn fmt::Display>)
     }
 
+    /// Names the place if its line is not shown.
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        if self.place.is_legible() {
+            return self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>);
+        }
+        let (line, column) = self.line_column();
+        let place =
+            format!("see {}:{line}:{column}; the line is too long to be shown", self.place.source.name);
+        let help = self.help.iter().cloned().chain([place]).collect::<Vec<_>>();
+        Some(Box::new(help.join("\n")))
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&*self.place.source)
+        self.place.is_legible().then_some(&*self.place.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        if !self.place.is_legible() {
+            return None;
+        }
         let (own, words) = (self.place.span, Some(self.label.clone()).filter(|label| !label.is_empty()));
         let primary = LabeledSpan::new_primary_with_span(words, (own.offset, own.len));
-        let others = self.related.iter().filter(|other| other.place.shares_source(&self.place));
+        let shown = |other: &&Related| other.place.shares_source(&self.place) && other.place.is_legible();
+        let others = self.related.iter().filter(shown);
         Some(Box::new(std::iter::once(primary).chain(others.map(Related::labeled))))
     }
 
@@ -151,10 +163,13 @@ impl miette::Diagnostic for Related {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&*self.place.source)
+        self.place.is_legible().then_some(&*self.place.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        if !self.place.is_legible() {
+            return None;
+        }
         let span = (self.place.span.offset, self.place.span.len);
         Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(None, span))))
     }

@@ -243,6 +243,23 @@ fn stages_that_only_lead_to_a_circle_are_not_blamed() {
     assert_eq!(lines(text), ["m.yaml:4:27: stages.b: stages need each other in a circle: b → c → b"]);
 }
 
+/// miette panics at a column beyond 65,535.
+#[test]
+fn an_error_in_a_line_that_is_too_long_is_told_without_the_line() {
+    for before in [3_000, 70_000, 900_000] {
+        let text =
+            format!("{{name: m, description: \"{}\", stages: {{s: {{kind: 7}}}}}}\n", "a".repeat(before));
+        let column = text.find('7').unwrap() + 1;
+        let errors = Manifest::parse("m.yaml", text, &[]).unwrap_err();
+        let mut told = String::new();
+        let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor());
+        errors.0.iter().for_each(|error| handler.render_report(&mut told, error).unwrap());
+        let at = format!("m.yaml:1:{column}");
+        assert!(told.contains(&at) && told.len() < 20_000, "{} bytes without {at}", told.len());
+        assert_eq!(told.contains("the line is too long to be shown"), before > 5_000);
+    }
+}
+
 #[test]
 fn errors_are_in_the_order_of_the_text_and_each_is_there_once() {
     let text = "name: M\nseed: x\nstages: {s: {kind: k, needs: {a: t, b: t}}}\nresult: {}";

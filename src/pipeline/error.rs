@@ -67,8 +67,10 @@ pub enum TaskError {
     #[diagnostic(help("remove `--only`"))]
     Withheld,
     /// The threads that the stage would use could not be started.
-    #[error("cannot start the task's threads: {0}")]
-    #[diagnostic(help("try fewer, or a smaller -j"))]
+    #[error("cannot start a thread: {0}")]
+    #[diagnostic(help(
+        "raise the limit on processes (`ulimit -u`), or use fewer threads: `--threads 1 -j 1`"
+    ))]
     Threads(String),
     /// It failed in another process, which reported the error.
     #[error("{message}")]

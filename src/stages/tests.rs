@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value, json};
 
-use self::run::{run, run_observed};
+use self::run::{run, run_observed, warnings_of};
 use super::kind::boxed;
 use super::kinds::dataset::DatasetStage;
 use super::kinds::detect::DetectStage;
@@ -300,6 +300,20 @@ fn unlearning_changes_the_model_only_if_a_trigger_is_flagged() {
     };
     assert_eq!(erase("none flagged", 1e9), lab.bytes("backdoored/model"));
     assert_ne!(erase("all small flagged", 0.0), lab.bytes("backdoored/model"));
+}
+
+#[test]
+fn a_defense_that_changes_nothing_is_warned_about() {
+    let lab = Lab::with_model();
+    let warnings = |with: Value| {
+        let inputs = on_split("student", "backdoored/model").map(|(port, file)| (port, lab.path(file)));
+        let inputs: Vec<_> = inputs.iter().map(|(port, path)| (*port, path.to_str().unwrap())).collect();
+        std::fs::create_dir_all(lab.path("unchanged")).unwrap();
+        warnings_of::<EraseStage>(with, &inputs, &lab.path("unchanged"))
+    };
+    let anp = warnings(json!({"method": "anp", "iterations": 1, "threshold": 0.0})).concat();
+    assert!(anp.starts_with("the defense changed nothing (pruned 0 of "), "{anp}");
+    assert_eq!(warnings(json!({"method": "finetune", "epochs": 1})), [""; 0]);
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Snapshot {
         let name = format!("{:06}-{:08}.{EXTENSION}", self.epoch, self.step);
         let path = folder.path().join(name);
         self.encode()
-            .and_then(|bytes| folder.write_whole(&path, Durability::Name, &bytes))
+            .and_then(|bytes| write(folder, &path, &bytes))
             .and_then(|()| newest_first(folder)?.iter().skip(KEPT).try_for_each(|path| folder.remove(path)))
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
@@ -114,7 +114,7 @@ impl Session<'_> {
             .map_err(io::Error::other)
             .and_then(|text| {
                 let bytes = [blake3::hash(&text).as_bytes().as_slice(), &text].concat();
-                self.checkpoints.write_whole(&path, Durability::Name, &bytes)
+                write(self.checkpoints, &path, &bytes)
             })
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
@@ -130,6 +130,14 @@ impl Session<'_> {
     fn part(&self, name: &str) -> PathBuf {
         self.checkpoints.path().join(name).with_extension(PART)
     }
+}
+
+fn write(folder: &Folder, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A folder of that name is damage, and a rename does not replace it.
+    if folder.facts(path).is_ok_and(|facts| facts.kind == Kind::Folder) {
+        folder.remove_all(path)?;
+    }
+    folder.write_whole(path, Durability::Name, bytes)
 }
 
 fn read(folder: &Folder, path: &Path) -> io::Result<Vec<u8>> {
@@ -174,6 +182,19 @@ mod tests {
         }
         assert_eq!(newest(&folder), (Some(snapshot(11, 0)), 0));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_checkpoint_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::open(folder.path()).unwrap();
+        snapshot(1, 0).save(&folder).unwrap();
+        let path = newest_first(&folder).unwrap().remove(0);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir_all(path.join("full")).unwrap();
+        assert_eq!(newest(&folder), (None, 0));
+        snapshot(1, 0).save(&folder).unwrap();
+        assert_eq!(newest(&folder), (Some(snapshot(1, 0)), 0));
     }
 
     #[test]

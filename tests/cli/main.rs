@@ -17,6 +17,8 @@ mod results;
 mod runs;
 mod sharing;
 mod status;
+mod time;
+mod warnings;
 mod words;
 #[path = "../support/workspace.rs"]
 mod workspace;

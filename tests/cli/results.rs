@@ -58,17 +58,17 @@ fn the_command_that_computes_what_is_missing_is_the_whole_one() {
 #[test]
 fn the_rows_that_there_are_are_written_on_request() {
     let workspace = Workspace::new();
-    let wrong = MANIFEST.replace("epochs: [1, 2]", "epochs: [1], target: [0, 50]");
-    workspace.write("wrong.yaml", &wrong.replace("target: 0", "target: \"${matrix.target}\""));
+    let wrong = MANIFEST.replace("epochs: [1, 2]", "epochs: [1], rate: [0.1, 0.001]");
+    workspace.write("wrong.yaml", &wrong.replace("rate: 0.1}", "rate: \"${matrix.rate}\"}"));
     workspace.run("results wrong.yaml --partial").with(5, &["2 tasks have no results yet"]);
     let hint = "`argd-pipe results wrong.yaml --partial` writes the available results (1 row)";
-    workspace.run("run wrong.yaml").with(4, &["1 task failed (poisoned@target=50)", hint]);
+    workspace.run("run wrong.yaml").with(4, &["1 task failed (poisoned@rate=0.001)", hint]);
     assert!(!workspace.path("results").exists());
     workspace.run("results wrong.yaml").with(5, &["`argd-pipe run wrong.yaml` computes them"]);
-    let told = ["1 task has no results yet (after@epochs=1,target=50)", "wrote 1 row to results/tiny.csv"];
+    let told = ["1 task has no results yet (after@epochs=1,rate=0.001)", "wrote 1 row to results/tiny.csv"];
     workspace.run("results wrong.yaml --partial").with(0, &told);
     let csv = workspace.csv();
-    assert_eq!((csv.lines().count(), csv.matches(",50,").count()), (2, 0), "{csv}");
+    assert_eq!((csv.lines().count(), csv.matches(",0.001,").count()), (2, 0), "{csv}");
 }
 
 #[test]

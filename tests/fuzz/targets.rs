@@ -46,9 +46,9 @@ pub const ALL: &[Target] = &[
     Target { name: "pickle", seeds: pickles, pieces: OPCODES, start: import_pickle, memory: 50 * MB },
     Target { name: "zip", seeds: zips, pieces: ZIP, start: import_and_unzip, memory: 50 * MB },
     Target { name: "safetensors", seeds: tensors, pieces: JSON, start: load, memory: 50 * MB },
-    Target { name: "idx", seeds: idx, pieces: &[], start: read_idx, memory: 50 * MB },
+    Target { name: "idx", seeds: idx, pieces: &[], start: read_idx, memory: 10 * MB },
     Target { name: "gtsrb", seeds: lists, pieces: CSV, start: read_list, memory: 50 * MB },
-    Target { name: "tar", seeds: tars, pieces: TAR, start: untar, memory: 50 * MB },
+    Target { name: "tar", seeds: tars, pieces: TAR, start: untar, memory: 10 * MB },
     // A small file can declare a picture of the largest size that is allowed.
     Target {
         name: "png",
@@ -413,16 +413,17 @@ fn tensors() -> Vec<Vec<u8>> {
     let images = |count: usize| Images::new(shape, vec![9; 12 * count], vec![1; count]).unwrap();
     let dataset = Dataset::new(vec!["a".into(), "b".into()], images(3), images(2)).unwrap();
     let overlay = Overlay::new(vec![0, 2], images(2)).unwrap();
+    let seen = Shape { height: 16, width: 16, channels: 1 };
     let operators: [Operator; 6] = [
-        Blend { mask: vec![0.5; 12], pattern: vec![7; 12] }.into(),
-        Add { delta: vec![-0.5; 12], overflow: Overflow::Wrap }.into(),
+        Blend { mask: vec![0.5; 256], pattern: vec![7; 256] }.into(),
+        Add { delta: vec![-0.5; 256], overflow: Overflow::Wrap }.into(),
         Noise { alpha: 0.25, seed: u64::MAX }.into(),
-        Warp { field: vec![1.5; 8] }.into(),
+        Warp { field: vec![1.5; 512] }.into(),
         Quantise { levels: 8, dither: true }.into(),
-        Reflect { pool: vec![9; 36], ghost: 0.49, alpha: Some(0.5), seed: 3 }.into(),
+        Reflect { pool: vec![9; 512], ghost: 0.49, alpha: Some(0.5), seed: 3 }.into(),
     ];
     let trigger =
-        |operator| Trigger::new("test", shape, 2, LabelRule::All2one { target: 1 }, operator).unwrap();
+        |operator| Trigger::new("test", seen, 2, LabelRule::All2one { target: 1 }, operator).unwrap();
     let triggers = operators.map(|operator| written(|path| trigger(operator).save(path).unwrap()));
     let others = [
         written(|path| dataset.save(path).unwrap()),

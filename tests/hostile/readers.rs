@@ -13,14 +13,13 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::workspace::{Ended, Workspace};
 
-/// Runs the program with at most this many bytes of memory (address space, less 2 GB for threads and libraries).
-fn run_within(workspace: &Workspace, arguments: &str, bytes: u64) -> Ended {
-    let limit = (2 << 30) + bytes;
+/// Runs the program with two threads and at most 500 MB of memory.
+fn run_in_little_memory(workspace: &Workspace, arguments: &str) -> Ended {
     let mut program = workspace.program();
-    program.args(arguments.split(' '));
-    let limited = move || Ok(setrlimit(Resource::As, Rlimit { current: Some(limit), maximum: Some(limit) })?);
+    program.args(arguments.split(' ')).env("ARGD_PIPE_THREADS", "2");
+    let limit = Rlimit { current: Some(500_000_000), maximum: Some(500_000_000) };
     // SAFETY: between fork and exec only the system call `setrlimit` runs.
-    unsafe { program.pre_exec(limited) };
+    unsafe { program.pre_exec(move || Ok(setrlimit(Resource::Data, limit.clone())?)) };
     program.output().unwrap().into()
 }
 
@@ -72,7 +71,7 @@ fn a_packed_idx_file_is_read_as_far_as_its_header_says() {
     let put = |name: &str, bytes: &[u8]| fs::write(workspace.path("images").join(name), bytes).unwrap();
     put("train-images-idx3-ubyte.gz", &gzip(&[&idx(&[1, 2, 2])[..], &[1, 2, 3, 4]].concat(), 3_000));
     put("train-labels-idx1-ubyte.gz", &gzip(&[&idx(&[1])[..], &[1]].concat(), 0));
-    let ended = run_within(&workspace, "run m.yaml", 500_000_000);
+    let ended = run_in_little_memory(&workspace, "run m.yaml");
     ended.with(4, &["byte 20: the header declares [1, 2, 2] values, but the file has another number"]);
 }
 
@@ -88,7 +87,7 @@ fn a_color_profile_is_not_unpacked() {
         let png = fs::read(&path).unwrap();
         fs::write(&path, with_profile(&png, 400)).unwrap();
     }
-    run_within(&workspace, "run m.yaml", 300_000_000).with(0, &[]);
+    run_in_little_memory(&workspace, "run m.yaml").with(0, &[]);
 }
 
 #[test]

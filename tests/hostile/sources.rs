@@ -1,8 +1,8 @@
-//! What surrounds a manifest: data that changes while it is read, repositories of others, signals.
+//! What surrounds a manifest: data that changes while it is read, repositories of others, signals, limits.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -12,7 +12,7 @@ use image::{Rgb, RgbImage};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::workspace::Workspace;
+use super::workspace::{Ended, Workspace};
 
 /// Every kind of stage that reads files outside the cache.
 const MANIFEST: &str = "\
@@ -304,4 +304,57 @@ fn a_folder_that_links_make_endless_is_refused_at_once() {
     let words = ["images: cannot hash `data/", "links lead to this folder in more than 100 ways", "help: "];
     workspace.run("run outside.yaml images").with(4, &words);
     assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+/// A user without rights: limits on processes do not hold for root.
+const NOBODY: u32 = 65_534;
+
+/// Runs the program as a user that may have so many threads. `None` where the tests cannot become one.
+fn limited(workspace: &Workspace, threads: usize, arguments: &str) -> Option<Ended> {
+    let id = NOBODY.to_string();
+    let become_nobody = ["--reuid", &id, "--regid", &id, "--clear-groups"];
+    if !Command::new("setpriv")
+        .args(become_nobody)
+        .args(["prlimit", "--version"])
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return None;
+    }
+    chown(workspace.root(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut program = Command::new("prlimit");
+    program.arg(format!("--nproc={threads}")).arg("setpriv").args(become_nobody);
+    program.arg(workspace.program().get_program()).args(arguments.split(' ')).current_dir(workspace.root());
+    Some(program.output().unwrap().into())
+}
+
+#[test]
+fn a_limit_on_threads_is_reported() {
+    let workspace = Workspace::new();
+    let words = ["cannot start", "raise the limit on processes (`ulimit -u`)"];
+    // The main thread, one that hashes, one that starts the task, and one that computes it.
+    for threads in 1..4 {
+        for executor in ["local", "process"] {
+            let run = format!("run tiny.yaml images --threads 1 --executor {executor}");
+            let Some(ended) = limited(&workspace, threads, &run) else { return };
+            ended.with(4, &words);
+        }
+        limited(&workspace, threads, "plan tiny.yaml").unwrap().with(0, &[]);
+    }
+    limited(&workspace, 4, "run tiny.yaml --set matrix.epochs=[1] --threads 1").unwrap().with(0, &["4 ran"]);
+}
+
+#[test]
+fn numbers_of_threads_and_bytes_that_make_no_sense_are_told() {
+    let workspace = Workspace::cheap();
+    let run = |arguments: &str| workspace.run(&format!("run cheap.yaml images -n {arguments}"));
+    run("--threads 1000000").with(0, &["warning: 1000000 threads on", "the limit of 32 per core"]);
+    let cores = thread::available_parallelism().unwrap().get();
+    let more = format!("--threads {}", cores + 1);
+    run(&more).with(0, &["more threads than cores make a run slower"]);
+    assert!(!run(&format!("--threads {cores}")).stderr.contains("warning"));
+    run("-j 0").with(2, &["'--jobs <N>': nothing would run; write 1 or more"]);
+    run("--threads 0").with(2, &["nothing would run; write 1 or more"]);
+    run("--memory 12").with(2, &["12 bytes are too few for any task; did you mean `12G`?"]);
 }

@@ -1,6 +1,9 @@
 //! Progress on a terminal: one bar for the run, and one line per running task.
 
 use std::collections::HashMap;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -20,14 +23,39 @@ const STEPS: u64 = 1000;
 pub(super) struct Bars {
     screen: MultiProgress,
     run: ProgressBar,
-    tasks: HashMap<TaskId, ProgressBar>,
+    tasks: Tasks,
+    /// Dropping it ends the thread that turns the spinners.
+    _turning: Option<Sender<()>>,
+}
+
+/// The bars of running tasks.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<HashMap<TaskId, ProgressBar>>>);
+
+impl Tasks {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, ProgressBar>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Turns the spinners on a thread, until the result is dropped. If the system starts no more threads, they stand still:
+/// indicatif's own threads would panic.
+fn turn(tasks: Tasks) -> Option<Sender<()>> {
+    let (sender, receiver) = mpsc::channel();
+    let turning = thread::Builder::new().spawn(move || {
+        while receiver.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            tasks.lock().values().for_each(ProgressBar::tick);
+        }
+    });
+    turning.is_ok().then_some(sender)
 }
 
 impl Bars {
     pub(super) fn new(screen: MultiProgress) -> Self {
         let run = screen.add(ProgressBar::new(0));
         run.set_style(style("{prefix:.bold} {bar:24} {pos}/{len} tasks{wide_msg}"));
-        Self { screen, run, tasks: HashMap::new() }
+        let tasks = Tasks::default();
+        Self { screen, run, _turning: turn(tasks.clone()), tasks }
     }
 
     pub(super) fn observe(&mut self, event: &Event, pace: &mut Pace<'_>, now: Instant) {
@@ -40,18 +68,17 @@ impl Bars {
                 let bar = self.screen.insert_before(&self.run, ProgressBar::new(STEPS));
                 bar.set_style(style("{spinner} {prefix} {bar:12} {wide_msg}"));
                 bar.set_prefix(visible(&task.to_string()).into_owned());
-                bar.enable_steady_tick(TICK);
-                self.tasks.insert(task.id, bar);
+                self.tasks.lock().insert(task.id, bar);
             }
             Event::Progress { task, progress } => {
-                if let Some(bar) = self.tasks.get(&task.id) {
+                if let Some(bar) = self.tasks.lock().get(&task.id) {
                     bar.set_position((pace.fraction(task.id) * STEPS as f64) as u64);
                     let message = format::progress(progress, pace.seconds_left(task.id, now));
                     bar.set_message(visible(&message).into_owned());
                 }
             }
             Event::Finished { task, .. } | Event::Failed { task, .. } | Event::Stopped { task } => {
-                if let Some(bar) = self.tasks.remove(&task.id) {
+                if let Some(bar) = self.tasks.lock().remove(&task.id) {
                     bar.finish_and_clear();
                 }
             }
@@ -64,7 +91,8 @@ impl Bars {
 
 impl Drop for Bars {
     fn drop(&mut self) {
-        self.tasks.values().chain([&self.run]).for_each(ProgressBar::finish_and_clear);
+        self.tasks.lock().drain().for_each(|(_, bar)| bar.finish_and_clear());
+        self.run.finish_and_clear();
     }
 }
 

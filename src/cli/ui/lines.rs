@@ -59,7 +59,17 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
             (Verbosity::Normal, tone, word, format!("in {}: {}", duration(*seconds), counts.join(", ")))
         }
     };
-    (verbosity >= least).then(|| style.headed(tone, word, &visible(&rest)))
+    (verbosity >= least).then(|| style.headed(tone, word, &visible(&rest)) + &kept_warnings(event, style))
+}
+
+/// The lines of the warnings that a cached result has.
+fn kept_warnings(event: &Event, style: Style) -> String {
+    let Event::Cached { task, warnings, .. } = event else { return String::new() };
+    let text = |line: &String| visible(&format!("{task}: {line}")).into_owned();
+    warnings
+        .iter()
+        .map(|line| format!("\n{}", style.headed(Tone::Warning, "warning:", &text(line))))
+        .collect()
 }
 
 /// The line of the tasks that one failed task skips.
@@ -119,6 +129,14 @@ mod tests {
             warnings: vec![],
         };
         assert_eq!(plain(&cached, Verbosity::Normal), None);
+        let mut warned = cached.clone();
+        if let Event::Cached { warnings, .. } = &mut warned {
+            warnings.push("1 image".to_owned());
+        }
+        let lines = "   cached erased@defense=argd  abababababab\n warning: erased@defense=argd: 1 image";
+        assert_eq!(plain(&warned, Verbosity::Notes).unwrap(), lines);
+        let warning = Event::Warning { task: task(), line: "1 image".to_owned() };
+        assert_eq!(plain(&warning, Verbosity::Normal).unwrap(), " warning: erased@defense=argd: 1 image");
         assert_eq!(plain(&cached, Verbosity::Notes).unwrap(), "   cached erased@defense=argd  abababababab");
     }
 }

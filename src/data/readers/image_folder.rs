@@ -43,7 +43,7 @@ impl Reader for ImageFolder {
     }
 
     fn passed_over(&self) -> Option<String> {
-        passed_over(&self.path)
+        passed_over(&[&self.path.join("train"), &self.path.join("test")])
     }
 
     fn read(&self, _seed: u64) -> Result<Dataset, DataError> {
@@ -136,10 +136,10 @@ pub(super) fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(
     Ok(())
 }
 
-/// A warning about the pictures below a folder whose formats are not read: their number by format.
-pub fn passed_over(folder: &Path) -> Option<String> {
+/// A warning about the pictures below some folders whose formats are not read: their number by format.
+pub fn passed_over(folders: &[&Path]) -> Option<String> {
     let mut formats = BTreeMap::new();
-    count_others(folder, &mut formats);
+    folders.iter().for_each(|folder| count_others(folder, &mut formats));
     let all: usize = formats.values().sum();
     let formats: Vec<String> = formats.iter().map(|(format, count)| format!("{count} .{format}")).collect();
     let files = if all == 1 { "picture" } else { "pictures" };
@@ -213,11 +213,13 @@ mod tests {
     #[test]
     fn pictures_of_other_formats_are_counted() {
         let folder = folder();
-        assert_eq!(passed_over(folder.path()), None);
+        let of = |folder: &Path| ImageFolder { path: folder.to_owned(), resize: 0 }.passed_over();
+        assert_eq!(of(folder.path()), None);
+        fs::write(folder.path().join("beside.webp"), "x").unwrap();
         for name in ["train/cat/a.webp", "train/cat/b.WebP", "test/ant/c.gif", "test/ant/list.csv"] {
             fs::write(folder.path().join(name), "x").unwrap();
         }
-        let warning = passed_over(folder.path()).unwrap();
+        let warning = of(folder.path()).unwrap();
         assert!(warning.starts_with("passed over 3 pictures (1 .gif, 2 .webp): only .jpg"), "{warning}");
         assert_eq!(read(folder.path(), 0).unwrap().train.len(), 3);
     }

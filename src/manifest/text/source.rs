@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
+/// The longest line that a message shows, in bytes. miette panics at a column beyond 65,535; a tab is 4 columns.
+const LEGIBLE: usize = 5_000;
+
 /// A text that values are read from: a manifest file, or one `--set` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -34,7 +37,11 @@ impl SourceCode for Source {
         lines_before: usize,
         lines_after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let inner = self.text.read_span(span, lines_before, lines_after)?;
+        let mut inner = self.text.read_span(span, lines_before, lines_after)?;
+        if inner.data().split(|&byte| byte == b'\n').any(|line| line.len() > LEGIBLE) {
+            // Nobody reads it, and a hundred errors would print it a hundred times.
+            inner = self.text.read_span(span, 0, 0)?;
+        }
         let (data, span, line, column) = (inner.data(), *inner.span(), inner.line(), inner.column());
         let name = self.name.clone();
         Ok(Box::new(MietteSpanContents::new_named(name, data, span, line, column, inner.line_count())))
@@ -85,6 +92,15 @@ impl Place {
     /// Returns the line and the column of the first byte; see [`Source::line_column`].
     pub fn line_column(&self) -> (usize, usize) {
         self.source.line_column(self.span.offset)
+    }
+
+    /// Returns whether the lines of the place are short enough to be shown in a message.
+    pub(in crate::manifest) fn is_legible(&self) -> bool {
+        let text = self.source.text.as_bytes();
+        let (start, end) = (self.span.offset.min(text.len()), self.span.end().min(text.len()));
+        let before = text[..start].iter().rev().take_while(|&&byte| byte != b'\n').take(LEGIBLE).count();
+        let after = text[end..].iter().take_while(|&&byte| byte != b'\n').take(LEGIBLE).count();
+        before + (end - start) + after < LEGIBLE
     }
 
     /// Returns whether both places are in the same text.

@@ -118,7 +118,8 @@ fn nothing_but_what_state_dicts_need_is_understood() {
         refusal(call).contains("byte 16 of the pickle: it uses `posix.system`, which no state dict needs")
     );
     assert!(
-        refusal(b"\x80\x02cmodels.wresnet\nWideResNet\n)\x81.").contains("save only `model.state_dict()`")
+        refusal(b"\x80\x02cmodels.wresnet\nWideResNet\n)\x81.")
+            .contains("`models.wresnet.WideResNet`, which no state dict needs")
     );
     assert!(refusal(b"\x80\x04.").contains("pickle protocol 4"));
     assert!(refusal(b"\x80\x02ctorch\nFloatStorage\n)\x81.").contains("opcode 0x81"));

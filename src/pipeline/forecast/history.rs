@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::images;
 use crate::pipeline::plan::{Plan, Task};
 use crate::pipeline::state::Components;
+use crate::stages::metrics::{IMAGES, TRAIN_IMAGES};
 use crate::store::{Record, Store, StoreError};
 
 /// The most records that are read, the newest first.
@@ -179,4 +179,9 @@ impl History {
         let of_stage = same.clone().find(|sample| sample.likeness.stage == of.stage);
         of_stage.or_else(|| same.next())?.likeness.images
     }
+}
+
+/// The number of training images in the metrics of a task.
+pub(super) fn images(metrics: &Map<String, Value>) -> Option<f64> {
+    metrics.get(IMAGES).or_else(|| metrics.get(TRAIN_IMAGES)).and_then(Value::as_f64)
 }

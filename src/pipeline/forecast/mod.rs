@@ -10,15 +10,15 @@ mod schedule;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use serde_json::{Map, Value};
+
 use super::plan::{Plan, TaskId};
 use super::run::Event;
 use super::state::{State, Survey};
-use crate::stages::metrics::{IMAGES, TRAIN_IMAGES};
 use crate::store::Store;
-use history::{History, Likeness};
+use history::{History, Likeness, images};
 use running::Running;
 use schedule::{Load, finish};
-use serde_json::{Map, Value};
 
 /// The port of the images that a stage works on.
 const DATASET: &str = "dataset";
@@ -274,9 +274,4 @@ impl<'a> Forecast<'a> {
             None => self.likeness(id).and_then(|likeness| self.history.images(&likeness)),
         }
     }
-}
-
-/// The number of training images in the metrics of a task.
-fn images(metrics: &Map<String, Value>) -> Option<f64> {
-    metrics.get(IMAGES).or_else(|| metrics.get(TRAIN_IMAGES)).and_then(Value::as_f64)
 }

@@ -1,5 +1,7 @@
 //! Finds the kind of each stage and the outputs that feed its ports.
 
+use std::collections::HashMap;
+
 use crate::manifest::{Diagnostic, Manifest, Spanned, StageDef};
 use crate::stages::{Artifact, Input, Stage};
 
@@ -29,7 +31,7 @@ pub(super) fn wire<'k>(
         .iter()
         .map(|def| find_kind(def, kinds).map_err(|error| errors.push(*error)).ok())
         .collect();
-    let wirer = Wirer { manifest, kinds, found: &found };
+    let wirer = Wirer { manifest, kinds, found: &found, positions: positions(manifest) };
     let wired = manifest.stages.iter().zip(&found).map(|(def, kind)| {
         let kind = (*kind)?;
         Some(Wired { kind, ports: wirer.ports(def, kind, errors) })
@@ -52,6 +54,13 @@ struct Wirer<'a, 'k> {
     kinds: &'k [Box<dyn Stage>],
     /// By position of the stage.
     found: &'a [Option<&'k dyn Stage>],
+    positions: HashMap<&'a str, usize>,
+}
+
+/// The positions of the stages by name.
+fn positions(manifest: &Manifest) -> HashMap<&str, usize> {
+    // Of stages with one name, which is an error, the first one counts.
+    manifest.stages.iter().enumerate().rev().map(|(at, def)| (def.name.as_str(), at)).collect()
 }
 
 impl Wirer<'_, '_> {
@@ -79,8 +88,8 @@ impl Wirer<'_, '_> {
         input: &Input,
         stage: &Spanned<String>,
     ) -> Result<Option<Port>, Box<Diagnostic>> {
-        let producer = self.manifest.stages.iter().position(|def| def.name == stage.value);
-        let Some((producer, Some(kind))) = producer.map(|producer| (producer, self.found[producer])) else {
+        let producer = self.positions.get(stage.value.as_str());
+        let Some((producer, Some(kind))) = producer.map(|&producer| (producer, self.found[producer])) else {
             return Ok(None);
         };
         let made =
@@ -116,7 +125,8 @@ impl Wirer<'_, '_> {
     fn missing_port(&self, def: &StageDef, kind: &dyn Stage, input: &Input) -> Diagnostic {
         let path = format!("stages.{}.needs", def.name);
         let message = format!("a stage of kind `{}` needs `{}`: {}", kind.kind(), input.name, input.about);
-        let makers = self.manifest.stages.iter().zip(self.found);
+        // For an example the first stages are enough: thousands of stages can lack a port.
+        let makers = self.manifest.stages.iter().zip(self.found).take(200);
         let maker = makers
             .filter(|(maker, _)| maker.name != def.name)
             .find_map(|(maker, kind)| only_output((*kind)?, input.takes).map(|_| maker.name.as_str()));
@@ -149,10 +159,8 @@ fn unknown_ports(def: &StageDef, kind: &dyn Stage) -> Vec<Diagnostic> {
 /// Reports stages in `results.from` that make no report.
 pub(super) fn check_results(manifest: &Manifest, wired: &[Option<Wired<'_>>]) -> Vec<Diagnostic> {
     let from = manifest.results.iter().flat_map(|results| &results.from).enumerate();
-    let kind = |name: &str| {
-        let position = manifest.stages.iter().position(|def| def.name == name)?;
-        wired[position].as_ref().map(|wired| wired.kind)
-    };
+    let positions = positions(manifest);
+    let kind = |name: &str| wired[*positions.get(name)?].as_ref().map(|wired| wired.kind);
     let reports = |kind: &dyn Stage| kind.outputs().iter().any(|output| output.makes == Artifact::Report);
     let silent = from.filter_map(|(i, stage)| Some((i, stage, kind(&stage.value)?)));
     let report = |(i, stage, kind): (usize, &Spanned<String>, &dyn Stage)| {

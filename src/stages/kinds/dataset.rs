@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::stages::kind::boxed;
-    use crate::stages::tests::run::run;
+    use crate::stages::tests::run::{run, warnings_of};
 
     #[test]
     fn a_data_set_is_written_and_counted() {
@@ -93,6 +93,21 @@ mod tests {
             assert!(matches!(&error, StageError::InputMissing { .. }), "{error}");
             assert!(miette::Diagnostic::help(&error).unwrap().to_string().contains("`path`"), "{error}");
         }
+    }
+
+    #[test]
+    fn pictures_of_other_formats_are_warned_about() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["train/a/0.png", "train/b/0.png", "test/a/0.png", "test/b/0.png"] {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::RgbImage::new(4, 4).save(path).unwrap();
+        }
+        let with = || json!({"source": "image-folder", "path": folder.path()});
+        assert_eq!(warnings_of::<DatasetStage>(with(), &[], folder.path()), [""; 0]);
+        std::fs::write(folder.path().join("train/a/1.webp"), "x").unwrap();
+        let warnings = warnings_of::<DatasetStage>(with(), &[], folder.path()).concat();
+        assert!(warnings.starts_with("passed over 1 picture (1 .webp): only"), "{warnings}");
     }
 
     #[test]

@@ -88,9 +88,10 @@ fn warnings(
     let unmet = params.require.unmet(metrics);
     warnings.extend((!unmet.is_empty()).then(|| format!("not valid: {}", unmet.join(", "))));
 
-    let chance = at_chance(of(metrics, "n_clean").unwrap_or_default(), classes);
+    let chance = guessed(of(metrics, "n_clean").unwrap_or_default(), classes);
     let before = baseline.and_then(|baseline| of(baseline, ACC));
-    warnings.extend(of(metrics, ACC).filter(|acc| *acc <= chance).and_then(|acc| {
+    let at_chance = of(metrics, ACC).filter(|acc| *acc <= chance);
+    warnings.extend(at_chance.and_then(|acc| {
         let acc = format!("ACC {} is at chance for {classes} classes", decimals(acc));
         match before {
             // The baseline has the same warning.
@@ -101,16 +102,17 @@ fn warnings(
             None => Some(format!("{acc}: {AT_CHANCE}")),
         }
     }));
-    if baseline.is_none() && !params.require.has(ASR) {
+    // A model that learned nothing did not learn the trigger either.
+    if at_chance.is_none() && baseline.is_none() && !params.require.has(ASR) {
         let asr = of(metrics, ASR).filter(|asr| *asr < WORKS);
         warnings.extend(asr.map(|asr| format!("ASR {}: {DOES_NOT_WORK}", decimals(asr))));
     }
     warnings
 }
 
-/// The causes of an accuracy at chance, the usual ones of a model from elsewhere first.
-const AT_CHANCE: &str = "the normalization, the order of the classes or the size of the images is not that of its \
-                         training, or it is not trained";
+/// The causes of an accuracy at chance.
+const AT_CHANCE: &str =
+    "it is not trained, or the normalization, class order or image size is not that of its training";
 
 /// An attack with a smaller success rate, in percent, does not work.
 const WORKS: f64 = 50.0;
@@ -118,7 +120,7 @@ const DOES_NOT_WORK: &str = "the attack does not work on this model; train longe
                              a defense, connect `baseline`";
 
 /// The largest accuracy, in percent, that guessing reaches on this many images: 2 standard deviations above its mean.
-fn at_chance(images: f64, classes: usize) -> f64 {
+fn guessed(images: f64, classes: usize) -> f64 {
     let p = 1.0 / classes.max(1) as f64;
     100.0 * (p + 2.0 * (p * (1.0 - p) / images.max(1.0)).sqrt())
 }
@@ -157,7 +159,7 @@ mod tests {
         for acc in [0.4, 10.0, 10.5] {
             let warning = at(acc, None).concat();
             assert!(
-                warning.contains("is at chance for 10 classes: the normalization, the order"),
+                warning.contains("is at chance for 10 classes: it is not trained, or the normalization"),
                 "{warning}"
             );
         }
@@ -166,7 +168,7 @@ mod tests {
             "ACC 10.00 is at chance for 10 classes, from 86.80 in the baseline: the model is destroyed";
         assert_eq!(at(10.0, Some(json!({"acc": 86.8}))), [destroyed]);
         assert_eq!(at(10.0, Some(json!({"acc": 10.0}))), [""; 0]);
-        assert!(at_chance(32.0, 10) > 20.0 && at_chance(10_000.0, 2) < 51.1);
+        assert!(guessed(32.0, 10) > 20.0 && guessed(10_000.0, 2) < 51.1);
     }
 
     #[test]

@@ -64,7 +64,11 @@ impl Kind for PoisonStage {
         let pool = context.optional_input("dataset.indices").map(load_indices).transpose()?;
         let attack = params.attack();
         let pictures = attack.pictures().map(|path| read_pictures(path, dataset.shape())).transpose()?;
-        attack.pictures().and_then(passed_over).iter().for_each(|warning| context.warn(warning));
+        attack
+            .pictures()
+            .and_then(|path| passed_over(&[path]))
+            .iter()
+            .for_each(|warning| context.warn(warning));
         let model = if attack.needs_model() {
             Some(Loaded::from(context, "model", &dataset)?.freeze()?)
         } else {

@@ -110,8 +110,9 @@ impl Site {
         }
         let temporary = there.iter().filter(|path| is_temporary(path));
         assert_eq!(temporary.collect::<Vec<_>>(), [""; 0], "files under temporary names are left");
-        let belongs =
-            |path: &&String| ["cache/v1/", "results/tiny."].iter().any(|known| path.starts_with(known));
+        let belongs = |path: &&String| {
+            ["cache/v1/", "results/tiny.", ".own/"].iter().any(|known| path.starts_with(known))
+        };
         let others: Vec<&String> = there.iter().filter(|path| !belongs(path)).collect();
         assert_eq!(others, ["bystander", "tiny.yaml"]);
     }

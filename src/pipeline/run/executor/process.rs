@@ -91,20 +91,24 @@ impl<'a> Process<'a> {
     }
 
     /// Passes on the reports of the process until it ends. Returns its last line.
-    fn follow(&self, child: &mut Child, report: &OnReport<'_>) -> Option<Line> {
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take()?);
+    ///
+    /// # Errors
+    /// If no thread can be started. The process then stops, too.
+    fn follow(&self, child: &mut Child, report: &OnReport<'_>) -> io::Result<Option<Line>> {
+        let stdin = child.stdin.take();
+        let Some(stdout) = child.stdout.take() else { return Ok(None) };
         let (sender, ended) = mpsc::channel();
         thread::scope(|scope| {
             let reader = thread::Builder::new().name("job".to_owned());
             let reader = reader.spawn_scoped(scope, move || sender.send(last_word(stdout, report)));
-            reader.ok()?;
+            reader?;
             let mut stdin = stdin;
             loop {
                 match ended.recv_timeout(TICK) {
-                    Ok(word) => return word,
+                    Ok(word) => return Ok(word),
                     Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Relaxed) => drop(stdin.take()),
                     Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return None,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 }
             }
         })
@@ -129,11 +133,14 @@ impl<'a> Process<'a> {
 
 impl Executor for Process<'_> {
     fn execute(&self, job: &JobSpec, report: &OnReport<'_>) -> Result<Ended, TaskError> {
-        let failed = |error: io::Error| TaskError::Died(format!("{}: {error}", self.program.display()));
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => TaskError::Threads(error.to_string()),
+            _ => TaskError::Died(format!("{}: {error}", self.program.display())),
+        };
         let (_file, mut child) = self.start(job).map_err(failed)?;
         let word = self.follow(&mut child, report);
         let status = child.wait().map_err(failed)?;
-        self.ended(word.ok_or_else(|| TaskError::Died(status.to_string()))?)
+        self.ended(word.map_err(failed)?.ok_or_else(|| TaskError::Died(status.to_string()))?)
     }
 }
 
