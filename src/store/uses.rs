@@ -188,7 +188,6 @@ impl Uses {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
@@ -212,8 +211,9 @@ mod tests {
         let (ours, theirs) = (open(), open());
         let [a, b, c, d] = keys(["a", "b", "c", "d"]);
         let alone = Watched::default();
-        let _: [_; 3] =
-            [ours.using(&a, &alone), theirs.using(&b, &alone), theirs.using(&c, &alone)].map(Result::unwrap);
+        let marked = [ours.using(&a, &alone), theirs.using(&b, &alone), theirs.using(&c, &alone)];
+        assert!(marked.iter().all(Result::is_ok));
+        drop(marked);
         fs::write(live.join("of a process that was killed"), format!("{d}\n")).unwrap();
         assert_eq!(ours.in_use().unwrap().keys, HashSet::from([a, b, c]));
         assert_eq!(fs::read_dir(&live).unwrap().count(), 2);
@@ -253,12 +253,6 @@ mod tests {
         fn waits(&self, wait: &Wait) {
             self.0.lock().unwrap().push(wait.to_string());
         }
-
-        fn begins(&self, _: &Path, _: u64) {}
-
-        fn hashed(&self, _: u64) {}
-
-        fn ends(&self) {}
 
         fn stopped(&self) -> bool {
             !self.0.lock().unwrap().is_empty()

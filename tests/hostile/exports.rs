@@ -283,7 +283,7 @@ fn the_file_of_a_large_run_is_small() {
         (1..=20_000).map(|number| format!("{}", f64::from(number) / 20_001.0)).collect();
     let cheap = fs::read_to_string(workspace.path("cheap.yaml")).unwrap();
     let large = cheap.replace("ratio: [0.25, 0.5]", &format!("ratio: [{}]", ratios.join(", ")));
-    workspace.write("large.yaml", &large.split("  rest:").next().unwrap());
+    workspace.write("large.yaml", large.split("  rest:").next().unwrap());
     // All of them need a result that must not be computed.
     workspace.run("run large.yaml part --only").with(5, &[]);
     let run = fs::read_dir(workspace.path("cache/v1/runs")).unwrap().next().unwrap().unwrap().path();

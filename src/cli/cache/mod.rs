@@ -44,7 +44,8 @@ impl Cache {
             ui.say(&format!("there is no cache in {}", global.cache_dir.display()));
             return Ok(());
         }
-        let store = Store::open(&global.cache_dir)?;
+        let mut store = Store::open(&global.cache_dir)?;
+        store.watch(ui.hashing(None));
         match &self.command {
             Command::Ls(ls) => ls.perform(&store, ui),
             Command::Size(size) => size.perform(&store, ui),

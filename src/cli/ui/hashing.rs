@@ -1,4 +1,4 @@
-//! Shows which files are hashed, when it takes long; and stops it.
+//! Shows which files are hashed, and what the store waits for, when it takes long; and stops it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar};
 
 use super::{Ui, bars, block, format};
 use crate::plain::visible;
-use crate::store::HashWatch;
+use crate::store::{HashWatch, Wait};
 
 /// Shorter work is not shown.
 const BAR_AFTER: Duration = Duration::from_secs(1);
@@ -96,6 +96,10 @@ impl HashWatch for Hashing {
                 *open = None;
             }
         });
+    }
+
+    fn waits(&self, wait: &Wait) {
+        block(&self.screen, &visible(&wait.to_string()));
     }
 
     fn stopped(&self) -> bool {
