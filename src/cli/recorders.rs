@@ -114,7 +114,10 @@ impl Recording {
 }
 
 fn refuse(mismatches: &[Mismatch], command: &str, ui: &Ui) -> Result<(), CliError> {
-    mismatches.iter().for_each(|mismatch| ui.say(&format!("does not match the lock file: {mismatch}")));
+    for mismatch in mismatches {
+        ui.say(&format!("does not match the lock file: {mismatch}"));
+        mismatch.reasons().iter().for_each(|reason| ui.say(&format!("  {reason}")));
+    }
     match mismatches.len() {
         0 => Ok(()),
         n => {

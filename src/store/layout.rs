@@ -81,8 +81,13 @@ impl Layout {
     /// Opens the folder of all paths as it is. If the cache does not exist, everything in it is missing.
     pub(super) fn open(&self, cache: &Path) -> Result<Folder, StoreError> {
         let root = unless_gone(Folder::open(cache).and_then(|cache| cache.folder(&self.root)));
-        let root = root.tried("open the cache folder", cache)?;
-        Ok(root.unwrap_or_else(|| Folder::missing(&self.root)))
+        let Some(root) = root.tried("open the cache folder", cache)? else {
+            return Ok(Folder::missing(&self.root));
+        };
+        for folder in FOLDERS.map(|folder| self.root.join(folder)).into_iter().chain([self.runs()]) {
+            unless_gone(root.folder(&folder)).tried("open folder", &folder)?;
+        }
+        Ok(root)
     }
 
     /// The folder of all paths.

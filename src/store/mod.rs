@@ -38,7 +38,7 @@ mod walk;
 mod work;
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,9 +58,9 @@ pub use uses::UnreadableMark;
 pub use verify::{Lost, Verification};
 pub use work::Work;
 
-use crate::files::Folder;
+use crate::files::{Folder, Unfit};
 use error::Tried;
-use files::unless_gone;
+use files::{move_away, unless_gone};
 use hashing::{Watched, hash};
 use layout::Layout;
 use memo::Memo;
@@ -175,8 +175,21 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             other => other,
         }
-        .and_then(|()| self.root.append(&path))
+        .and_then(|()| self.append_in_place(&path))
         .tried("write", &path)
+    }
+
+    /// Opens a log to append to it. A folder or a FIFO in its place is set aside. A link there stays and is an error: who
+    /// planted it had a purpose.
+    fn append_in_place(&self, log: &Path) -> io::Result<File> {
+        match self.root.append(log) {
+            Err(error) if Unfit::of(&error) == Some(&Unfit::NotAFile) => {
+                let place = self.layout.corrupt().join(log.file_name().unwrap_or_default());
+                move_away(&self.root, log, &place)?;
+                self.root.append(log)
+            }
+            other => other,
+        }
     }
 }
 

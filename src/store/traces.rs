@@ -112,8 +112,10 @@ impl Store {
         now: SystemTime,
         collection: &mut Collection,
     ) -> Result<(), StoreError> {
-        for folder in [self.layout.root(), &self.layout.journals()] {
-            for (path, facts) in list(&self.root, folder)? {
+        let mut folders = self.run_folders()?;
+        folders.extend([self.layout.root().to_owned(), self.layout.journals()]);
+        for folder in folders {
+            for (path, facts) in list(&self.root, &folder)? {
                 let left = now.duration_since(facts.modified).is_ok_and(|age| age > HALF_WRITTEN);
                 if is_temporary(&path) && left {
                     self.delete(&path, policy)?;

@@ -32,7 +32,8 @@ fn results_are_written_nowhere_but_in_the_workspace() {
     fs::create_dir(workspace.path("results")).unwrap();
     fs::write(&target, "not ours").unwrap();
     symlink(&target, workspace.path("results/tiny.csv")).unwrap();
-    workspace.run("run tiny.yaml").with(0, &[]);
+    workspace.run("run tiny.yaml").with(2, &["holds something else than results", "`--overwrite`"]);
+    workspace.run("run tiny.yaml --overwrite").with(0, &[]);
     assert!(workspace.csv().starts_with("pipeline,"));
     assert_eq!(fs::read_to_string(&target).unwrap(), "not ours");
 }
@@ -47,7 +48,7 @@ fn a_manifest_that_is_missing_or_unfit_is_told() {
     fs::create_dir(workspace.path("folder.yaml")).unwrap();
 
     workspace.run("run gone.yaml").with(66, &["gone.yaml", "No such file"]);
-    workspace.run("run folder.yaml").with(66, &["folder.yaml", "Is a directory"]);
+    workspace.run("run folder.yaml").with(66, &["folder.yaml", "is a folder"]);
     workspace.run("run bytes.yaml").with(3, &["bytes.yaml", "UTF-8", "byte 6"]);
     workspace.run("run empty.yaml").with(3, &["the manifest is empty", "help: "]);
     workspace.run("run broken.yaml").with(3, &["broken.yaml:1:"]);
@@ -166,7 +167,9 @@ stages:
 #[test]
 fn a_cache_that_cannot_be_used_is_told() {
     let workspace = Workspace::new();
-    workspace.run("run tiny.yaml --cache-dir tiny.yaml").with(6, &["tiny.yaml/v1", "--cache-dir"]);
+    workspace
+        .run("run tiny.yaml --cache-dir tiny.yaml")
+        .with(6, &["the cache folder `tiny.yaml`", "--cache-dir"]);
     assert_eq!(fs::read_to_string(workspace.path("tiny.yaml")).unwrap(), MANIFEST);
 
     workspace.run("run tiny.yaml").with(0, &[]);

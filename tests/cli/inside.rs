@@ -33,10 +33,10 @@ fn a_log_is_kept_for_success_and_failure() {
     workspace.run("run cheap.yaml").with(0, &[]);
     let told = workspace.run("log cheap.yaml images -f").with(0, &[]).stdout;
     assert!(told.contains("started images on ") && told.ends_with("finished\n"), "{told}");
-    let wrong = "cheap.yaml poisoned --set stages.poisoned.with.target=50";
+    let wrong = "cheap.yaml poisoned --set stages.poisoned.with.rate=0.001";
     workspace.run(&format!("run {wrong}")).with(4, &[]);
     let told = workspace.run(&format!("log {wrong}")).with(0, &[]).stdout;
-    assert!(told.contains("failed: ") && told.contains("target 50"), "{told}");
+    assert!(told.contains("failed: ") && told.contains("rate"), "{told}");
     let told = workspace.run("log cheap.yaml images").with(0, &[]);
     assert_eq!(told.stderr, "");
     let other = "images has changed since it last ran; this is the log of its last result, ";
@@ -72,7 +72,7 @@ fn artifacts_are_exported_as_files_that_others_read() {
     export("trained@epochs=1 model m.onnx")
         .with(2, &["m.onnx: a model cannot be", "help: name it .safetensors"]);
     export("poisoned overlay poison --limit 2").with(0, &["wrote 2 poisoned images to poison"]);
-    assert_eq!(fs::read_dir(workspace.path("poison/0")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(workspace.path("poison/00_disc")).unwrap().count(), 2);
     export("images dataset out/images --limit 10").with(0, &["wrote 20 images to out/images"]);
     assert!(workspace.path("out/images/train").is_dir() && workspace.path("out/images/test").is_dir());
     export("trained@epochs=1 model m.safetensors")

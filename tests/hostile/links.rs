@@ -20,7 +20,7 @@ name: tiny
 seed: 2
 matrix: {part: [{name: $(touch executed), ratio: 0.5}]}
 stages:
-  images:   {kind: dataset, with: {source: synthetic, train: 32, test: 16, size: 8}}
+  images:   {kind: dataset, with: {source: synthetic, train: 32, test: 16, size: 16}}
   poisoned: {kind: poison, needs: {dataset: images}, with: {attack: badnets, target: 0, rate: 0.1}}
   part:     {kind: split, needs: {dataset: images}, with: {ratio: \"${matrix.part.ratio}\"}}
   trained:  {kind: train, needs: {dataset: images, poison: poisoned}, with: {model: wrn-10-1, epochs: 1}}
@@ -40,7 +40,7 @@ const COMMANDS: [&str; 13] = [
     "show tiny.yaml trained",
     "log tiny.yaml trained",
     "results tiny.yaml",
-    "export tiny.yaml trained exported",
+    "export tiny.yaml trained model exported",
     "cache ls",
     "cache size",
     "cache verify",
@@ -308,6 +308,8 @@ fn traced(planted: &Planted, command: &str) -> Vec<String> {
 fn follows_no_link(call: &str) -> bool {
     let from_an_open_folder = !call.contains("AT_FDCWD");
     match call.split('(').next() {
+        // The times of an open file.
+        Some("utimensat") => call.contains(">, NULL, "),
         Some("openat" | "openat2") => {
             // The open folder itself, to list or sync it.
             let itself = from_an_open_folder && call.contains(">, \".\", ");

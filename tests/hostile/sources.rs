@@ -65,7 +65,9 @@ fn lock(workspace: &Workspace, task: &str) -> PathBuf {
 /// Runs a task whose source changes between the computation of its key and the read: in between, the run waits for the
 /// lock of the key. Then the same command must compute the task, as if nothing had happened.
 fn disturb(workspace: &Workspace, task: &str, executor: &str, words: &str, change: impl Fn()) {
-    let file = File::create(lock(workspace, task)).unwrap();
+    let lock = lock(workspace, task);
+    fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    let file = File::create(lock).unwrap();
     file.lock().unwrap();
     let mut program = workspace.program();
     program.args(["run", "outside.yaml", task, "--executor", executor]);

@@ -1,6 +1,7 @@
 //! Progress on a terminal: one bar for the run, and one line per running task.
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -18,6 +19,12 @@ const TICK: Duration = Duration::from_millis(120);
 
 /// Steps that a task's bar can show.
 const STEPS: u64 = 1000;
+
+/// Writes lines to standard error, above the bars.
+pub(super) fn above(bars: &MultiProgress, text: &str) {
+    // A closed standard error is not an error.
+    bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
+}
 
 /// The bars of a run; dropping this clears them.
 pub(super) struct Bars {

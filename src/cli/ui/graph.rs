@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_name_does_not_leave_its_quotes() {
-        let node = Node { name: "a\\\"];\nx[<b>#quot;`".to_owned(), ..Node::default() };
+        let counts = BTreeMap::from([(Standing::Cached, 1)]);
+        let node = Node { name: "a\\\"];\nx[<b>#quot;`".to_owned(), counts, ..Node::default() };
         let graph = Graph::new(vec![node]);
         assert!(graph.dot("p").contains(r#"[label="a\\\"];\\nx[<b>#quot;`\ncached","#), "{}", graph.dot("p"));
         let mermaid = r#"n0["a\#quot;];\nx[#lt;b#gt;#35;quot;#96;<br/>cached"]"#;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar};
 
-use super::{Ui, bars, block, format};
+use super::{bars, format};
 use crate::plain::visible;
 use crate::store::{HashWatch, Wait};
 
@@ -39,8 +39,9 @@ struct Work {
 }
 
 impl Hashing {
-    pub(super) fn new(ui: &Ui, stop: Option<Arc<AtomicBool>>) -> Self {
-        Self { screen: ui.bars.clone(), live: ui.live, stop, work: Mutex::new(None) }
+    /// `live`: bars are shown.
+    pub(super) fn new(screen: MultiProgress, live: bool, stop: Option<Arc<AtomicBool>>) -> Self {
+        Self { screen, live, stop, work: Mutex::new(None) }
     }
 
     fn with_work(&self, act: impl FnOnce(&mut Option<Work>)) {
@@ -82,7 +83,7 @@ impl HashWatch for Hashing {
             } else if !self.live && now.duration_since(work.last_line) >= LINE_PERIOD {
                 work.last_line = now;
                 let (done, total) = (format::bytes(work.done), format::bytes(work.total));
-                block(&self.screen, &format!("{}: {done} of {total}", work.what));
+                bars::above(&self.screen, &format!("{}: {done} of {total}", work.what));
             }
         });
     }
@@ -99,7 +100,7 @@ impl HashWatch for Hashing {
     }
 
     fn waits(&self, wait: &Wait) {
-        block(&self.screen, &visible(&wait.to_string()));
+        bars::above(&self.screen, &visible(&wait.to_string()));
     }
 
     fn stopped(&self) -> bool {

@@ -27,9 +27,12 @@ pub(super) fn of(event: &Event, verbosity: Verbosity, style: Style) -> Option<St
         Event::WaitingForLock { task, holder } => {
             (Verbosity::Normal, Tone::Warning, "waiting", format!("{task}: {holder} is computing it"))
         }
-        Event::Damaged { task, what } => {
-            (Verbosity::Normal, Tone::Warning, "damaged", format!("{task}: {what}; computing it again"))
-        }
+        Event::Damaged { task, what } => (
+            Verbosity::Normal,
+            Tone::Warning,
+            "damaged",
+            format!("{task}: {what}; its task has to run again"),
+        ),
         Event::Nondeterministic { task, key } => {
             let key = key.get(..12).unwrap_or(key);
             let what = format!("{task}  {key}: non-deterministic, computing it twice gave different outputs");

@@ -113,7 +113,7 @@ impl Ui {
 
     /// Writes lines to standard error: what the rooms of this folder have put together.
     fn block(&self, text: &str) {
-        block(&self.bars, &plain::only_colored(text));
+        bars::above(&self.bars, &plain::only_colored(text));
     }
 
     /// Prints the line of an event, if it has one at this verbosity.
@@ -156,7 +156,7 @@ impl Ui {
 
     /// Shows the progress of hashing, if it takes long, until the watch is dropped. Once `stop` is set, hashing stops.
     pub(super) fn hashing(&self, stop: Option<Arc<AtomicBool>>) -> Arc<dyn HashWatch> {
-        Arc::new(Hashing::new(self, stop))
+        Arc::new(Hashing::new(self.bars.clone(), self.live, stop))
     }
 
     /// A bar for work that is measured in bytes; the caller clears it at the end.
@@ -168,10 +168,4 @@ impl Ui {
     pub(super) fn watch<'a>(&'a self, stop: &'a AtomicBool, forecast: Forecast<'a>) -> Watcher<'a> {
         Watcher::new(self, stop, forecast)
     }
-}
-
-/// Writes lines to standard error, above the bars.
-fn block(bars: &MultiProgress, text: &str) {
-    // A closed standard error is not an error.
-    bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
 }

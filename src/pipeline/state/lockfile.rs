@@ -75,15 +75,24 @@ pub enum Mismatch {
     Metrics(String),
 }
 
+impl Mismatch {
+    /// Why a key differs, as far as it is known.
+    pub fn reasons(&self) -> &[StaleReason] {
+        match self {
+            Self::Key { reasons, .. } => reasons,
+            _ => &[],
+        }
+    }
+}
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::New(task) => write!(f, "{task}: it is not in the lock file"),
             Self::Gone(task) => write!(f, "{task}: it is only in the lock file"),
-            Self::Key { task, locked, found, reasons } => {
+            Self::Key { task, locked, found, .. } => {
                 let (locked, found) = (locked.short(), found.short());
-                write!(f, "{task}: its key {found} differs from the locked key {locked}")?;
-                reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))
+                write!(f, "{task}: its key {found} differs from the locked key {locked}")
             }
             Self::Output { task, port } => {
                 write!(f, "{task}: its output `{port}` differs from the locked one under the same key")

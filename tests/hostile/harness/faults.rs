@@ -115,12 +115,12 @@ impl Bench {
         if code == 0 && (command.starts_with("run") || command.starts_with("results")) {
             assert_eq!(site.0.csv(), self.undisturbed.csv, "the table of a run that says it is done");
         }
-        if EXPORTS.contains(&command) {
-            self.undisturbed.exported_whole(command, &site, ended.code);
-        }
         let damaged = ended.stderr.contains("damaged") || command == "cache verify" && code == 6;
         let _ = fs::remove_file(site.0.path("results/tiny.lock"));
         let next = site.ends_like(&self.undisturbed);
+        if EXPORTS.contains(&command) {
+            self.undisturbed.exported_whole(command, &site, ended.code);
+        }
         if !damaged && !next.stderr.contains("damaged") {
             site.computed_once();
         }
