@@ -124,7 +124,8 @@ impl Bench {
         if !damaged && !next.stderr.contains("damaged") {
             site.computed_once();
         }
-        let cannot_remove = FAMILIES[fault.family].0 == "unlink";
+        // A fault that lasts can also hit what removes the temporary files.
+        let cannot_remove = FAMILIES[fault.family].0 == "unlink" || fault.times > 1;
         site.is_clean(if cannot_remove { Left::Temporary } else { Left::Nothing });
         let met = if counts.fault().is_some() { "" } else { ", fault not met" };
         format!("exit code {code}{met}")
