@@ -318,6 +318,8 @@ fn follows_no_link(call: &str) -> bool {
             let handed_out = ["cache/v1/objects/", "cache/v1/work/"].iter().any(|place| call.contains(place));
             call.contains("O_NOFOLLOW") || itself || (!from_an_open_folder && handed_out)
         }
+        // A stage in its private folder.
+        Some("rename") => call.matches("cache/v1/work/").count() == 2,
         Some("mkdirat" | "unlinkat" | "renameat" | "renameat2") => from_an_open_folder,
         _ => false,
     }
