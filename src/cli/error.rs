@@ -7,6 +7,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::Exit;
+use super::ui::format::count;
 use crate::data::fetch::FetchError;
 use crate::manifest::{Errors, LoadError};
 use crate::models::{self, ImportError, ModelError};
@@ -207,7 +208,7 @@ pub(super) enum CliError {
     #[diagnostic(help("name it .pth or .safetensors, or give --format"))]
     Format(PathBuf),
     /// The system starts no more threads.
-    #[error("cannot start {threads} threads: {source}")]
+    #[error("cannot start {}: {source}", count(*threads, "thread"))]
     #[diagnostic(help("raise the limit on processes (`ulimit -u`), or use fewer threads: `--threads 1`"))]
     Threads {
         /// The wanted number of threads.

@@ -1,7 +1,6 @@
 //! `argd-pipe plan`: shows what a run would do.
 
 use std::num::NonZeroUsize;
-use std::thread::available_parallelism;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::options::{Global, ManifestArgs, TargetArgs};
 use super::prepare::{Prepared, prepare};
+use super::threads;
 use super::ui::{Ui, format, table};
 use crate::pipeline::{self, Counts, Estimate, Event, Forecast, State, Survey};
 
@@ -46,11 +46,11 @@ pub(super) struct Plan {
 #[derive(Debug, Args)]
 struct Room {
     /// Estimate the time of a run of N tasks at once.
-    #[arg(short, long, value_name = "N", default_value = "1")]
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = threads::positive)]
     jobs: NonZeroUsize,
 
     /// Estimate the time of a run on N threads [default: one per core].
-    #[arg(long, value_name = "N", env = "ARGD_PIPE_THREADS", hide_env_values = true)]
+    #[arg(long, value_name = "N", env = "ARGD_PIPE_THREADS", hide_env_values = true, value_parser = threads::positive)]
     threads: Option<NonZeroUsize>,
 }
 
@@ -60,8 +60,7 @@ const FORMAT_VERSION: u32 = 1;
 impl Plan {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
         let (prepared, _) = prepare(&self.manifest, global, ui)?.narrow(&self.targets.targets, false)?;
-        let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = self.room.threads.map_or_else(cores, NonZeroUsize::get);
+        let threads = threads::of_run(self.room.threads, ui);
         show(&prepared, self.room.jobs.get(), threads, self.json, ui)
     }
 }
