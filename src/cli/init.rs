@@ -34,10 +34,14 @@ const SCHEMA: &str = "manifest.schema.json";
 
 impl Init {
     pub(super) fn perform(&self, global: &Global, ui: &Ui) -> Result<(), CliError> {
+        if self.path.symlink_metadata().is_ok() {
+            return Err(CliError::Exists(self.path.clone()));
+        }
+        // The manifest comes last: without it, the same command tries again.
+        create(&self.path.with_file_name(SCHEMA), &schema::text())?;
         if !create(&self.path, STARTER)? {
             return Err(CliError::Exists(self.path.clone()));
         }
-        create(&self.path.with_file_name(SCHEMA), &schema::text())?;
         let command = global.command(&["run", &self.path.to_string_lossy()]);
         ui.say(&format!("wrote {}; `{command}` runs it", self.path.display()));
         Ok(())

@@ -88,7 +88,8 @@ pub(super) fn show(
     }
     let Counts { cached, to_run, pending, failed } = survey.counts();
     let tasks = format::count(plan.len(), "task");
-    ui.say(&format!("{}: {tasks}: {cached} cached, {to_run} to run, {pending} pending", plan.name()));
+    let cannot = if failed == 0 { String::new() } else { format!(", {failed} cannot run") };
+    ui.say(&format!("{}: {tasks}: {cached} cached, {to_run} to run, {pending} pending{cannot}", plan.name()));
     if estimate.says_something() {
         ui.say(&in_words(&estimate, jobs));
     }

@@ -10,7 +10,6 @@ use clap::{Args, ValueHint};
 use super::error::CliError;
 use super::prepare::Prepared;
 use super::ui::{Ui, format};
-use crate::files::Folder;
 use crate::manifest::Override;
 use crate::pipeline::record::sinks::{JsonLines, Sink, TensorBoard};
 use crate::pipeline::record::{Git, Machine, ManifestText, Program, RUN_FORMAT_VERSION, RunRecord, Utc};
@@ -172,7 +171,8 @@ pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
 pub(super) struct RunFile<'p> {
     plan: &'p Plan,
     record: RunRecord,
-    folder: Option<Folder>,
+    store: &'p Store,
+    folder: Option<PathBuf>,
 }
 
 impl<'p> RunFile<'p> {
@@ -204,7 +204,8 @@ impl<'p> RunFile<'p> {
         };
         let folder = prepared.store.run_folder(&format!("{}-{}", started.compact(), plan.name()));
         let folder = folder.inspect_err(|error| ui.say(&format!("cannot write run.json: {error}"))).ok();
-        let file = Self { plan, record, folder };
+        let folder = folder.map(|folder| folder.path().to_owned());
+        let file = Self { plan, record, store: &prepared.store, folder };
         file.write(ui);
         file
     }
@@ -216,10 +217,13 @@ impl<'p> RunFile<'p> {
     }
 
     fn write(&self, ui: &Ui) {
-        if let Some(folder) = &self.folder
-            && let Err(error) = self.record.write(folder)
-        {
-            ui.say(&format!("cannot write run.json in `{}`: {error}", folder.path().display()));
+        let Some(path) = &self.folder else { return };
+        let written = match self.store.reopen_run_folder(path) {
+            Ok(folder) => self.record.write(&folder).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = written {
+            ui.say(&format!("cannot write run.json in `{}`: {error}", path.display()));
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Results {
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = column_and_value)]
     filter: Vec<(String, String)>,
 
-    /// Replace a CSV that holds results of another pipeline or of other axes.
+    /// Replace a CSV that holds results of another pipeline or of other axes, or something else.
     #[arg(long)]
     overwrite: bool,
 

@@ -93,7 +93,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     memory: Option<Size>,
 
-    /// Replace a results CSV that holds results of another pipeline or of other axes.
+    /// Replace a results CSV that holds results of another pipeline or of other axes, or something else.
     #[arg(long, conflicts_with = "targets")]
     overwrite: bool,
 

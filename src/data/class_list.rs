@@ -14,6 +14,8 @@ use crate::files::{names, read_regular};
 
 /// The name of the file, beside `train` and `test`.
 const FILE: &str = "argd-pipe-classes.json";
+/// The most bytes of it.
+const LARGEST: u64 = 64 << 20;
 /// Raised if a reader of the old format would misread the new one.
 const FORMAT_VERSION: u32 = 1;
 
@@ -65,7 +67,7 @@ impl ClassList {
     /// Reads the list of a folder, if it has one.
     pub(super) fn read(folder: &Path) -> Result<Option<Vec<Class>>, DataError> {
         let path = folder.join(FILE);
-        let bytes = match read_regular(&path) {
+        let bytes = match read_regular(&path, LARGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(DataError::io(&path))?,
         };

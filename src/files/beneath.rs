@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +37,9 @@ pub enum Unfit {
     /// A part of the path is a link.
     #[error("`{}` is a link", .0.display())]
     Link(PathBuf),
+    /// A file to write has other names, maybe outside of the folder.
+    #[error("`{}` has more than one name (hard links)", .0.display())]
+    OtherNames(PathBuf),
     /// Something else is where a file should be: a folder, a FIFO, a socket or a device.
     #[error("it is not a regular file")]
     NotAFile,
@@ -101,6 +105,12 @@ pub struct Facts {
     pub owner: u32,
 }
 
+impl Facts {
+    /// Those of a name that the disk cannot read.
+    const UNKNOWN: Self =
+        Self { kind: Kind::Other, bytes: 0, modified: SystemTime::UNIX_EPOCH, identity: (0, 0), owner: 0 };
+}
+
 impl From<Stat> for Facts {
     fn from(stat: Stat) -> Self {
         let seconds = Duration::from_secs(whole(stat.st_mtime));
@@ -126,7 +136,7 @@ fn whole(number: impl TryInto<u64>) -> u64 {
     number.try_into().unwrap_or_default()
 }
 
-/// An open folder, see the [module](self).
+/// An open folder: nothing is reached through it but what is below it, without following links.
 #[derive(Debug)]
 pub struct Folder {
     /// `None` if it is missing.
@@ -370,6 +380,8 @@ impl Folder {
             match statat(self.dir()?, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => found.push((self.path.join(name), stat.into())),
                 Err(Errno::NOENT) => {}
+                // The disk cannot read it. It is listed, so that whoever reads it finds the damage.
+                Err(Errno::IO | Errno::UCLEAN) => found.push((self.path.join(name), Facts::UNKNOWN)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -383,15 +395,6 @@ impl Folder {
     /// They cannot be written.
     pub fn sync(&self) -> io::Result<()> {
         File::from(openat(self.dir()?, ".", LIST, Mode::empty())?).sync_all()
-    }
-
-    /// Opens the folder of a file.
-    ///
-    /// # Errors
-    ///
-    /// It is missing, or a link is on the way.
-    pub fn folder_of(&self, path: &Path) -> io::Result<Self> {
-        Ok(self.parent(path)?.0)
     }
 
     /// Opens the folder that a path is in, and returns the last name of the path.
@@ -416,7 +419,15 @@ impl Folder {
         let dir = parent.dir()?;
         let opened = openat(dir, name, how | FILE, FILE_MODE);
         let file = File::from(opened.map_err(|error| explain(error, dir.as_fd(), name, path))?);
-        if file.metadata()?.is_file() { Ok(file) } else { Err(Unfit::NotAFile.into()) }
+        let found = file.metadata()?;
+        match () {
+            () if !found.is_file() => Err(Unfit::NotAFile.into()),
+            // An archive can give a file of the user a second name below the folder. Reading it does no harm.
+            () if how.intersects(OFlags::WRONLY | OFlags::RDWR) && found.nlink() > 1 => {
+                Err(Unfit::OtherNames(path.to_owned()).into())
+            }
+            () => Ok(file),
+        }
     }
 
     /// Walks to a folder below this one; `missing` creates a folder that does not exist.

@@ -10,7 +10,7 @@ pub mod tensors;
 mod whole;
 
 pub use beneath::{Durability, Facts, Folder, Kind, TEMPORARY, Unfit, name_below};
-pub use open::{open_regular, open_regular_or_inherited, read_regular};
+pub use open::{open_regular, open_regular_or_inherited, read_limited, read_regular};
 pub use whole::{
     check_writable, create_whole, create_whole_folder, create_whole_with, write_whole, write_whole_with,
 };

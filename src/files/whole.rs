@@ -52,8 +52,10 @@ pub fn create_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// `path` exists, or the file cannot be written. Then nothing is left behind.
 pub fn create_whole_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     within(folder_of(path), |folder| {
+        // It is opened before the file has its name: what fails then leaves nothing behind.
+        let opened = File::open(folder)?;
         filled(folder, write)?.persist_noclobber(path)?;
-        File::open(folder)?.sync_all()
+        opened.sync_all().inspect_err(|_| drop(fs::remove_file(path)))
     })
 }
 
@@ -75,10 +77,11 @@ pub fn create_whole_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> io::Resul
         if path.symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        let parent = File::open(around)?;
         // A file or a full folder of that name, made in the meantime, lets this fail.
         fs::rename(made.path(), path)?;
         let _renamed = made.keep();
-        File::open(around)?.sync_all()?;
+        parent.sync_all().inspect_err(|_| drop(fs::remove_dir_all(path)))?;
         Ok(done)
     })
 }

@@ -1,7 +1,7 @@
 //! Exports a model as a PyTorch file, or as safetensors with PyTorch's names and layout.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -58,7 +58,12 @@ pub fn write(model: &Model, file: &mut File, format: Format) -> io::Result<()> {
     model.check(&model.graph()).map_err(io::Error::other)?;
     let entries = entries(model);
     match format {
-        Format::PyTorch => pytorch::write(&entries, file).map_err(io::Error::other),
+        Format::PyTorch => {
+            // The archive is written to memory: the zip writer prints if it is dropped after an error of the disk.
+            let mut archive = Cursor::new(vec![]);
+            pytorch::write(&entries, &mut archive).map_err(io::Error::other)?;
+            file.write_all(archive.get_ref())
+        }
         Format::Safetensors => file.write_all(&safetensors(&entries)?),
     }
 }

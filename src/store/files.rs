@@ -58,6 +58,11 @@ pub(super) fn move_away(root: &Folder, path: &Path, place: &Path) -> io::Result<
     }
 }
 
+/// Whether a file cannot be written by this user, or by nobody.
+pub(super) fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
 /// Whether a file that cannot be read for this reason is damaged, so that it can be set aside and computed again: the
 /// disk cannot read it, or something else has its place. A missing permission, a lack of resources and a server that
 /// does not answer are no damage.

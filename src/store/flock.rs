@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::StoreError;
 use super::error::Tried;
+use super::files::is_refused;
 use super::files::{remove, unless_gone};
 use crate::files::Folder;
 
@@ -42,10 +43,10 @@ pub(super) fn sign(file: &mut File) {
 /// Opens a lock file, and creates it if it is missing. If only its owner can write it, or nobody can, it is opened for
 /// reading: that is enough for a lock.
 pub(super) fn open_lock(root: &Folder, path: &Path) -> io::Result<File> {
-    root.update(path).or_else(|error| match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => root.read(path).map_err(|_| error),
-        _ => Err(error),
-    })
+    match root.update(path) {
+        Err(error) if is_refused(&error) => root.read(path).map_err(|_| error),
+        opened => opened,
+    }
 }
 
 /// Removes a lock file unless its lock is held; with `dry_run` it only returns whether it would be removed.

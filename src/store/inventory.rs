@@ -108,7 +108,7 @@ impl Sizes {
 
     /// The bytes of all artifacts, named by a record or not.
     pub fn all_artifacts(&self) -> u64 {
-        self.artifacts.bytes + self.unused.bytes
+        self.artifacts.bytes.saturating_add(self.unused.bytes)
     }
 }
 

@@ -5,7 +5,7 @@
 //! one of its lines, only explanations are missing.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,7 +17,7 @@ use super::files::{files_below, replace};
 use super::flock::try_lock_file;
 use super::layout::JOURNAL;
 use super::{Key, Store, StoreError};
-use crate::files::{Folder, Unfit};
+use crate::files::{Folder, Unfit, read_limited};
 
 /// The last result and the last failure of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct Failure {
     /// The message and the hint.
     pub message: String,
 }
+
+/// The most bytes of a journal. One of 200,000 tasks has about 40 MB, and is shortened before it has five times as many.
+const LARGEST: u64 = 512 << 20;
 
 /// A line of a journal.
 #[derive(Debug, Serialize, Deserialize)]
@@ -156,10 +159,10 @@ impl Journal {
 
     /// Reads the file, and returns the number of lines. Invalid lines are skipped.
     fn read(&mut self) -> usize {
-        let mut bytes = vec![];
-        if let Err(error) = self.root.read(&self.file).and_then(|mut file| file.read_to_end(&mut bytes)) {
-            tracing::debug!("cannot read `{}`: {error}", self.file.display());
-        }
+        let bytes = self.root.read(&self.file).and_then(|file| read_limited(file, LARGEST));
+        let bytes =
+            bytes.inspect_err(|error| tracing::debug!("cannot read `{}`: {error}", self.file.display()));
+        let bytes = bytes.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
         lines.for_each(|line| self.learn(line));

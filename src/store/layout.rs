@@ -13,11 +13,11 @@
 //! v1/live/<unique>            the keys that each live process uses; locked as long as it lives
 //! ```
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::Tried;
-use super::files::unless_gone;
+use super::files::{is_refused, unless_gone};
 use super::{Digest, Key, StoreError};
 use crate::files::Folder;
 
@@ -33,11 +33,6 @@ const FOLDERS: [&str; 9] =
 pub(super) const JOURNAL: &str = "jsonl";
 /// The end of the names of the lock files of journals.
 pub(super) const JOURNAL_LOCK: &str = ".journal";
-
-/// Whether a file cannot be written by this user, or by nobody.
-fn is_refused(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
-}
 
 /// The paths of a store.
 #[derive(Clone, Debug)]

@@ -96,16 +96,12 @@ impl Memo {
 
     /// The size and the digest of a file, remembered if the file is unchanged.
     pub(super) fn hash(&self, path: &Path, watched: &Watched) -> Result<Hashed, StoreError> {
-        let stamp = || fs::metadata(path).map(|metadata| Stamp::of(&metadata)).tried("read", path);
-        let before = stamp()?;
-        if let Some(digest) = self.recall(&before) {
-            watched.hashed(before.size);
-            return Ok(Hashed { size: before.size, digest });
+        let stamp = fs::metadata(path).map(|metadata| Stamp::of(&metadata)).tried("read", path)?;
+        if let Some(digest) = self.recall(&stamp) {
+            watched.hashed(stamp.size);
+            return Ok(Hashed { size: stamp.size, digest });
         }
-        let file = open_regular(path).tried("read", path)?;
-        let digest = hash(&file, path, watched)?;
-        self.remember_settled(before, stamp()?, digest);
-        Ok(Hashed { size: before.size, digest })
+        self.hash_open(&open_regular(path).tried("read", path)?, path, watched)
     }
 
     /// The size and the digest of an open file, remembered if the file is unchanged.

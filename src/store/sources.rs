@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::hashing::Watched;
 use super::memo::{Hashed, Stamp};
 use super::walk::Walk;
 use super::{Digest, Store, StoreError};
@@ -48,27 +49,41 @@ impl Store {
     /// every file below it, including hidden files. It does not cover times, permissions and empty folders. Links are
     /// followed, but not in circles, and not if they lead to one folder in more than 100 ways.
     pub fn source(&self, path: &Path) -> Result<Source, StoreError> {
+        self.source_for(path, &self.watched)
+    }
+
+    /// Like [`Store::source`], after a stage has read it: a stop does not undo what is computed.
+    pub fn source_again(&self, path: &Path) -> Result<Source, StoreError> {
+        self.source_for(path, &Watched::default())
+    }
+
+    fn source_for(&self, path: &Path, watched: &Watched) -> Result<Source, StoreError> {
         // The times come first: a change while the files are hashed must not have the new times.
-        let mut walk = Walk::of(path, &self.watched)?;
+        let mut walk = Walk::of(path, watched)?;
         let times = digest_times(&mut walk.stamps);
-        let _begun = self.watched.begin(path, walk.bytes);
+        let _begun = watched.begin(path, walk.bytes);
         let digest = match walk.files.as_slice() {
-            [file] if file == path => self.sources.hash(path, &self.watched)?.digest,
-            files => self.digest_folder(path, files)?,
+            [file] if file == path => self.sources.hash(path, watched)?.digest,
+            files => self.digest_folder(path, files, watched)?,
         };
         Ok(Source { digest, times })
     }
 
     /// The digest of a file or folder outside the store, see [`Store::source`].
-    pub fn digest_source(&self, path: &Path) -> Result<Digest, StoreError> {
+    #[cfg(test)]
+    fn digest_source(&self, path: &Path) -> Result<Digest, StoreError> {
         self.source(path).map(|source| source.digest)
     }
 
-    fn digest_folder(&self, folder: &Path, files: &[PathBuf]) -> Result<Digest, StoreError> {
+    fn digest_folder(
+        &self,
+        folder: &Path,
+        files: &[PathBuf],
+        watched: &Watched,
+    ) -> Result<Digest, StoreError> {
         let named =
             |path: &PathBuf| path.strip_prefix(folder).unwrap_or(path).as_os_str().as_bytes().to_owned();
-        let hash =
-            |path: &PathBuf| self.sources.hash(path, &self.watched).map(|hashed| (named(path), hashed));
+        let hash = |path: &PathBuf| self.sources.hash(path, watched).map(|hashed| (named(path), hashed));
         let mut listing: Vec<(Vec<u8>, Hashed)> = files.par_iter().map(hash).collect::<Result<_, _>>()?;
         listing.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Ok(digest_listing(&listing))

@@ -39,8 +39,8 @@ impl Store {
         self.collect_locks(policy, collection)
     }
 
-    /// Removes run folders except the newest, which are limited in number and size, and, by the policy, old ones. A run that is not finished writes its file
-    /// again at the end.
+    /// Removes run folders except the newest, which are limited in number and size, and, by the policy, old ones. A run that
+    /// is not finished writes its file again at the end.
     fn collect_runs(
         &self,
         policy: &Policy,
@@ -96,7 +96,8 @@ impl Store {
             {
                 continue;
             }
-            let Some(_lock) = try_lock_file(&self.root, &self.layout.journal_lock(pipeline))? else {
+            // A lock that cannot be taken keeps the journal.
+            let Ok(Some(_lock)) = try_lock_file(&self.root, &self.layout.journal_lock(pipeline)) else {
                 continue;
             };
             self.delete(&path, policy)?;

@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Tried;
-use super::files::{list, remove};
+use super::files::{is_refused, list, remove};
 use super::flock::{Holder, Wait, open_lock, sign};
 use super::hashing::Watched;
 use super::waits;
@@ -24,7 +24,8 @@ pub(super) struct Uses {
     root: Arc<Folder>,
     folder: PathBuf,
     barrier: PathBuf,
-    mark: OnceLock<Option<Mark>>,
+    /// `None` until it can be made.
+    mark: Mutex<Option<Mark>>,
 }
 
 /// A file with the keys that a process uses. Dropping it removes the file.
@@ -68,7 +69,7 @@ pub(super) struct Barrier(#[expect(dead_code, reason = "it is held, not read")] 
 impl Uses {
     /// Keeps marks in `folder`, behind the lock of the file `barrier`.
     pub(super) fn new(root: Arc<Folder>, folder: PathBuf, barrier: PathBuf) -> Self {
-        Self { root, folder, barrier, mark: OnceLock::new() }
+        Self { root, folder, barrier, mark: Mutex::new(None) }
     }
 
     /// Marks a key as used by this process, and keeps collectors out until the barrier is dropped. Waits for a collector
@@ -78,15 +79,19 @@ impl Uses {
     /// next run computes the input again.
     pub(super) fn using(&self, key: &Key, watched: &Watched) -> Result<Barrier, StoreError> {
         let barrier = match self.open_barrier() {
-            Err(error) if Unfit::of(&error).is_some() => Err(error).tried("lock", &self.barrier)?,
-            Err(error) => {
+            // The store is read-only, or there is none.
+            Err(error) if is_refused(&error) || error.kind() == ErrorKind::NotFound => {
                 tracing::debug!("no barrier: {error}");
                 None
             }
+            Err(error) => Err(error).tried("lock", &self.barrier)?,
             Ok(file) => self.share(file, watched)?,
         };
-        let make = || self.make().inspect_err(|error| tracing::debug!("no mark of use: {error}")).ok();
-        if let Some(mark) = self.mark.get_or_init(make) {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if mark.is_none() {
+            *mark = self.make().inspect_err(|error| tracing::debug!("no mark of use: {error}")).ok();
+        }
+        if let Some(mark) = &*mark {
             // One write per line, so that lines of several threads do not mix.
             if let Err(error) = (&mark.file).write_all(format!("{key}\n").as_bytes()) {
                 tracing::debug!("use not noted: {error}");

@@ -90,6 +90,11 @@ impl Store {
         }
     }
 
+    /// Opens a run folder again, to write into it. A collector may have removed it meanwhile; then it is created.
+    pub fn reopen_run_folder(&self, path: &Path) -> Result<Folder, StoreError> {
+        self.root.create_folder(path).tried("create folder", path)
+    }
+
     /// The path of a file in a run folder of a cache folder; `None` if there is no such file. No part of the path below the
     /// cache folder is a link.
     pub fn run_in(cache: &Path, run: &Path, file: &str) -> Option<PathBuf> {

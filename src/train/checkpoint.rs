@@ -5,7 +5,7 @@
 //! too. Reading takes the newest complete file and skips the others. Work other than training keeps its finished parts
 //! in the same way.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Session, TrainError};
 use crate::files::tensors::{self, NamedTensor, TensorFile};
-use crate::files::{Durability, Folder, Kind};
+use crate::files::{Durability, Folder, Kind, read_limited};
 
 const EXTENSION: &str = "checkpoint";
 /// The extension of finished parts.
@@ -41,6 +41,11 @@ pub(super) struct Snapshot {
     pub sums: Vec<f64>,
 }
 
+/// The most bytes of a checkpoint besides its tensors.
+const LARGEST_HEAD: u64 = 16 << 20;
+/// The most bytes of a part.
+const LARGEST_PART: u64 = 256 << 20;
+
 /// The content of a checkpoint besides tensors. Sums are kept as bits, because decimal text may round.
 #[derive(Serialize, Deserialize)]
 struct Config {
@@ -61,17 +66,27 @@ impl Snapshot {
             .map_err(|source| TrainError::Checkpoint { path, source })
     }
 
-    /// Reads the newest complete snapshot in `folder` whose vectors have the lengths of those of `like`. Calls
-    /// `damaged` with the path of each skipped file.
-    pub fn newest(folder: &Folder, like: &Self, mut damaged: impl FnMut(&Path)) -> Option<Self> {
+    /// Reads the newest complete snapshot in `folder` whose vectors have the lengths of those of `like`, and which is not
+    /// beyond `last`, an epoch and a step. Removes each file that it skips, and calls `damaged` with its path: it would
+    /// count as newer than those that are written from now on.
+    pub fn newest(
+        folder: &Folder,
+        like: &Self,
+        last: (usize, usize),
+        mut damaged: impl FnMut(&Path),
+    ) -> Option<Self> {
         let fits = |found: &Self| {
             let lengths = |s: &Self| (s.trainable.len(), s.velocity.len(), s.state.len());
-            lengths(found) == lengths(like)
+            lengths(found) == lengths(like) && (found.epoch, found.step) <= last
         };
+        let values = like.trainable.len() + like.velocity.len() + like.state.len();
+        let most = LARGEST_HEAD + 4 * values as u64;
         newest_first(folder).ok()?.iter().find_map(|path| {
-            let found = read(folder, path).ok().and_then(|bytes| Self::decode(path, &bytes)).filter(fits);
+            let found =
+                read(folder, path, most).ok().and_then(|bytes| Self::decode(path, &bytes)).filter(fits);
             if found.is_none() {
                 damaged(path);
+                let _ = folder.remove(path);
             }
             found
         })
@@ -121,7 +136,7 @@ impl Session<'_> {
 
     /// The part that an earlier attempt kept under this name; `None` if it is missing or damaged.
     pub fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let bytes = read(self.checkpoints, &self.part(name)).ok()?;
+        let bytes = read(self.checkpoints, &self.part(name), LARGEST_PART).ok()?;
         let (digest, text) = bytes.split_at_checked(blake3::OUT_LEN)?;
         let is_whole = blake3::hash(text).as_bytes().as_slice() == digest;
         is_whole.then(|| serde_json::from_slice(text).ok())?
@@ -163,10 +178,8 @@ fn write(folder: &Folder, path: &Path, bytes: &[u8]) -> io::Result<()> {
     folder.write_whole(path, Durability::Name, bytes)
 }
 
-fn read(folder: &Folder, path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![];
-    folder.read(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
+fn read(folder: &Folder, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_limited(folder.read(path)?, most)
 }
 
 /// Checkpoints in `folder`, the newest first. Names sort by epoch and step.
@@ -192,7 +205,21 @@ mod tests {
 
     fn newest(folder: &Folder) -> (Option<Snapshot>, usize) {
         let mut damaged = 0;
-        (Snapshot::newest(folder, &snapshot(0, 0), |_| damaged += 1), damaged)
+        (Snapshot::newest(folder, &snapshot(0, 0), (20, 0), |_| damaged += 1), damaged)
+    }
+
+    #[test]
+    fn files_with_high_names_do_not_push_out_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::open(folder.path()).unwrap();
+        // A sound one, but of more epochs than the training has.
+        snapshot(30, 0).save(&folder).unwrap();
+        for name in ["999998-00000000.checkpoint", "999999-00000000.checkpoint"] {
+            fs::write(folder.path().join(name), "planted").unwrap();
+        }
+        assert_eq!(newest(&folder), (None, 3));
+        snapshot(1, 0).save(&folder).unwrap();
+        assert_eq!(newest(&folder), (Some(snapshot(1, 0)), 0));
     }
 
     #[test]
@@ -241,6 +268,6 @@ mod tests {
         }
         fs::write(last, whole).unwrap();
         let longer = Snapshot { trainable: vec![0.0; 4], ..snapshot(0, 0) };
-        assert_eq!(Snapshot::newest(&folder, &longer, |_| {}), None);
+        assert_eq!(Snapshot::newest(&folder, &longer, (20, 0), |_| {}), None);
     }
 }

@@ -94,7 +94,14 @@ pub fn descend<S: Samples + 'static>(
         return Err(TrainError::Mismatch(problem.to_owned()));
     }
     let steps = samples.len().div_ceil(settings.batch);
-    let mut descent = Descent { loss, settings, session, steps, run: begin(start, session), names: vec![] };
+    let mut descent = Descent {
+        loss,
+        settings,
+        session,
+        steps,
+        run: begin(start, (settings.epochs, steps), session),
+        names: vec![],
+    };
     while descent.run.epoch < settings.epochs {
         descent.test()?;
         descent.epoch(&samples)?;
@@ -104,15 +111,15 @@ pub fn descend<S: Samples + 'static>(
     Ok(Values { trainable, state })
 }
 
-/// The newest checkpoint, or the state before the first step.
-fn begin(start: Values, session: Session<'_>) -> Snapshot {
+/// The newest checkpoint that is not beyond the `last` epoch and step, or the state before the first step.
+fn begin(start: Values, last: (usize, usize), session: Session<'_>) -> Snapshot {
     let Values { trainable, state } = start;
     let velocity = vec![0.0; trainable.len()];
     let fresh = Snapshot { trainable, velocity, state, ..Snapshot::default() };
     let passed_over = |path: &Path| {
         session.observer.note(&format!("checkpoint {} is damaged; trying the previous one", path.display()));
     };
-    let Some(found) = Snapshot::newest(session.checkpoints, &fresh, passed_over) else {
+    let Some(found) = Snapshot::newest(session.checkpoints, &fresh, last, passed_over) else {
         return fresh;
     };
     session.observer.note(&format!("resuming after epoch {}, step {}", found.epoch, found.step));

@@ -32,7 +32,7 @@ fn results_are_written_nowhere_but_in_the_workspace() {
     fs::create_dir(workspace.path("results")).unwrap();
     fs::write(&target, "not ours").unwrap();
     symlink(&target, workspace.path("results/tiny.csv")).unwrap();
-    workspace.run("run tiny.yaml").with(2, &["holds something else than results", "`--overwrite`"]);
+    workspace.run("run tiny.yaml").with(2, &["holds no table of results", "`--overwrite`"]);
     workspace.run("run tiny.yaml --overwrite").with(0, &[]);
     assert!(workspace.csv().starts_with("pipeline,"));
     assert_eq!(fs::read_to_string(&target).unwrap(), "not ours");

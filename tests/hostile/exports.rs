@@ -220,8 +220,8 @@ fn results_of_another_pipeline_or_of_other_axes_stay() {
     for (command, why) in [
         ("run other.yaml", "results of the pipeline `tiny`"),
         ("results other.yaml", "results of the pipeline `tiny`"),
-        ("run tiny.yaml --matrix seed=1..2", "results of one seed, and not over several"),
-        ("run renamed.yaml", "results over other axes: `epochs`, and not `length`"),
+        ("run tiny.yaml --matrix seed=1..2", "results of one seed; this run has several"),
+        ("run renamed.yaml", "results of other axes: `epochs`; this run has `length`"),
     ] {
         workspace
             .run(command)
@@ -233,7 +233,7 @@ fn results_of_another_pipeline_or_of_other_axes_stay() {
     let elsewhere = "run renamed.yaml --set results.csv=results/renamed.csv";
     workspace.run(elsewhere).with(0, &["wrote 1 row to results/renamed.csv"]);
     workspace.write("results/tiny.csv", "my notes");
-    workspace.run("run tiny.yaml").with(2, &["something else than results"]);
+    workspace.run("run tiny.yaml").with(2, &["no table of results"]);
     workspace.run("run tiny.yaml --overwrite").with(0, &["wrote 1 row"]);
     workspace.run("run other.yaml --overwrite").with(0, &["wrote 1 row"]);
     // Other values on the same axes are an edit of the experiment.

@@ -175,6 +175,25 @@ fn a_planted_log_never_leads_to_the_start_up_file_of_a_shell() {
 }
 
 #[test]
+fn a_log_or_lock_with_a_second_name_is_not_written() {
+    for place in ["logs", "locks"] {
+        let planted = Planted::new();
+        let key = planted.key("split");
+        planted.forget(&key);
+        let file = match place {
+            "logs" => planted.v1(&format!("logs/{}/{key}.log", &key[..2])),
+            _ => planted.v1(&format!("locks/{key}")),
+        };
+        let _ = fs::remove_file(&file);
+        fs::hard_link(planted.out("rc"), &file).unwrap();
+        let before = tree(&planted.out(""));
+        let ran = planted.run("run tiny.yaml");
+        assert_eq!(tree(&planted.out("")), before, "{place}");
+        ran.with(6, &["hard link", place, "remove it"]);
+    }
+}
+
+#[test]
 fn a_linked_folder_of_the_cache_is_refused_by_every_command() {
     for (number, folder) in FOLDERS.into_iter().chain(["."]).enumerate() {
         let planted = Planted::new();

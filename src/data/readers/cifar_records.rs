@@ -12,6 +12,9 @@ use crate::shape::Shape;
 const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const PLANE: usize = 32 * 32;
 
+/// The most bytes of a file of records. The largest one that is published has 154 MB.
+const LARGEST: u64 = 1 << 30;
+
 /// The label bytes of a record, before its pixels.
 pub(super) struct Labels {
     /// The number of label bytes.
@@ -28,7 +31,7 @@ impl Labels {
         let (mut pixels, mut labels) = (vec![], vec![]);
         for file in files {
             let path = folder.join(file);
-            let bytes = read_regular(&path).map_err(DataError::open(&path, hint))?;
+            let bytes = read_regular(&path, LARGEST).map_err(DataError::open(&path, hint))?;
             self.append(&path, &bytes, &mut pixels, &mut labels)?;
         }
         Images::new(SHAPE, pixels, labels)

@@ -70,9 +70,12 @@ registry! {
     "gtsrb" => gtsrb::Gtsrb,
 }
 
+/// The most bytes of a list of class names.
+const LARGEST_LIST: u64 = 1 << 20;
+
 /// Reads a file of one class name per line; there must be `count` of them.
 fn read_names(path: &Path, count: usize, hint: &str) -> Result<Vec<String>, DataError> {
-    let bytes = read_regular(path).map_err(DataError::open(path, hint))?;
+    let bytes = read_regular(path, LARGEST_LIST).map_err(DataError::open(path, hint))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to() as u64;
         DataError::damaged(path, at, "not UTF-8 text; restore the file")

@@ -67,6 +67,8 @@ impl Play<'_> {
     }
 
     fn start(&mut self, id: TaskId, seconds: f64, threads: usize) {
-        self.running.insert((self.now + (seconds.max(0.0) * 1e6) as u64, id, threads));
+        // Recorded times may be absurd.
+        let end = self.now.saturating_add((seconds.max(0.0) * 1e6) as u64);
+        self.running.insert((end, id, threads));
     }
 }

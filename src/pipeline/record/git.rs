@@ -5,19 +5,19 @@
 //! `git status` with a git folder of our own, which has the repository's commit and index, borrows its objects, and has
 //! no configuration. Nothing of the repository runs, and nothing in it is written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+
+use crate::files::{name_below, open_regular};
 
 /// The longest time that `git status` may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,6 +27,9 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// The most bytes of a file with references.
 const REFERENCES: u64 = 16 << 20;
+
+/// The most bytes of an index: about two million files.
+const LARGEST_INDEX: u64 = 256 << 20;
 
 /// How many references may lead to each other.
 const STEPS: usize = 5;
@@ -88,8 +91,7 @@ impl Repository {
     }
 
     fn reference(&self, name: &str) -> Option<String> {
-        let is_plain = |component| matches!(component, Component::Normal(_));
-        if !name.starts_with("refs/") || !Path::new(name).components().all(is_plain) {
+        if !name.starts_with("refs/") || name_below(name).is_err() {
             return None;
         }
         let loose = [&self.git, &self.common].into_iter().find_map(|folder| read(&folder.join(name)));
@@ -143,8 +145,11 @@ impl Repository {
             _ => "[core]\nrepositoryformatversion = 0\nfileMode = false\n",
         };
         fs::write(place("config"), config)?;
-        let (mut from, mut to) = (open(&self.git.join("index"))?, File::create(place("index"))?);
-        io::copy(&mut from, &mut to)?;
+        let (from, mut to) = (open_regular(&self.git.join("index"))?, File::create(place("index"))?);
+        if from.metadata()?.len() > LARGEST_INDEX {
+            return Err(io::Error::other("the index is larger than any repository needs"));
+        }
+        io::copy(&mut (&from).take(LARGEST_INDEX), &mut to)?;
         // Git reads files again that changed after the index was written.
         to.set_modified(from.metadata()?.modified()?)?;
         Ok(ours)
@@ -169,18 +174,8 @@ fn wait(mut child: Child) -> Option<ExitStatus> {
 /// Reads a text of the repository. A pipe or a device in its place counts as missing.
 fn read(path: &Path) -> Option<String> {
     let mut text = String::new();
-    open(path).ok()?.take(REFERENCES).read_to_string(&mut text).ok()?;
+    open_regular(path).ok()?.take(REFERENCES).read_to_string(&mut text).ok()?;
     Some(text)
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    // Opening a pipe would wait for its other end.
-    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("not a file")),
-    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const COMPRESSED: &str = "run.json.gz";
 /// The most tasks of a small run.
 const FEW: usize = 1000;
 /// The most bytes that are unpacked: files of runs may come from others.
-const MOST_BYTES: u64 = 2 << 30;
+const MOST_BYTES: u64 = 512 << 20;
 
 /// The description of a run. Nothing in it enters a key.
 #[derive(Debug, Serialize, Deserialize)]
@@ -268,7 +268,7 @@ pub fn keys(path: &Path) -> io::Result<Vec<Key>> {
     let run = RunRecord::read(path)?;
     let keys: Vec<Key> = run.tasks.iter().filter_map(|task| Some(task.made()?.key)).collect();
     match keys.is_empty() {
-        true => Err(io::Error::other("it has no results: the run stopped before its end")),
+        true => Err(io::Error::other("it has no results: the run stopped before producing results")),
         false => Ok(keys),
     }
 }

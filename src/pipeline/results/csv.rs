@@ -29,8 +29,10 @@ pub(super) fn decoded(field: &str) -> String {
     field.strip_prefix('\'').filter(|text| is_formula(text)).unwrap_or(field).to_owned()
 }
 
+/// Whether a spreadsheet may compute a text. One that only looks like an escaped formula is escaped, too.
 fn is_formula(field: &str) -> bool {
-    field.starts_with(FORMULA) && field.parse::<f64>().is_err()
+    let text = field.trim_start_matches('\'');
+    text.starts_with(FORMULA) && (text.len() < field.len() || text.parse::<f64>().is_err())
 }
 
 #[cfg(test)]
@@ -39,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_text_is_no_formula_and_a_number_stays_one() {
-        let texts = ["=1+2", "+x", "-", "@sum", "\t=1"];
+        let texts = ["=1+2", "+x", "-", "@sum", "\t=1", "'=1", "''-2"];
         let others = ["-0.25", "+1", "-inf", "nad", "a=b", "", "'quoted", "1-2"];
         let row: Vec<String> = texts.iter().chain(&others).map(|&field| field.to_owned()).collect();
         let bytes = encode(&row, [row.as_slice()].into_iter()).unwrap();

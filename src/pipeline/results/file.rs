@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
@@ -11,6 +12,9 @@ use thiserror::Error;
 use super::table::{Columns, SEED};
 use crate::files::open_regular_or_inherited;
 use crate::pipeline::record::{RUN_FORMAT_VERSION, RunRecord, TaskRecord};
+
+/// The most bytes that are read of a table: the rest of a larger one is missing, which is an error.
+const LARGEST: u64 = 256 << 20;
 
 /// The error of a file without comparable results.
 #[derive(Debug, Diagnostic, Error)]
@@ -101,7 +105,7 @@ impl ResultsFile {
     /// Reads a results CSV.
     pub fn read_csv(path: &Path) -> Result<Self, ResultsFileError> {
         let no_table = |problem: String| ResultsFileError::NoTable { path: path.to_owned(), problem };
-        let mut reader = csv::Reader::from_reader(open(path)?);
+        let mut reader = csv::Reader::from_reader(open(path)?.take(LARGEST));
         let fields = |record: &csv::StringRecord| record.iter().map(super::csv::decoded).collect::<Vec<_>>();
         let header = fields(reader.headers().map_err(|error| no_table(error.to_string()))?);
         for needed in ["stage", SEED] {

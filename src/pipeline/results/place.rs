@@ -39,7 +39,7 @@ pub fn check_place(path: &Path) -> Result<(), RunError> {
 }
 
 /// What the CSV of a plan holds now, if the plan does not replace it by results of the same kind: a table of another
-/// pipeline or of other axes, or something else. It continues "the file holds".
+/// pipeline or of other axes, or no table. It continues "the file holds".
 ///
 /// Other values on the same axes are an edit of the manifest, and its table follows. More or fewer axes are another
 /// experiment.
@@ -48,7 +48,7 @@ pub fn other_results(plan: &Plan) -> Option<String> {
     if std::fs::metadata(path).map_or(true, |found| found.len() == 0) {
         return None;
     }
-    let Ok(file) = ResultsFile::read_csv(path) else { return Some("something else than results".to_owned()) };
+    let Ok(file) = ResultsFile::read_csv(path) else { return Some("no table of results".to_owned()) };
     let others: BTreeSet<&str> = file.values("pipeline").filter(|name| *name != plan.name()).collect();
     if let Some(other) = others.first() {
         return Some(format!("results of the pipeline `{other}`"));
@@ -62,11 +62,11 @@ pub fn other_results(plan: &Plan) -> Option<String> {
         _ => axes.iter().map(|axis| format!("`{axis}`")).collect::<Vec<_>>().join(", "),
     };
     if found != planned {
-        return Some(format!("results over other axes: {}, and not {}", listed(&found), listed(&planned)));
+        return Some(format!("results of other axes: {}; this run has {}", listed(&found), listed(&planned)));
     }
     match (file.varies(SEED) || Summary::path(path).exists(), seeds(plan)) {
-        (true, 0) => Some("results over several seeds, and not of one".to_owned()),
-        (false, 2..) => Some("results of one seed, and not over several".to_owned()),
+        (true, 0) => Some("results of several seeds; this run has one".to_owned()),
+        (false, 2..) => Some("results of one seed; this run has several".to_owned()),
         _ => None,
     }
 }

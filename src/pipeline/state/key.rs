@@ -108,7 +108,7 @@ impl<'a> Subject<'a> {
     /// Fails if an outside file or folder of the task has changed since it was read as `before`.
     pub fn check_unchanged(self, before: &[Source], store: &Store) -> Result<(), TaskError> {
         self.bound.sources().into_iter().zip(before).try_for_each(|(path, before)| {
-            let change = match store.source(&path) {
+            let change = match store.source_again(&path) {
                 Err(StoreError::SourceMissing(_)) => Some(Change::Content),
                 now => before.change(&now?),
             };

@@ -75,6 +75,9 @@ pub enum Mismatch {
     Metrics(String),
 }
 
+/// The most bytes of a lock file.
+const LARGEST: u64 = 256 << 20;
+
 impl Mismatch {
     /// Why a key differs, as far as it is known.
     pub fn reasons(&self) -> &[StaleReason] {
@@ -119,7 +122,7 @@ impl Lock {
 
     /// Reads a lock.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let lock: Self = serde_json::from_slice(&read_regular(path)?)?;
+        let lock: Self = serde_json::from_slice(&read_regular(path, LARGEST)?)?;
         let found = lock.format_version;
         if !(1..=FORMAT_VERSION).contains(&found) {
             return Err(io::Error::other(format!(

@@ -181,7 +181,8 @@ impl fmt::Display for StaleReason {
         match self {
             Self::NeverRan => f.write_str("it never ran"),
             Self::Interrupted { epoch: Some(epoch), step: Some(step) } => {
-                write!(f, "it was interrupted; the next run resumes after epoch {epoch}, step {step}")
+                write!(f, "it was interrupted; the next run resumes after epoch {epoch}")?;
+                if *step > 0 { write!(f, ", step {step}") } else { Ok(()) }
             }
             Self::Interrupted { .. } => {
                 f.write_str("it was interrupted; the next run resumes from its checkpoint")

@@ -125,7 +125,7 @@ impl Attempt<'_> {
         let (task, threads, memory) = (&self.job.label, self.job.threads, &self.local.memory);
         (self.report)(Report::Started { started: keyed.key });
         let file = match self.local.store.append_log(lock) {
-            // Somebody planted a link or a FIFO, which no task may write to.
+            // Somebody planted a link, which no task may write through.
             Err(error) if error.unfit() => return Err(error.into()),
             opened => opened,
         };
