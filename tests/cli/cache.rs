@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::workspace::{MANIFEST, Workspace};
+use super::workspace::{Ended, MANIFEST, Workspace};
 
 /// A workspace after a run.
 fn after_a_run() -> Workspace {
