@@ -84,7 +84,7 @@ fn other_files_on_a_full_disk_are_whole_or_as_they_were() {
     workspace.run(&format!("model export {model} theirs.pth")).with(0, &[]);
     let import = "model import theirs.pth ours.safetensors --model wrn-10-1 --image 16x16x3";
     run_on_a_full_disk(&workspace, 1, import).with(4, &["ours.safetensors"]);
-    run_on_a_full_disk(&workspace, 0, "init new/first.yaml").with(4, &["first.yaml"]);
+    run_on_a_full_disk(&workspace, 0, "init new/first.yaml").with(4, &["manifest.schema.json"]);
     assert_eq!(entries(workspace.root()), ["theirs.pth"]);
     workspace.run(import).with(0, &[]);
     workspace.run("init new/first.yaml").with(0, &[]);
