@@ -111,30 +111,41 @@ fn fill(scope: &mut dyn Scope, node: &Node, template: &Template, path: &str) -> 
 
 /// Fills in text with references in it. The place of the result is that of the text, not of the values.
 fn fill_text(scope: &mut dyn Scope, node: &Node, template: &Template, path: &str) -> Option<Node> {
-    let mut pieces = vec![];
+    let (mut pieces, mut nodes) = (vec![], 1);
     for piece in &template.pieces {
-        match piece {
-            Piece::Text(text) => push_text(&mut pieces, text),
+        let bytes = match piece {
+            Piece::Text(text) => push(&mut pieces, text),
             Piece::Reference(reference) => match scope.resolve(reference, path) {
                 Resolved::Value(value, text) => {
                     push_value(scope, &mut pieces, reference, &value, text, path)?
                 }
-                Resolved::Later => pieces.push(Piece::Reference(reference.clone())),
+                Resolved::Later => {
+                    pieces.push(Piece::Reference(reference.clone()));
+                    reference.place.span.len
+                }
                 Resolved::Failed => return None,
             },
+        };
+        // Each piece is paid for at once: a text of many references is large before it is complete.
+        if !scope.progress().budget.take_amount(std::mem::take(&mut nodes), bytes) {
+            let error = scope.progress().budget.report(path, &node.place);
+            scope.progress().errors.extend(error);
+            return None;
         }
     }
     let template = Template { pieces };
-    if !scope.progress().budget.take_amount(1, template.len()) {
-        let error = scope.progress().budget.report(path, &node.place);
-        scope.progress().errors.extend(error);
-        return None;
-    }
     let is_text = template.references().next().is_none();
     let kind = if is_text { NodeKind::Str(template.to_string()) } else { NodeKind::Template(template) };
     Some(Node { place: node.place.clone(), used_at: node.used_at.clone(), kind })
 }
 
+/// Appends text, and returns its bytes.
+fn push(pieces: &mut Vec<Piece>, text: &str) -> usize {
+    push_text(pieces, text);
+    text.len()
+}
+
+/// Appends a value, and returns the bytes of its text; `None` if it cannot be part of a text, which is reported.
 fn push_value(
     scope: &mut dyn Scope,
     pieces: &mut Vec<Piece>,
@@ -142,21 +153,23 @@ fn push_value(
     value: &Node,
     text: Option<String>,
     path: &str,
-) -> Option<()> {
+) -> Option<usize> {
     match (&value.kind, text) {
-        (_, Some(text)) => push_text(pieces, &text),
-        (NodeKind::Template(template), _) => pieces.extend(template.pieces.iter().cloned()),
+        (_, Some(text)) => Some(push(pieces, &text)),
+        (NodeKind::Template(template), _) => {
+            pieces.extend(template.pieces.iter().cloned());
+            Some(template.len())
+        }
         (NodeKind::Null | NodeKind::Seq(_) | NodeKind::Map(_), _) => {
             let message = format!("`{reference}` is {}, which cannot be part of a text", value.describe());
             let error = Diagnostic::new(path, &reference.place, message)
                 .with_related(&value.place, "its value")
                 .with_help(format!("write `{reference}` alone, or refer to a string or a number"));
             scope.progress().errors.push(error);
-            return None;
+            None
         }
-        _ => push_text(pieces, &value.to_text()),
+        _ => Some(push(pieces, &value.to_text())),
     }
-    Some(())
 }
 
 /// The name of the seed among the variables; no variable can have it.
@@ -169,6 +182,11 @@ pub(in crate::manifest) struct Variables<'n> {
     seed: Option<&'n Node>,
     /// The filled-in values.
     known: BTreeMap<String, Node>,
+    /// The variables with an error in them. What refers to them fails without another error: filling them in further would
+    /// multiply their references.
+    failed: HashSet<String>,
+    /// How often a reference led to one of them.
+    failures: usize,
     /// The variables that are being filled in, the outermost first.
     open: Vec<String>,
     progress: Progress,
@@ -178,8 +196,15 @@ impl<'n> Variables<'n> {
     /// Fills in all variables.
     pub(in crate::manifest) fn new(vars: &'n [Entry], seed: Option<&'n Node>) -> Self {
         let entries = vars.iter().map(|entry| (entry.key.value.as_str(), entry)).collect();
-        let mut variables =
-            Self { entries, seed, known: BTreeMap::new(), open: vec![], progress: Progress::new() };
+        let mut variables = Self {
+            entries,
+            seed,
+            known: BTreeMap::new(),
+            failed: HashSet::new(),
+            failures: 0,
+            open: vec![],
+            progress: Progress::new(),
+        };
         for entry in vars {
             variables.know(&entry.key.value, &entry.value, &join("vars", &entry.key.value));
         }
@@ -206,7 +231,11 @@ impl<'n> Variables<'n> {
             return known.clone();
         }
         self.open.push(name.to_owned());
+        let before = (self.progress.errors.len(), self.failures);
         let value = substitute(self, raw, path);
+        if (self.progress.errors.len(), self.failures) != before {
+            self.failed.insert(name.to_owned());
+        }
         self.open.pop();
         self.known.insert(name.to_owned(), value.clone());
         value
@@ -229,6 +258,10 @@ impl<'n> Variables<'n> {
             return Resolved::Failed;
         }
         let value = self.know(name, &entry.value, &join("vars", name));
+        if self.failed.contains(name) {
+            self.failures += 1;
+            return Resolved::Failed;
+        }
         match inside.iter().try_fold(&value, |value, step| value.child(step)) {
             Some(found) => Resolved::Value(found.clone(), None),
             None => {
