@@ -166,6 +166,9 @@ pub(super) fn run_file(named: &Path, cache: &Path) -> Option<PathBuf> {
     }
 }
 
+/// How often the file of a run is written before that counts as failed.
+const TRIES: usize = 5;
+
 /// The `run.json` of a run. It is written at the start and at the end. If it cannot be written, a warning is enough:
 /// nothing depends on it.
 pub(super) struct RunFile<'p> {
@@ -218,10 +221,12 @@ impl<'p> RunFile<'p> {
 
     fn write(&self, ui: &Ui) {
         let Some(path) = &self.folder else { return };
-        let written = match self.store.reopen_run_folder(path) {
+        let write = || match self.store.reopen_run_folder(path) {
             Ok(folder) => self.record.write(&folder).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
+        // A collector may remove the folder again before the file is in it.
+        let written = (1..TRIES).find_map(|_| write().ok()).map_or_else(write, Ok);
         if let Err(error) = written {
             ui.say(&format!("cannot write run.json in `{}`: {error}", path.display()));
         }
