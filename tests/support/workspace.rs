@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -101,6 +102,8 @@ impl Workspace {
         }
         command.env_remove(FAIL_POINT_VARIABLE).env_remove("RUST_BACKTRACE");
         command.env("XDG_CACHE_HOME", self.own());
+        // SAFETY: between fork and exec only `signal` is called, which is safe there.
+        unsafe { command.pre_exec(hear_signals) };
         command
     }
 
@@ -143,6 +146,15 @@ impl Workspace {
         let digest = record["outputs"][0]["digest"].as_str().unwrap();
         self.path("cache/v1/objects").join(&digest[..2]).join(digest)
     }
+}
+
+/// A shell in which the tests run in the background, or `nohup`, ignores signals that tests send, and children inherit it.
+fn hear_signals() -> std::io::Result<()> {
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+        // SAFETY: it sets the default action.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(())
 }
 
 /// Copies a file, or a folder with everything in it; their times are those of now.
