@@ -2,43 +2,52 @@
 
 use super::{LANES, padded};
 
-/// An NHWC image with a border of zeros one pixel wide, and one vector of slack at its end.
+/// An NHWC image with a border of zeros, and one vector of slack at its end. The border is one pixel wide at the top and
+/// on the left, and as wide as the reader needs at the bottom and on the right.
 ///
 /// Channels are stored as given (an input image has 3) or padded to whole vectors.
 #[derive(Clone, Debug, Default)]
 pub struct Bordered {
     values: Vec<f32>,
-    width: usize,
-    pitch: usize,
-    height: usize,
+    shape: [usize; 3],
+    /// Values from one row to the next.
+    row: usize,
 }
 
 impl Bordered {
-    /// Changes the shape. The border is zero; the inside keeps old values or is zero.
-    pub fn reshape(&mut self, height: usize, width: usize, pitch: usize) {
-        if (self.height, self.width, self.pitch) == (height, width, pitch) {
+    /// Changes the shape. `ends`: the width of the border at the bottom and on the right. The border is zero; the inside
+    /// keeps old values or is zero.
+    pub fn reshape(&mut self, height: usize, width: usize, pitch: usize, ends: [usize; 2]) {
+        let row = (1 + width + ends[1]) * pitch;
+        let len = (1 + height + ends[0]) * row + LANES;
+        if (self.shape, self.row, self.values.len()) == ([height, width, pitch], row, len) {
             return;
         }
-        (self.height, self.width, self.pitch) = (height, width, pitch);
+        (self.shape, self.row) = ([height, width, pitch], row);
         self.values.clear();
-        self.values.resize((height + 2) * (width + 2) * pitch + LANES, 0.0);
+        self.values.resize(len, 0.0);
+    }
+
+    fn inside(&self, y: usize) -> std::ops::Range<usize> {
+        let [_, width, pitch] = self.shape;
+        let start = (y + 1) * self.row + pitch;
+        start..start + width * pitch
     }
 
     /// The pixels of row `y`, without the border.
     pub fn row_mut(&mut self, y: usize) -> &mut [f32] {
-        let start = ((y + 1) * (self.width + 2) + 1) * self.pitch;
-        &mut self.values[start..start + self.width * self.pitch]
+        let inside = self.inside(y);
+        &mut self.values[inside]
     }
 
     /// The pixels of row `y`, without the border.
     pub fn row(&self, y: usize) -> &[f32] {
-        let start = ((y + 1) * (self.width + 2) + 1) * self.pitch;
-        &self.values[start..start + self.width * self.pitch]
+        &self.values[self.inside(y)]
     }
 
     /// Rows without the border.
     pub fn height(&self) -> usize {
-        self.height
+        self.shape[0]
     }
 
     /// All values, border and slack included.

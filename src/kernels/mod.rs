@@ -1,7 +1,7 @@
-//! Kernels for the CPU: convolution, normalization, residual sums, attention maps, over one NHWC image at a time.
+//! Kernels for the CPU: convolution of NHWC batches; normalization, residual sums and attention maps of one image.
 //!
-//! They know only plain `f32` slices: no graphs, no threads, no tensors. The caller distributes the images of a batch
-//! among threads.
+//! They know only plain `f32` slices: no graphs, no tensors. A convolution distributes its batch among the threads of the
+//! current pool; everything else is distributed by the caller, image by image.
 //!
 //! **Exactness.** The order of every sum depends only on the shapes, and every product is a fused multiply-add, so the
 //! results are the same bits at every [`Level`] and for any number of threads. Vectors run over output channels (never
@@ -10,6 +10,7 @@
 pub mod conv;
 pub mod image;
 pub mod pointwise;
+pub mod pool;
 mod simd;
 
 use std::sync::OnceLock;

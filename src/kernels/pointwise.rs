@@ -258,25 +258,21 @@ pub struct GradientParts<'a> {
 }
 
 compiled_for_each_level! {
-    /// Sums the gradient of a stored activation `x` in a bordered image.
-    pub fn settle(parts: GradientParts<'_>, x: &[f32], channels: usize, to: &mut Bordered) = settle_image
+    /// Sums the gradient of a stored activation `x`.
+    pub fn settle(parts: GradientParts<'_>, x: &[f32], channels: usize, to: &mut [f32]) = settle_image
 }
 
 #[inline(always)]
-unsafe fn settle_image<S: Simd>(parts: GradientParts<'_>, x: &[f32], channels: usize, to: &mut Bordered) {
-    check(channels, &[x, parts.plain.unwrap_or(x), parts.norm.map_or(x, |(gradient, _)| gradient)]);
+unsafe fn settle_image<S: Simd>(parts: GradientParts<'_>, x: &[f32], channels: usize, to: &mut [f32]) {
+    check(channels, &[x, to, parts.plain.unwrap_or(x), parts.norm.map_or(x, |(gradient, _)| gradient)]);
     assert!(parts.norm.is_none_or(|(_, abc)| abc.iter().all(|part| part.len() >= channels)));
     assert!(parts.attention.is_none_or(|(map, _)| map.len() * channels == x.len()));
-    let (height, row) = (to.height(), x.len() / to.height().max(1));
-    for y in 0..height {
-        let out = to.row_mut(y);
-        assert_eq!(out.len(), row);
-        for (pixel, out) in out.chunks_exact_mut(channels).enumerate() {
-            let pixel = y * (row / channels) + pixel;
-            for at in (0..channels).step_by(LANES) {
-                let i = pixel * channels + at;
-                // SAFETY: all images have the length of `x`, and `i + 16` is within it.
-                unsafe { S::store(out.as_mut_ptr().add(at), gradient_at::<S>(&parts, x, pixel, i, at)) }
+    for (pixel, to) in to.chunks_exact_mut(channels).enumerate() {
+        for at in (0..channels).step_by(LANES) {
+            // SAFETY: all images have the length of `x`, and a pixel has `channels` values.
+            unsafe {
+                let sum = gradient_at::<S>(&parts, x, pixel, pixel * channels + at, at);
+                S::store(to.as_mut_ptr().add(at), sum);
             }
         }
     }

@@ -9,11 +9,14 @@ pub const LANES: usize = 16;
 /// # Safety
 /// The methods must run on a processor that has the instructions; [`compiled_for_each_level`] ensures this. Pointers
 /// must be valid for 16 values, with any alignment.
-pub(super) trait Simd {
+pub trait Simd {
     /// Sixteen lanes.
     type V: Copy;
     /// The number of accumulators that fit into the registers, with one weight and one input value.
     const TILE: usize;
+    /// The rows of a product of matrices whose sums fit into the registers, and the blocks of 16 columns in each.
+    const ROWS: usize;
+    const BLOCKS: usize;
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
@@ -34,6 +37,8 @@ pub(super) struct Portable;
 impl Simd for Portable {
     type V = [f32; LANES];
     const TILE: usize = 4;
+    const ROWS: usize = 4;
+    const BLOCKS: usize = 1;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::V {
@@ -102,6 +107,8 @@ mod x86 {
     impl Simd for Avx2 {
         type V = (__m256, __m256);
         const TILE: usize = 6;
+        const ROWS: usize = 6;
+        const BLOCKS: usize = 1;
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self::V {
@@ -164,6 +171,8 @@ mod x86 {
     impl Simd for Avx512 {
         type V = __m512;
         const TILE: usize = 12;
+        const ROWS: usize = 14;
+        const BLOCKS: usize = 2;
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self::V {
@@ -214,42 +223,42 @@ mod x86 {
 
 /// Writes a safe function `$name(level, ...)` that runs the generic kernel `$kernel::<S>` compiled for `level`.
 macro_rules! compiled_for_each_level {
-    ($(#[$doc:meta])* $visible:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $kernel:ident) => {
+    ($(#[$doc:meta])* $visible:vis fn $name:ident$(<$g:ident: $bound:path>)?($($arg:ident: $type:ty),* $(,)?) = $kernel:ident) => {
         $(#[$doc])*
         // A kernel has as many operands as its formula.
         #[allow(clippy::too_many_arguments)]
-        $visible fn $name(level: $crate::kernels::Level, $($arg: $type),*) {
+        $visible fn $name$(<$g: $bound>)?(level: $crate::kernels::Level, $($arg: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
-                unsafe fn avx512($($arg: $type),*) {
+                unsafe fn avx512$(<$g: $bound>)?($($arg: $type),*) {
                     // SAFETY: compiled for the instructions that `Avx512` uses.
-                    unsafe { $kernel::<$crate::kernels::simd::Avx512>($($arg),*) }
+                    unsafe { $kernel::<$crate::kernels::simd::Avx512$(, $g)?>($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
-                unsafe fn avx2($($arg: $type),*) {
+                unsafe fn avx2$(<$g: $bound>)?($($arg: $type),*) {
                     // SAFETY: compiled for the instructions that `Avx2` uses.
-                    unsafe { $kernel::<$crate::kernels::simd::Avx2>($($arg),*) }
+                    unsafe { $kernel::<$crate::kernels::simd::Avx2$(, $g)?>($($arg),*) }
                 }
                 use $crate::kernels::Level;
                 let fma = is_x86_feature_detected!("fma");
                 match level {
                     Level::Avx512 if fma && is_x86_feature_detected!("avx512f") => {
                         // SAFETY: the processor has the instructions.
-                        return unsafe { avx512($($arg),*) };
+                        return unsafe { avx512$(::<$g>)?($($arg),*) };
                     }
                     Level::Avx2 if fma && is_x86_feature_detected!("avx2") => {
                         // SAFETY: the processor has the instructions.
-                        return unsafe { avx2($($arg),*) };
+                        return unsafe { avx2$(::<$g>)?($($arg),*) };
                     }
                     _ => {}
                 }
             }
             let _ = level;
             // SAFETY: `Portable` needs no special instructions.
-            unsafe { $kernel::<$crate::kernels::simd::Portable>($($arg),*) }
+            unsafe { $kernel::<$crate::kernels::simd::Portable$(, $g)?>($($arg),*) }
         }
     };
 }

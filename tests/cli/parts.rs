@@ -104,7 +104,7 @@ fn a_backend_has_results_of_its_own() {
     workspace.run(&format!("run {task} --backend candle")).with(0, &["4 cached"]);
     workspace.run(&format!("run {task} --dry-run")).with(0, &["1 to run, 3 pending"]);
     let status = workspace.run(&format!("status {task} --why")).with(0, &[]).stdout;
-    assert!(status.contains(r#"numerics: "cpu/f32/candle" -> "cpu/f32/kernels-2""#), "{status}");
+    assert!(status.contains(r#"numerics: "cpu/f32/candle" -> "cpu/f32/kernels-3""#), "{status}");
     workspace.run(&format!("run {task} --backend torch")).with(2, &["kernels, candle"]);
     let help = workspace.run("run --help").with(0, &[]).stdout;
     assert!(!help.contains("--backend"), "{help}");

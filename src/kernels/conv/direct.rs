@@ -6,8 +6,13 @@
 //! change the lists. The input gradient of stride 2 splits into four passes, one for each parity of row and column, so
 //! that there are no multiplications by inserted zeros.
 
+use std::sync::Arc;
+
+use super::algorithm::{Addend, Finish, Load};
+use super::sharing::{share, sum_groups, with_scratch};
 use super::{ConvShape, Convolution};
 use crate::kernels::image::Bordered;
+use crate::kernels::pool::Pool;
 use crate::kernels::simd::{LANES, Simd, compiled_for_each_level};
 use crate::kernels::{Level, padded};
 
@@ -122,6 +127,10 @@ impl Direct {
 }
 
 impl Convolution for Direct {
+    fn images_at_a_time(&self) -> usize {
+        1
+    }
+
     fn packed_len(&self) -> usize {
         let ConvShape { kernel, pitch, cout, .. } = self.shape;
         kernel * kernel * pitch * padded(cout)
@@ -132,7 +141,7 @@ impl Convolution for Direct {
     }
 
     /// Blocks of 16 output channels, each (kernel, kernel, in padded, 16).
-    fn pack_forward(&self, weight: &[f32], packed: &mut [f32]) {
+    fn pack_forward(&self, _level: Level, weight: &[f32], packed: &mut [f32]) {
         let ConvShape { cin, pitch, cout, kernel, .. } = self.shape;
         packed.fill(0.0);
         let depth = kernel * kernel * pitch;
@@ -147,7 +156,7 @@ impl Convolution for Direct {
     }
 
     /// Blocks of 16 input channels, each (taps in the order of the passes, out padded, 16).
-    fn pack_backward(&self, weight: &[f32], packed: &mut [f32]) {
+    fn pack_backward(&self, _level: Level, weight: &[f32], packed: &mut [f32]) {
         let ConvShape { cin, cout, kernel, stride, .. } = self.shape;
         packed.fill(0.0);
         let (out_pitch, depth) = (padded(cout), kernel * kernel * padded(cout));
@@ -164,44 +173,77 @@ impl Convolution for Direct {
     fn forward(
         &self,
         level: Level,
-        _room: &mut Vec<f32>,
-        input: &Bordered,
+        input: Load<'_>,
         packed: &[f32],
-        addend: Option<&[f32]>,
+        addend: Addend<'_>,
         output: &mut [f32],
+        finish: Finish<'_>,
     ) {
-        convolve(level, &self.forward, input, packed, addend, output);
+        let image = self.shape.out_height() * self.shape.out_width() * padded(self.shape.cout);
+        share(output, image, 1, addend, finish, |i, output, addend| {
+            with_scratch(|scratch| {
+                self.load_input(input, i, &mut scratch.input);
+                convolve(level, &self.forward, &scratch.input, packed, addend, output);
+            });
+        });
     }
 
     fn backward(
         &self,
         level: Level,
-        _room: &mut Vec<f32>,
-        gradient: &Bordered,
+        gradient: Load<'_>,
         packed: &[f32],
-        adds: bool,
+        addend: Addend<'_>,
         output: &mut [f32],
+        finish: Finish<'_>,
     ) {
-        for pass in &self.backward {
-            if adds {
-                convolve_onto(level, pass, gradient, packed, output);
-            } else {
-                convolve(level, pass, gradient, packed, None, output);
-            }
-        }
+        let image = self.shape.height * self.shape.width * padded(self.shape.pitch);
+        share(output, image, 1, addend, finish, |i, output, addend| {
+            with_scratch(|scratch| {
+                self.load_gradient(gradient, i, &mut scratch.gradient);
+                for pass in &self.backward {
+                    convolve(level, pass, &scratch.gradient, packed, addend, output);
+                }
+            });
+        });
     }
 
     fn weight_gradient(
         &self,
         level: Level,
-        _room: &mut Vec<f32>,
-        input: &Bordered,
-        gradient: &Bordered,
-        packed: &mut [f32],
+        pool: &Arc<Pool>,
+        batch: usize,
+        input: Load<'_>,
+        gradient: Load<'_>,
+        of_weight: &mut [f32],
     ) {
-        weight_gradient(level, self, input, gradient, packed);
+        let total = sum_groups(pool, batch, self.packed_len(), |images, sum| {
+            for image in images {
+                with_scratch(|scratch| {
+                    self.load_input(input, image, &mut scratch.input);
+                    self.load_gradient(gradient, image, &mut scratch.gradient);
+                    weight_gradient(level, self, &scratch.input, &scratch.gradient, sum);
+                });
+            }
+        });
+        self.unpack_gradient(&total, of_weight);
+    }
+}
+
+impl Direct {
+    fn load_input(&self, load: Load<'_>, image: usize, to: &mut Bordered) {
+        let ConvShape { height, width, pitch, .. } = self.shape;
+        to.reshape(height, width, pitch, [1, 1]);
+        load(image, to);
     }
 
+    fn load_gradient(&self, load: Load<'_>, image: usize, to: &mut Bordered) {
+        let shape = self.shape;
+        to.reshape(shape.out_height(), shape.out_width(), padded(shape.cout), [1, 1]);
+        load(image, to);
+    }
+
+    /// Adds a packed weight gradient to one in the layout (kernel, kernel, in, out).
     fn unpack_gradient(&self, packed: &[f32], gradient: &mut [f32]) {
         let ConvShape { cin, pitch, cout, kernel, .. } = self.shape;
         let depth = kernel * kernel * pitch;
@@ -228,17 +270,10 @@ fn packed_tap(kernel: usize, stride: usize, ky: usize, kx: usize) -> usize {
 }
 
 compiled_for_each_level! {
-    /// Runs a pass over one image: `output = sums (+ addend)`.
+    /// Runs a pass over one image: `output = sums + addend`.
     ///
-    /// `packed` is the weight from [`Direct::pack_forward`] or [`Direct::pack_backward`]; `addend` has the layout of
-    /// `output` and is added last.
-    fn convolve(pass: &Pass, input: &Bordered, packed: &[f32], addend: Option<&[f32]>, output: &mut [f32]) =
-        convolve_image
-}
-
-compiled_for_each_level! {
-    /// Runs a pass whose result is added to `output`.
-    fn convolve_onto(pass: &Pass, input: &Bordered, packed: &[f32], output: &mut [f32]) = convolve_onto_image
+    /// `packed` is the weight from [`Direct::pack_forward`] or [`Direct::pack_backward`].
+    fn convolve(pass: &Pass, input: &Bordered, packed: &[f32], addend: Addend<'_>, output: &mut [f32]) = convolve_image
 }
 
 #[inline(always)]
@@ -246,22 +281,22 @@ unsafe fn convolve_image<S: Simd>(
     pass: &Pass,
     input: &Bordered,
     packed: &[f32],
-    addend: Option<&[f32]>,
+    addend: Addend<'_>,
     output: &mut [f32],
 ) {
     pass.check(input, packed, output);
-    assert!(addend.is_none_or(|addend| addend.len() >= output.len()));
-    let addend = addend.map_or(std::ptr::null(), <[f32]>::as_ptr);
-    // SAFETY: `check` has seen that all offsets of the pass lie inside the slices.
-    unsafe { all_tiles::<S>(pass, input.values().as_ptr(), packed.as_ptr(), addend, output.as_mut_ptr()) }
-}
-
-#[inline(always)]
-unsafe fn convolve_onto_image<S: Simd>(pass: &Pass, input: &Bordered, packed: &[f32], output: &mut [f32]) {
-    pass.check(input, packed, output);
-    let output = output.as_mut_ptr();
-    // SAFETY: as above; each output value is read before it is written, by the same tile.
-    unsafe { all_tiles::<S>(pass, input.values().as_ptr(), packed.as_ptr(), output, output) }
+    let y = output.as_mut_ptr();
+    let addend = match addend {
+        Addend::Nothing => std::ptr::null(),
+        Addend::Batch(batch) => {
+            assert_eq!(batch.len(), output.len(), "an addend has the size of the output");
+            batch.as_ptr()
+        }
+        Addend::Output => y.cast_const(),
+    };
+    // SAFETY: `check` has seen that all offsets of the pass lie inside the slices; each output value is read as an addend
+    // before it is written, by the same tile.
+    unsafe { all_tiles::<S>(pass, input.values().as_ptr(), packed.as_ptr(), addend, y) }
 }
 
 impl Pass {

@@ -1,27 +1,22 @@
 //! The backward pass over a batch, layer by layer from the end.
 //!
-//! Each convolution needs one pass over the images. The pass sums the gradient of the output (with batch norm's own
-//! gradient) in a bordered scratch image. It multiplies this with the input for the weight's gradient, and with the
-//! weight for the input's gradient. It gates the latter by ReLU and sums it for the previous batch norm. Gradients of
-//! whole activations are stored once.
+//! For each convolution, the gradient of its output is summed first (with batch norm's own gradient). It is multiplied
+//! with the input for the weight's gradient, and with the weight for the input's gradient. The latter is gated by ReLU
+//! and summed for the previous batch norm while each image is in the cache.
 
 use std::collections::HashMap;
 
 use rayon::prelude::*;
 
 use super::super::Mode;
-use super::forward::{Saved, Scratch, Setting, image_of, with_scratch};
+use super::forward::{Saved, Setting, image_of};
 use super::norm;
 use super::plan::{Make, Step};
-use super::pool::Pooled;
-use crate::kernels::conv::Convolution;
+use crate::kernels::conv::{Addend, Convolution, Finish};
 use crate::kernels::image::Bordered;
 use crate::kernels::padded;
 use crate::kernels::pointwise::{self, GradientParts};
-
-/// The number of images whose weight gradients are summed first. It is fixed, so that sums do not depend on the number
-/// of threads.
-const GROUP: usize = 8;
+use crate::kernels::pool::Pooled;
 
 /// The requested gradients.
 #[derive(Clone, Copy, Debug)]
@@ -146,23 +141,32 @@ impl<'a> Backward<'a> {
         self.result[range.clone()].iter().any(|&g| g != 0.0).then_some((range, relu))
     }
 
-    /// Sums one image's gradient of a stored activation.
-    fn settle(&self, parts: &Parts, buffer: usize, i: usize, to: &mut Bordered) {
+    /// Sums the gradient of a stored activation over its readers.
+    fn settle(&mut self, buffer: usize) -> Pooled {
+        let parts = self.take_parts(buffer);
         let of = &self.setting.plan.buffers[buffer];
-        let at = i * of.len()..(i + 1) * of.len();
-        let map = |(range, relu): &(std::ops::Range<usize>, bool)| {
-            (&self.result[range.clone()][i * of.pixels()..(i + 1) * of.pixels()], *relu)
-        };
-        let parts = GradientParts {
-            plain: parts.plain.as_ref().map(|plain| &plain[at.clone()]),
-            norm: parts
-                .norm
-                .as_ref()
-                .map(|(view, abc)| (&view[at.clone()], abc.each_ref().map(Vec::as_slice))),
-            attention: parts.attention.as_ref().map(map),
-        };
-        to.reshape(of.shape.height, of.shape.width, of.pitch);
-        pointwise::settle(self.setting.level, parts, self.image(buffer, i), of.pitch, to);
+        // Nothing but one reader's gradient: that is the sum.
+        if let Parts { norm: None, attention: None, plain: Some(_) } = &parts {
+            return parts.plain.unwrap_or_else(|| self.setting.pool.take(0));
+        }
+        let mut settled = self.setting.pool.take(self.saved.batch * of.len());
+        let this = &*self;
+        settled.par_chunks_exact_mut(of.len()).enumerate().for_each(|(i, to)| {
+            let at = i * of.len()..(i + 1) * of.len();
+            let map = |(range, relu): &(std::ops::Range<usize>, bool)| {
+                (&this.result[range.clone()][i * of.pixels()..(i + 1) * of.pixels()], *relu)
+            };
+            let parts = GradientParts {
+                plain: parts.plain.as_ref().map(|plain| &plain[at.clone()]),
+                norm: parts
+                    .norm
+                    .as_ref()
+                    .map(|(view, abc)| (&view[at.clone()], abc.each_ref().map(Vec::as_slice))),
+                attention: parts.attention.as_ref().map(map),
+            };
+            pointwise::settle(this.setting.level, parts, this.image(buffer, i), of.pitch, to);
+        });
+        settled
     }
 
     /// Differentiates a convolution.
@@ -176,71 +180,44 @@ impl<'a> Backward<'a> {
         addend: Option<usize>,
     ) {
         let (setting, batch) = (self.setting, self.saved.batch);
-        let parts = self.take_parts(step.output);
+        let gradient = self.settle(step.output);
         let (out_len, source) = (setting.plan.buffers[step.output].len(), setting.plan.views[input].buffer);
-        let mut kept = addend.map(|_| setting.pool.take(batch * out_len));
-        let groups = batch.div_ceil(GROUP);
-        let packed_len = conv.packed_len();
-        let mut shares = self.wanted.theta.then(|| setting.pool.zeros(groups * packed_len));
+        let load = |i: usize, to: &mut Bordered| {
+            pointwise::load_image(&gradient[i * out_len..(i + 1) * out_len], to);
+        };
+        if self.wanted.theta {
+            let (saved, images, len) = (self.saved, self.images, setting.plan.buffers[source].len());
+            let load_input = |i: usize, to: &mut Bordered| {
+                let image = image_of(&saved.activations, images, source, len, i);
+                setting.load(input, image, &saved.coefficients, to);
+            };
+            let of_weight = &mut self.gradients.theta[setting.graph.theta[weight].range()];
+            conv.weight_gradient(setting.level, setting.pool, batch, &load_input, &load, of_weight);
+        }
         let target = Target::new(self, index, input, weight, conv);
-        let (target_len, mut target_values, mut sums) = target.buffers(self);
-
-        let shared = split_optional(shares.as_deref_mut(), packed_len, groups);
-        let keeps = split_optional(kept.as_deref_mut(), GROUP * out_len, groups);
-        let targets = split_optional(target_values.as_deref_mut(), GROUP * target_len, groups);
-        let sum_len = 2 * setting.plan.buffers[source].pitch;
-        let summed = split_optional(sums.as_deref_mut(), GROUP * sum_len, groups);
-        let groups = shared.zip(keeps).zip(targets).zip(summed);
-        let this = &*self;
-        groups.enumerate().for_each(|(group, (((mut share, mut keep), mut to), mut sums))| {
-            for (k, i) in (group * GROUP..batch.min((group + 1) * GROUP)).enumerate() {
-                with_scratch(|scratch| {
-                    this.settle(&parts, step.output, i, &mut scratch.gradient);
-                    if let Some(keep) = keep.as_deref_mut() {
-                        copy_inside(&scratch.gradient, &mut keep[k * out_len..(k + 1) * out_len]);
-                    }
-                    let x = this.image(source, i);
-                    if let Some(share) = share.as_deref_mut() {
-                        let Scratch { input: reads, gradient, room } = scratch;
-                        setting.load(input, x, &this.saved.coefficients, reads);
-                        conv.weight_gradient(setting.level, room, reads, gradient, share);
-                    }
-                    if let Some(to) = to.as_deref_mut() {
-                        let to = &mut to[k * target_len..(k + 1) * target_len];
-                        let sums = sums.as_deref_mut().map(|sums| &mut sums[k * sum_len..(k + 1) * sum_len]);
-                        target.image(this, scratch, x, to, sums);
-                    }
-                });
-            }
-        });
-        if let Some(shares) = shares {
-            let theta = &mut self.gradients.theta[setting.graph.theta[weight].range()];
-            conv.unpack_gradient(&sum_groups_of(&shares, packed_len), theta);
+        if target.wanted {
+            let (mut to, mut sums) = target.buffers(self);
+            let this = &*self;
+            let gate = |i: usize, to: &mut [f32], sums: &mut [f32]| {
+                if target.completes {
+                    this.gate(input, this.image(source, i), to, sums);
+                }
+            };
+            let addend = if target.adds { Addend::Output } else { Addend::Nothing };
+            let finish = Finish { results: &mut sums, work: &gate };
+            conv.backward(setting.level, &load, &target.packed, addend, &mut to, finish);
+            self.store_target(index, input, to, Some(sums));
         }
-        if let (Some(buffer), Some(kept)) = (addend, kept) {
-            self.add_plain(buffer, kept);
+        if let Some(buffer) = addend {
+            self.add_plain(buffer, gradient);
         }
-        self.store_target(index, input, target_values, sums);
     }
 
     /// Differentiates a sum of two views.
     fn add(&mut self, index: usize, step: &Step, a: usize, b: usize) {
-        let (setting, batch) = (self.setting, self.saved.batch);
-        let parts = self.take_parts(step.output);
-        let len = setting.plan.buffers[step.output].len();
-        let mut gradients = [a, b].map(|_| setting.pool.take(batch * len));
-        let [first, second] = &mut gradients;
-        let this = &*self;
-        first.par_chunks_exact_mut(len).zip(second.par_chunks_exact_mut(len)).enumerate().for_each(
-            |(i, (first, second))| {
-                with_scratch(|scratch| {
-                    this.settle(&parts, step.output, i, &mut scratch.gradient);
-                    copy_inside(&scratch.gradient, first);
-                    second.copy_from_slice(first);
-                });
-            },
-        );
-        let [first, second] = gradients;
+        let first = self.settle(step.output);
+        let mut second = self.setting.pool.take(first.len());
+        second.copy_from_slice(&first);
         self.deliver(a, index, first);
         self.deliver(b, index, second);
     }
@@ -265,7 +242,7 @@ impl<'a> Backward<'a> {
                 .for_each(|(i, (gradient, sums))| this.gate(view, this.image(of.buffer, i), gradient, sums));
             sums
         });
-        self.store_target(reader, view, Some(gradient), sums);
+        self.store_target(reader, view, gradient, sums);
     }
 
     /// Gates one image's gradient of a view by its ReLU and sums it for its batch norm.
@@ -280,8 +257,7 @@ impl<'a> Backward<'a> {
     }
 
     /// Keeps a view's gradient. With its sums, differentiates its batch norm.
-    fn store_target(&mut self, reader: usize, view: usize, gradient: Option<Pooled>, sums: Option<Pooled>) {
-        let Some(gradient) = gradient else { return };
+    fn store_target(&mut self, reader: usize, view: usize, gradient: Pooled, sums: Option<Pooled>) {
         let of = self.setting.plan.views[view];
         if of.buffer == 0 {
             return self.keep_images(&gradient);
@@ -334,9 +310,8 @@ struct Parts {
 }
 
 /// The destination of a convolution's input gradient.
-struct Target<'c> {
+struct Target {
     view: usize,
-    conv: &'c dyn Convolution,
     packed: Pooled,
     wanted: bool,
     /// Whether to add to an earlier contribution.
@@ -345,85 +320,33 @@ struct Target<'c> {
     completes: bool,
 }
 
-impl<'c> Target<'c> {
-    fn new(pass: &Backward<'_>, index: usize, view: usize, weight: usize, conv: &'c dyn Convolution) -> Self {
-        let (plan, graph) = (pass.setting.plan, pass.setting.graph);
+impl Target {
+    fn new(pass: &Backward<'_>, index: usize, view: usize, weight: usize, conv: &dyn Convolution) -> Self {
+        let Setting { plan, graph, pool, level } = pass.setting;
         let of = plan.views[view];
         let wanted = of.buffer != 0 || pass.wanted.images;
         let adds =
             if of.is_plain() { pass.plain.contains_key(&of.buffer) } else { pass.views.contains_key(&view) };
-        let mut packed = pass.setting.pool.take(if wanted { conv.packed_backward_len() } else { 0 });
+        let mut packed = pool.take(if wanted { conv.packed_backward_len() } else { 0 });
         if wanted {
-            conv.pack_backward(&pass.theta[graph.theta[weight].range()], &mut packed);
+            conv.pack_backward(level, &pass.theta[graph.theta[weight].range()], &mut packed);
         }
-        Self {
-            view,
-            conv,
-            packed,
-            wanted,
-            adds,
-            completes: !of.is_plain() && plan.first_reader[view] == index,
-        }
+        let completes = !of.is_plain() && plan.first_reader[view] == index;
+        Self { view, packed, wanted, adds, completes }
     }
 
-    /// The length of an image's gradient, the batch's gradient so far, and space for sums.
-    fn buffers(&self, pass: &mut Backward<'_>) -> (usize, Option<Pooled>, Option<Pooled>) {
+    /// The batch's gradient so far, and space for sums.
+    fn buffers(&self, pass: &mut Backward<'_>) -> (Pooled, Pooled) {
         let of = pass.setting.plan.views[self.view];
         let buffer = &pass.setting.plan.buffers[of.buffer];
         let (batch, pool) = (pass.saved.batch, pass.setting.pool);
-        let len = buffer.pixels() * padded(buffer.pitch);
         let before =
             if of.is_plain() { pass.plain.remove(&of.buffer) } else { pass.views.remove(&self.view) };
-        let values = self.wanted.then(|| before.unwrap_or_else(|| pool.take(batch * len)));
-        (len, values, self.completes.then(|| pool.take(batch * 2 * buffer.pitch)))
+        let values = before.unwrap_or_else(|| pool.take(batch * buffer.pixels() * padded(buffer.pitch)));
+        (values, pool.take(if self.completes { batch * 2 * buffer.pitch } else { 0 }))
     }
-
-    /// Computes one image's gradient; gates and sums it if it is complete.
-    fn image(
-        &self,
-        pass: &Backward<'_>,
-        scratch: &mut Scratch,
-        x: &[f32],
-        to: &mut [f32],
-        sums: Option<&mut [f32]>,
-    ) {
-        let Scratch { gradient, room, .. } = scratch;
-        self.conv.backward(pass.setting.level, room, gradient, &self.packed, self.adds, to);
-        if let Some(sums) = sums {
-            pass.gate(self.view, x, to, sums);
-        }
-    }
-}
-
-/// Splits a batch into groups of `len` values for parallel work, or returns as many `None`s.
-fn split_optional(
-    values: Option<&mut [f32]>,
-    len: usize,
-    groups: usize,
-) -> impl IndexedParallelIterator<Item = Option<&mut [f32]>> {
-    let mut parts: Vec<Option<&mut [f32]>> = match values {
-        Some(values) => values.chunks_mut(len.max(1)).map(Some).collect(),
-        None => vec![],
-    };
-    parts.resize_with(groups, || None);
-    parts.into_par_iter()
-}
-
-/// Sums the groups' weight gradients in the order of the groups.
-fn sum_groups_of(shares: &[f32], len: usize) -> Vec<f32> {
-    let mut sum = vec![0.0; len];
-    shares.chunks_exact(len).for_each(|share| add_onto(&mut sum, share));
-    sum
 }
 
 fn add_onto(to: &mut [f32], from: &[f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-}
-
-/// Copies a bordered image without its border.
-fn copy_inside(from: &Bordered, to: &mut [f32]) {
-    let row = to.len() / from.height();
-    for (y, to) in to.chunks_exact_mut(row).enumerate() {
-        to.copy_from_slice(from.row(y));
-    }
 }

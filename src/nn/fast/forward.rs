@@ -1,6 +1,5 @@
-//! The forward pass: over a batch, layer by layer, with everything kept for the backward pass; or image by image.
+//! The forward pass over a batch, layer by layer: with everything kept for the backward pass, or nothing.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -9,8 +8,9 @@ use super::super::Mode;
 use super::super::graph::Graph;
 use super::norm::{self, Coefficients};
 use super::plan::{Make, Plan, Step};
-use super::pool::{Pool, Pooled};
+use crate::kernels::conv::{Addend, Finish, share};
 use crate::kernels::image::Bordered;
+use crate::kernels::pool::{Pool, Pooled};
 use crate::kernels::{Level, pointwise};
 
 /// The inputs of every pass.
@@ -20,24 +20,6 @@ pub(super) struct Setting<'a> {
     pub plan: &'a Plan,
     pub pool: &'a Arc<Pool>,
     pub level: Level,
-}
-
-/// A thread's bordered images: the input of a convolution and, in the backward pass, the gradient of its output.
-#[derive(Default)]
-pub(super) struct Scratch {
-    pub input: Bordered,
-    pub gradient: Bordered,
-    /// For the convolution's own use.
-    pub room: Vec<f32>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// Lends the thread's scratch images.
-pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-    SCRATCH.with_borrow_mut(work)
 }
 
 /// The results of a forward pass over a batch that the backward pass needs.
@@ -60,7 +42,7 @@ pub(super) fn pack(setting: &Setting<'_>, step: &Step, theta: &[f32]) -> Pooled 
     match &step.make {
         Make::Conv { weight, conv, .. } => {
             let mut packed = setting.pool.take(conv.packed_len());
-            conv.pack_forward(&theta[setting.graph.theta[*weight].range()], &mut packed);
+            conv.pack_forward(setting.level, &theta[setting.graph.theta[*weight].range()], &mut packed);
             packed
         }
         Make::Add { .. } => setting.pool.take(0),
@@ -79,29 +61,23 @@ impl Setting<'_> {
             let buffer = &buffers[step.output];
             let packed = pack(self, step, theta);
             let mut output = self.pool.take(batch * buffer.len());
-            let make = |i: usize, output: &mut [f32]| {
-                let image = |of: usize| image_of(&activations, images, of, buffers[of].len(), i);
-                self.make(step, &packed, &coefficients, &image, output);
+            let norm = buffer.norm.filter(|_| mode == Mode::Train);
+            let mut sums = self.pool.take(norm.map_or(0, |_| batch * 2 * buffer.pitch));
+            let statistics = |_: usize, image: &mut [f32], sums: &mut [f32]| {
+                if norm.is_some() {
+                    pointwise::statistics(self.level, image, buffer.pitch, sums);
+                }
             };
-            match buffer.norm.filter(|_| mode == Mode::Train) {
-                None => {
-                    output.par_chunks_exact_mut(buffer.len()).enumerate().for_each(|(i, out)| make(i, out));
-                }
-                Some(norm) => {
-                    let mut sums = self.pool.take(batch * 2 * buffer.pitch);
-                    let outputs = output.par_chunks_exact_mut(buffer.len());
-                    outputs.zip(sums.par_chunks_exact_mut(2 * buffer.pitch)).enumerate().for_each(
-                        |(i, (out, sums))| {
-                            make(i, out);
-                            pointwise::statistics(self.level, out, buffer.pitch, sums);
-                        },
-                    );
-                    coefficients[norm] = self.normalise(norm, &sums, &output, theta, &mut state);
-                }
+            let finish = Finish { results: &mut sums, work: &statistics };
+            let all = |of: usize| if of == 0 { images } else { &activations[of][..] };
+            self.make(step, &packed, &coefficients, &all, &mut output, finish);
+            if let Some(norm) = norm {
+                coefficients[norm] = self.normalise(norm, &sums, &output, theta, &mut state);
             }
             activations.push(output);
         }
-        let (result, pooled) = self.finish(theta, images, &activations, &coefficients, batch);
+        let all = |of: usize| if of == 0 { images } else { &activations[of][..] };
+        let (result, pooled) = self.finish(theta, &all, &coefficients, batch);
         Saved { batch, mode, activations, coefficients, pooled, state, result }
     }
 
@@ -141,42 +117,51 @@ impl Setting<'_> {
         Coefficients::new(&moments[0], &moments[1], gamma, beta, buffer.pitch)
     }
 
-    /// Makes one image's stored activation.
+    /// Makes a batch's stored activation. `all`: the batch's activation of a buffer.
     fn make<'b>(
         &self,
         step: &Step,
         packed: &[f32],
         coefficients: &[Coefficients],
-        image: &dyn Fn(usize) -> &'b [f32],
+        all: &(dyn Fn(usize) -> &'b [f32] + Sync),
         output: &mut [f32],
+        finish: Finish<'_>,
     ) {
         match &step.make {
-            Make::Conv { input, conv, addend, .. } => with_scratch(|scratch| {
+            Make::Conv { input, conv, addend, .. } => {
                 let source = self.plan.views[*input].buffer;
-                self.load(*input, image(source), coefficients, &mut scratch.input);
-                let addend = addend.map(image);
-                conv.forward(self.level, &mut scratch.room, &scratch.input, packed, addend, output);
-            }),
+                let len = self.plan.buffers[source].len();
+                let source = all(source);
+                let load = |i: usize, to: &mut Bordered| {
+                    self.load(*input, &source[i * len..(i + 1) * len], coefficients, to);
+                };
+                let addend = addend.map_or(Addend::Nothing, |addend| Addend::Batch(all(addend)));
+                conv.forward(self.level, &load, packed, addend, output, finish);
+            }
             Make::Add { a, b } => {
-                let [a, b] = [*a, *b].map(|view| (self.plan.views[view], self.view(view, coefficients)));
-                let pitch = self.plan.buffers[step.output].pitch;
-                pointwise::add_views(
-                    self.level,
-                    image(a.0.buffer),
-                    a.1,
-                    image(b.0.buffer),
-                    b.1,
-                    pitch,
-                    output,
-                );
+                let [a, b] =
+                    [*a, *b].map(|view| (all(self.plan.views[view].buffer), self.view(view, coefficients)));
+                let buffer = &self.plan.buffers[step.output];
+                let sum = |i: usize, output: &mut [f32], _: Addend<'_>| {
+                    let at = i * buffer.len()..(i + 1) * buffer.len();
+                    pointwise::add_views(
+                        self.level,
+                        &a.0[at.clone()],
+                        a.1,
+                        &b.0[at],
+                        b.1,
+                        buffer.pitch,
+                        output,
+                    );
+                };
+                share(output, buffer.len(), 1, Addend::Nothing, finish, sum);
             }
         }
     }
 
-    /// Loads one image of a view with a border.
+    /// Loads one image of a view into a bordered one.
     pub fn load(&self, view: usize, image: &[f32], coefficients: &[Coefficients], to: &mut Bordered) {
         let buffer = &self.plan.buffers[self.plan.views[view].buffer];
-        to.reshape(buffer.shape.height, buffer.shape.width, buffer.pitch);
         if self.plan.views[view].is_plain() {
             pointwise::load_image(image, to);
         } else {
@@ -194,11 +179,10 @@ impl Setting<'_> {
     }
 
     /// Logits and attention maps of a batch, and the averages behind the logits.
-    fn finish(
+    fn finish<'b>(
         &self,
         theta: &[f32],
-        images: &[f32],
-        activations: &[Pooled],
+        all: &(dyn Fn(usize) -> &'b [f32] + Sync),
         coefficients: &[Coefficients],
         batch: usize,
     ) -> (Vec<f32>, Pooled) {
@@ -209,7 +193,7 @@ impl Setting<'_> {
         let (logits, mut maps) = result.split_at_mut(batch * classes);
         let pitch = pooled.len() / batch.max(1);
         let source = self.plan.views[self.plan.head.input].buffer;
-        let image = |of: usize, i: usize| image_of(activations, images, of, buffers[of].len(), i);
+        let image = |of: usize, i: usize| &all(of)[i * buffers[of].len()..(i + 1) * buffers[of].len()];
         logits
             .par_chunks_exact_mut(classes)
             .zip(pooled.par_chunks_exact_mut(pitch))
@@ -252,51 +236,61 @@ impl Setting<'_> {
         }
     }
 
-    /// Runs images one by one, each through all layers while its activations are in the cache. Keeps no activations.
+    /// Runs images through all layers and keeps no activation longer than it is read.
+    ///
+    /// Groups of images run side by side: as few images as the convolutions need to be fast, so that their activations
+    /// stay in the cache.
     ///
     /// Batch norm uses the running statistics. Returns logits of all images, then each tap's maps.
     pub fn infer(&self, theta: &[f32], state: &[f32], images: &[f32]) -> Vec<f32> {
-        let buffers = &self.plan.buffers;
-        let batch = images.len() / buffers[0].len();
         let coefficients = self.coefficients(theta, state);
         let packed: Vec<Pooled> = self.plan.steps.iter().map(|step| pack(self, step, theta)).collect();
-        let per_image = self.plan.result_len(self.graph);
-        let mut by_image = self.pool.take(batch * per_image);
-        let one = images.par_chunks_exact(buffers[0].len()).zip(by_image.par_chunks_exact_mut(per_image));
-        one.for_each_init(
-            || buffers.iter().map(|buffer| self.pool.take(buffer.len())).collect::<Vec<_>>(),
-            |activations, (image, result)| {
-                for (step, packed) in self.plan.steps.iter().zip(&packed) {
-                    let (before, rest) = activations.split_at_mut(step.output);
-                    let read = |of: usize| if of == 0 { image } else { &before[of][..] };
-                    self.make(step, packed, &coefficients, &read, &mut rest[0]);
-                }
-                let (logits, mut maps) = result.split_at_mut(self.graph.classes());
-                let source = self.plan.views[self.plan.head.input].buffer;
-                let mut mean = self.pool.take(buffers[source].pitch);
-                self.head(theta, &activations[source], &coefficients, &mut mean, logits);
-                for &tap in &self.plan.taps {
-                    let (map, rest) = maps.split_at_mut(buffers[tap].pixels());
-                    self.attention(tap, &activations[tap], map);
-                    maps = rest;
-                }
-            },
-        );
-        self.gather(&by_image, batch)
+        let groups: Vec<Vec<f32>> = images
+            .par_chunks(self.plan.images_at_a_time() * self.plan.buffers[0].len())
+            .map(|images| self.infer_group(theta, &coefficients, &packed, images))
+            .collect();
+        self.gather(&groups, images.len() / self.plan.buffers[0].len())
     }
 
-    /// Reorders results by image to logits of all images, then each tap's maps.
-    fn gather(&self, by_image: &[f32], batch: usize) -> Vec<f32> {
+    fn infer_group(
+        &self,
+        theta: &[f32],
+        coefficients: &[Coefficients],
+        packed: &[Pooled],
+        images: &[f32],
+    ) -> Vec<f32> {
+        let buffers = &self.plan.buffers;
+        let batch = images.len() / buffers[0].len();
+        let mut activations: Vec<Option<Pooled>> = vec![None];
+        for (index, (step, packed)) in self.plan.steps.iter().zip(packed).enumerate() {
+            let mut output = self.pool.take(batch * buffers[step.output].len());
+            let all =
+                |of: usize| if of == 0 { images } else { activations[of].as_deref().unwrap_or_default() };
+            self.make(step, packed, coefficients, &all, &mut output, Finish::nothing());
+            activations.push(Some(output));
+            for (buffer, activation) in activations.iter_mut().enumerate() {
+                if self.plan.last_reader[buffer] == index {
+                    *activation = None;
+                }
+            }
+        }
+        let all = |of: usize| if of == 0 { images } else { activations[of].as_deref().unwrap_or_default() };
+        self.finish(theta, &all, coefficients, batch).0
+    }
+
+    /// Joins the results of groups: logits of all images, then each tap's maps.
+    fn gather(&self, groups: &[Vec<f32>], batch: usize) -> Vec<f32> {
         let parts = std::iter::once(self.graph.classes());
         let parts = parts.chain(self.plan.taps.iter().map(|&tap| self.plan.buffers[tap].pixels()));
         let per_image = self.plan.result_len(self.graph);
         let mut gathered = Vec::with_capacity(batch * per_image);
-        let mut at = 0;
+        let mut before = 0;
         for len in parts {
-            for image in by_image.chunks_exact(per_image) {
-                gathered.extend_from_slice(&image[at..at + len]);
+            for group in groups {
+                let images = group.len() / per_image;
+                gathered.extend_from_slice(&group[before * images..(before + len) * images]);
             }
-            at += len;
+            before += len;
         }
         gathered
     }

@@ -8,7 +8,6 @@ mod backward;
 mod forward;
 mod norm;
 mod plan;
-mod pool;
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,10 +17,10 @@ use super::graph::Graph;
 use super::real::values;
 use super::{Forward, Mode};
 use crate::kernels::Level;
+use crate::kernels::pool::Pool;
 use backward::Wanted;
 use forward::{Saved, Setting};
 use plan::Plan;
-use pool::Pool;
 
 /// A graph prepared for the kernels.
 #[derive(Debug)]

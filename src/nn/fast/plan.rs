@@ -107,6 +107,8 @@ pub(super) struct Plan {
     pub taps: Vec<usize>,
     /// For each view, the first step that reads it, where its gradient is complete (`steps.len()`: the head).
     pub first_reader: Vec<usize>,
+    /// For each buffer, the last step that reads it (`steps.len()`: the head or an attention map).
+    pub last_reader: Vec<usize>,
 }
 
 impl Plan {
@@ -130,6 +132,29 @@ impl Plan {
             planner.tap(position, tap).map_err(uncovered(tap))?;
         }
         planner.finish().map_err(uncovered(graph.logits))
+    }
+
+    /// The number of images with which every step is as fast as with more.
+    pub fn images_at_a_time(&self) -> usize {
+        let of = |step: &Step| match &step.make {
+            Make::Conv { conv, .. } => conv.images_at_a_time(),
+            Make::Add { .. } => 1,
+        };
+        self.steps.iter().map(of).max().unwrap_or(1)
+    }
+
+    fn last_readers(&self) -> Vec<usize> {
+        let mut last = vec![0; self.buffers.len()];
+        for (index, step) in self.steps.iter().enumerate() {
+            let read = match step.make {
+                Make::Conv { input, addend, .. } => [Some(self.views[input].buffer), addend],
+                Make::Add { a, b } => [a, b].map(|view| Some(self.views[view].buffer)),
+            };
+            read.into_iter().flatten().for_each(|buffer| last[buffer] = index);
+        }
+        let at_the_end = self.taps.iter().copied().chain([self.views[self.head.input].buffer]);
+        at_the_end.for_each(|buffer| last[buffer] = self.steps.len());
+        last
     }
 
     /// Values of one image in the flat result: logits, then attention maps.
@@ -169,6 +194,7 @@ impl<'a> Planner<'a> {
             head: Head { input: 0, weight: 0, bias: 0 },
             taps: vec![],
             first_reader: vec![],
+            last_reader: vec![],
         };
         Self { graph, plan, seen_as: vec![None; graph.nodes.len()], readers }
     }
@@ -292,7 +318,8 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Covered<Plan> {
+    fn finish(mut self) -> Covered<Plan> {
+        self.plan.last_reader = self.plan.last_readers();
         match self.view_of(self.graph.logits) {
             Ok(_) => Err("they compute only networks that end in a linear layer"),
             Err(_) => Ok(self.plan),

@@ -27,7 +27,7 @@ fn a_result_of_another_backend_is_not_computed_again() {
     let (kinds, backend) = (registry(bench.kinds.clone()), Backend::default());
     let again = Again { kinds: &kinds, backend: &backend, threads: 1, observer: &Nobody, stop: &bench.stop };
     let error = again.compute(run.record(TaskId(0)).unwrap(), &bench.store()).unwrap_err().to_string();
-    assert!(error.contains("cpu/f32/candle") && error.contains("cpu/f32/kernels-2"), "{error}");
+    assert!(error.contains("cpu/f32/candle") && error.contains("cpu/f32/kernels-3"), "{error}");
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn the_seed_is_named_if_the_task_depends_on_it() {
 fn the_class_of_numerics_is_named_and_threads_are_not() {
     // The data set also has the other class, so its content is not known yet.
     let reasons =
-        [r#"numerics: "cpu/f32/kernels-2" -> "cpu/f32/candle""#, "it waits for `dataset` from images"];
+        [r#"numerics: "cpu/f32/kernels-3" -> "cpu/f32/candle""#, "it waits for `dataset` from images"];
     assert_named(|bench| (Bench { backend: Backend::candle(), ..bench }, CHAIN.to_owned()), &reasons);
     let settings = Settings { jobs: 4, threads: 7, memory: None, fail_fast: true };
     assert_cached(|bench| (Bench { settings, ..bench }, CHAIN.to_owned()));

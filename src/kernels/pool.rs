@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Free buffers by length.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<HashMap<usize, Vec<Vec<f32>>>>);
+pub struct Pool(Mutex<HashMap<usize, Vec<Vec<f32>>>>);
 
 impl Pool {
     /// A buffer of `len` arbitrary values.
@@ -14,18 +14,11 @@ impl Pool {
         let values = free.get_mut(&len).and_then(Vec::pop);
         Pooled { values: values.unwrap_or_else(|| vec![0.0; len]), pool: Arc::clone(self) }
     }
-
-    /// A buffer of `len` zeros.
-    pub fn zeros(self: &Arc<Self>, len: usize) -> Pooled {
-        let mut buffer = self.take(len);
-        buffer.fill(0.0);
-        buffer
-    }
 }
 
 /// A buffer that returns to its pool.
 #[derive(Debug)]
-pub(super) struct Pooled {
+pub struct Pooled {
     values: Vec<f32>,
     pool: Arc<Pool>,
 }
