@@ -88,7 +88,7 @@ impl Tiling for Two {
 }
 
 /// F(4x4, 3x3): 36 multiplications for 16 pixels, where the direct sum takes 144. The points are 0, 3/4, -3/4, 3/2, -3/2
-/// and infinity: the error is about twice that of the direct sum, a third of that with the points 0, 1, -1, 2, -2.
+/// and infinity: the error is less than three times that of the direct sum.
 #[derive(Debug)]
 pub struct Four;
 
