@@ -39,6 +39,20 @@ pub enum Addend<'a> {
     Output,
 }
 
+impl Addend<'_> {
+    /// Where the addend of `len` values at `output` begins; null if there is none.
+    pub(super) fn pointer(self, output: *mut f32, len: usize) -> *const f32 {
+        match self {
+            Self::Nothing => std::ptr::null(),
+            Self::Batch(batch) => {
+                assert_eq!(batch.len(), len, "an addend has the size of the output");
+                batch.as_ptr()
+            }
+            Self::Output => output.cast_const(),
+        }
+    }
+}
+
 /// A convolution algorithm for batches of images of one shape.
 ///
 /// The images are distributed among the threads of the current pool of `rayon`. No sum depends on how.

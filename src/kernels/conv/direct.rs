@@ -286,14 +286,7 @@ unsafe fn convolve_image<S: Simd>(
 ) {
     pass.check(input, packed, output);
     let y = output.as_mut_ptr();
-    let addend = match addend {
-        Addend::Nothing => std::ptr::null(),
-        Addend::Batch(batch) => {
-            assert_eq!(batch.len(), output.len(), "an addend has the size of the output");
-            batch.as_ptr()
-        }
-        Addend::Output => y.cast_const(),
-    };
+    let addend = addend.pointer(y, output.len());
     // SAFETY: `check` has seen that all offsets of the pass lie inside the slices; each output value is read as an addend
     // before it is written, by the same tile.
     unsafe { all_tiles::<S>(pass, input.values().as_ptr(), packed.as_ptr(), addend, y) }

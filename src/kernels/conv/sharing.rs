@@ -77,11 +77,11 @@ pub(super) fn sum_groups(
     len: usize,
     add: impl Fn(Range<usize>, &mut [f32]) + Sync,
 ) -> Pooled {
-    let threads = rayon::current_num_threads();
-    let (mut total, mut parts) = (pool.take(len), pool.take(len * threads));
+    let at_once = rayon::current_num_threads().min(batch.div_ceil(GROUP)).max(1);
+    let (mut total, mut parts) = (pool.take(len), pool.take(len * at_once));
     total.fill(0.0);
     let starts: Vec<usize> = (0..batch).step_by(GROUP).collect();
-    for starts in starts.chunks(threads) {
+    for starts in starts.chunks(at_once) {
         parts.par_chunks_exact_mut(len).zip(starts).for_each(|(part, &start)| {
             part.fill(0.0);
             add(start..batch.min(start + GROUP), part);

@@ -143,12 +143,12 @@ impl<'a> Backward<'a> {
 
     /// Sums the gradient of a stored activation over its readers.
     fn settle(&mut self, buffer: usize) -> Pooled {
-        let parts = self.take_parts(buffer);
+        let parts = match self.take_parts(buffer) {
+            // Nothing but one reader's gradient: that is the sum.
+            Parts { plain: Some(plain), norm: None, attention: None } => return plain,
+            parts => parts,
+        };
         let of = &self.setting.plan.buffers[buffer];
-        // Nothing but one reader's gradient: that is the sum.
-        if let Parts { norm: None, attention: None, plain: Some(_) } = &parts {
-            return parts.plain.unwrap_or_else(|| self.setting.pool.take(0));
-        }
         let mut settled = self.setting.pool.take(self.saved.batch * of.len());
         let this = &*self;
         settled.par_chunks_exact_mut(of.len()).enumerate().for_each(|(i, to)| {

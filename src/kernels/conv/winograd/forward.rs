@@ -53,14 +53,7 @@ unsafe fn convolve_images<S: Simd, F: Tiling>(
     room.resize(room.len().max(F::POSITIONS * most * (depth + BLOCKS * LANES)), 0.0);
     let (transformed, products) = room.split_at_mut(F::POSITIONS * most * depth);
     let (v, m, y) = (transformed.as_mut_ptr(), products.as_mut_ptr(), output.as_mut_ptr());
-    let addend = match addend {
-        Addend::Nothing => std::ptr::null(),
-        Addend::Batch(batch) => {
-            assert_eq!(batch.len(), output.len(), "an addend has the size of the output");
-            batch.as_ptr()
-        }
-        Addend::Output => y.cast_const(),
-    };
+    let addend = addend.pointer(y, output.len());
     let mut loaded = usize::MAX;
     for start in (0..total).step_by(most.max(1)) {
         let now = most.min(total - start);
